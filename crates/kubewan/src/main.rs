@@ -1,0 +1,2 @@
+//! kubewan.
+fn main() {}
