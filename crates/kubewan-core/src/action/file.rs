@@ -1,0 +1,260 @@
+//! Files, marked blocks in files, and paths that are to be gone.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Change, ChangeKind};
+
+/// A file that has a content and a mode, owned by root, or that is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Absolute path.
+    pub path: String,
+    /// What is there.
+    pub state: FileState,
+}
+
+/// What is to be at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileState {
+    /// A regular file.
+    Present {
+        /// Its bytes.
+        content: Content,
+        /// Permission bits, as 0o644.
+        mode: u32,
+    },
+    /// Nothing.
+    Absent,
+}
+
+/// Where a file's bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// This text.
+    Text(String),
+    /// A file of the bundle.
+    Artifact(Artifact),
+    /// A blob that the host's journal kept, by SHA-256.
+    Blob(String),
+}
+
+/// A file of the bundle, by content.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its file name, for people.
+    pub name: String,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSeen {
+    /// SHA-256 of its bytes; `None` where there is no file.
+    pub sha256: Option<String>,
+    /// Permission bits.
+    pub mode: u32,
+    /// `uid:gid`.
+    pub owner: (u32, u32),
+    /// Its text, if it is UTF-8 and not larger than 256 KiB.
+    pub text: Option<String>,
+    /// Something else than a regular file is there: `directory`, `symlink to …`.
+    pub other: Option<String>,
+}
+
+impl File {
+    /// A text file.
+    pub fn text(path: impl Into<String>, mode: u32, text: impl Into<String>) -> Self {
+        File {
+            path: path.into(),
+            state: FileState::Present { content: Content::Text(text.into()), mode },
+        }
+    }
+
+    /// A program of the bundle.
+    pub fn program(path: impl Into<String>, artifact: Artifact) -> Self {
+        File {
+            path: path.into(),
+            state: FileState::Present { content: Content::Artifact(artifact), mode: 0o755 },
+        }
+    }
+
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &FileSeen) -> Option<Change> {
+        let basis = seen.basis();
+        let (content, mode) = match &self.state {
+            FileState::Absent if seen.sha256.is_none() && seen.other.is_none() => return None,
+            FileState::Absent => {
+                return Some(
+                    Change::new(ChangeKind::Delete, format!("remove {}", self.path))
+                        .from_basis(basis),
+                );
+            }
+            FileState::Present { content, mode } => (content, *mode),
+        };
+        let wanted = content.sha256();
+        let same_bytes = seen.sha256.as_deref() == Some(&wanted);
+        if same_bytes && seen.mode == mode && seen.owner == (0, 0) {
+            return None;
+        }
+        let mut details = Vec::new();
+        if let Some(other) = &seen.other {
+            details.push(format!("replaces a {other}"));
+        }
+        if seen.sha256.is_some() && seen.mode != mode {
+            details.push(format!("mode {:04o} -> {mode:04o}", seen.mode));
+        }
+        if seen.sha256.is_some() && seen.owner != (0, 0) {
+            details.push(format!("owner {}:{} -> 0:0", seen.owner.0, seen.owner.1));
+        }
+        if !same_bytes {
+            details.extend(content.describe(seen));
+        }
+        let (kind, verb) = match seen.sha256 {
+            Some(_) => (ChangeKind::Update, "change"),
+            None => (ChangeKind::Create, "write"),
+        };
+        Some(
+            Change::new(kind, format!("{verb} {} (mode {mode:04o})", self.path))
+                .with_details(details)
+                .from_basis(basis),
+        )
+    }
+}
+
+impl FileSeen {
+    /// Fingerprint of this state.
+    pub fn basis(&self) -> String {
+        match (&self.sha256, &self.other) {
+            (Some(sha256), _) => {
+                format!("{sha256} {:o} {}:{}", self.mode, self.owner.0, self.owner.1)
+            }
+            (None, Some(other)) => other.clone(),
+            (None, None) => "absent".into(),
+        }
+    }
+}
+
+impl Content {
+    /// SHA-256 of the bytes, lower-case hex.
+    pub fn sha256(&self) -> String {
+        match self {
+            Content::Text(text) => crate::sha256_hex(text.as_bytes()),
+            Content::Artifact(artifact) => artifact.sha256.clone(),
+            Content::Blob(sha256) => sha256.clone(),
+        }
+    }
+
+    fn describe(&self, seen: &FileSeen) -> Vec<String> {
+        match self {
+            Content::Text(text) => unified_diff(seen.text.as_deref().unwrap_or_default(), text),
+            Content::Artifact(a) => {
+                vec![format!("{}, {} bytes, sha256 {}", a.name, a.size, a.sha256)]
+            }
+            Content::Blob(sha256) => vec![format!("the first content, sha256 {sha256}")],
+        }
+    }
+}
+
+/// A marked block of lines in a file that others write to as well, as /etc/hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Absolute path.
+    pub path: String,
+    /// Lines between the markers; none: no block.
+    pub lines: Vec<String>,
+}
+
+/// The file around a block.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockSeen {
+    /// The file's whole text; `None` where there is no file.
+    pub text: Option<String>,
+}
+
+impl Block {
+    /// First line of a block.
+    pub const BEGIN: &'static str = "# BEGIN kubewan (this block is kubewan's)";
+    /// Last line of a block.
+    pub const END: &'static str = "# END kubewan";
+
+    /// The file's text with the block as it should be: everything outside the markers is kept to the byte;
+    /// a block that is new goes to the end.
+    pub fn render(&self, text: &str) -> String {
+        let block: String = if self.lines.is_empty() {
+            String::new()
+        } else {
+            let lines: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+            format!("{}\n{lines}{}\n", Self::BEGIN, Self::END)
+        };
+        let Some((before, after)) = Self::split(text) else {
+            let gap =
+                if text.is_empty() || text.ends_with('\n') || block.is_empty() { "" } else { "\n" };
+            return format!("{text}{gap}{block}");
+        };
+        format!("{before}{block}{after}")
+    }
+
+    /// Text before and after an existing block.
+    fn split(text: &str) -> Option<(&str, &str)> {
+        let begin = text.find(Self::BEGIN)?;
+        let end = begin + text[begin..].find(Self::END)? + Self::END.len();
+        let after = text[end..].strip_prefix('\n').unwrap_or(&text[end..]);
+        Some((&text[..begin], after))
+    }
+
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &BlockSeen) -> Option<Change> {
+        let old = seen.text.as_deref().unwrap_or_default();
+        let new = self.render(old);
+        (old != new).then(|| {
+            let basis = crate::sha256_hex(old.as_bytes());
+            let (kind, verb) = match (self.lines.is_empty(), Self::split(old).is_some()) {
+                (true, _) => (ChangeKind::Delete, "remove kubewan's block from"),
+                (false, true) => (ChangeKind::Update, "change kubewan's block in"),
+                (false, false) => (ChangeKind::Create, "add kubewan's block to"),
+            };
+            Change::new(kind, format!("{verb} {}", self.path))
+                .with_details(unified_diff(old, &new))
+                .from_basis(basis)
+        })
+    }
+}
+
+/// A path that is to be gone, with all below it. Used to take back what programs made on our behalf.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Absolute path.
+    pub path: String,
+}
+
+/// Whether something is at a path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedSeen {
+    /// Something is there.
+    pub exists: bool,
+}
+
+impl Removed {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &RemovedSeen) -> Option<Change> {
+        seen.exists.then(|| {
+            Change::new(ChangeKind::Delete, format!("remove {} and all below it", self.path))
+        })
+    }
+}
+
+/// Lines of a unified diff without its header.
+pub fn unified_diff(old: &str, new: &str) -> Vec<String> {
+    similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(2)
+        .to_string()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}

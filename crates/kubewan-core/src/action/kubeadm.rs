@@ -1,0 +1,166 @@
+//! What kubeadm does: init, join, tokens, reset.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Change, ChangeKind, Input};
+
+/// A control plane on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubeadmInit {
+    /// The whole kubeadm configuration, passed to every phase: `kubeadm init phase` without it takes the
+    /// NIC's address and makes certificates that nobody can use.
+    pub config: String,
+    /// Names for `--ignore-preflight-errors` that the user asked for.
+    pub ignore_preflight_errors: Vec<String>,
+    /// Node name.
+    pub node: String,
+    /// `https://` URL that the API answers on.
+    pub endpoint: String,
+    /// Seconds after which a run of kubeadm is stopped.
+    pub timeout_s: u64,
+}
+
+/// How far a control plane is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitSeen {
+    /// Our journal knows that `kubeadm init` was begun here.
+    pub begun: bool,
+    /// Our journal knows that it ended well.
+    pub ended: bool,
+    /// State of a cluster that no journal of ours knows: what was found.
+    pub foreign: Vec<String>,
+    /// Parts that are not there, by the name of the `kubeadm init phase` that makes them, as
+    /// `etcd/local`, `control-plane/apiserver`, `kubeconfig/admin`, `addon/kube-proxy`.
+    pub missing: Vec<String>,
+    /// `sha256:<hex>` of the CA's public key (RFC 7469 SPKI fingerprint, as kubeadm prints it).
+    pub ca_hash: Option<String>,
+    /// The API did not answer within the time the agent waits for it, with its last words.
+    pub unreachable: Option<String>,
+}
+
+impl KubeadmInit {
+    /// Output: the CA's hash that joins pin.
+    pub const CA_HASH: &'static str = "ca-hash";
+
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &InitSeen) -> Option<Change> {
+        if seen.ended {
+            return (!seen.missing.is_empty()).then(|| {
+                Change::new(
+                    ChangeKind::Run,
+                    format!("mend the control plane: {}", seen.missing.join(", ")),
+                )
+                .with_details(
+                    seen.missing
+                        .iter()
+                        .map(|phase| format!("kubeadm init phase {}", phase.replace('/', " ")))
+                        .collect(),
+                )
+            });
+        }
+        let summary = if seen.begun {
+            "finish the kubeadm init that was begun here"
+        } else {
+            "make the control plane with kubeadm init"
+        };
+        let details = self.config.lines().map(str::to_owned).collect();
+        Some(Change::new(ChangeKind::Run, summary).with_details(details))
+    }
+}
+
+/// A bootstrap token that joins can use and that expires by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapToken {
+    /// Where the token comes from.
+    pub token: Input,
+    /// Seconds it lives.
+    pub ttl_s: u64,
+}
+
+/// Whether the token is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSeen {
+    /// It is there, not expired, and signed into cluster-info.
+    pub usable: bool,
+}
+
+impl BootstrapToken {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &TokenSeen) -> Option<Change> {
+        (!seen.usable).then(|| {
+            Change::new(
+                ChangeKind::Create,
+                format!("make a bootstrap token for the joins, valid {} minutes", self.ttl_s / 60),
+            )
+        })
+    }
+}
+
+/// A node that has joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubeadmJoin {
+    /// The whole kubeadm configuration; carries the markers of `inputs`.
+    pub config: String,
+    /// Values that exist only at run time.
+    pub inputs: Vec<Input>,
+    /// Names for `--ignore-preflight-errors` that the user asked for.
+    pub ignore_preflight_errors: Vec<String>,
+    /// Node name.
+    pub node: String,
+    /// `https://` URL of the API.
+    pub endpoint: String,
+    /// Seconds after which a run of kubeadm is stopped.
+    pub timeout_s: u64,
+}
+
+/// How far a join is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinSeen {
+    /// Our journal knows that `kubeadm join` was begun here.
+    pub begun: bool,
+    /// Our journal knows that it ended well.
+    pub ended: bool,
+    /// State of a cluster that no journal of ours knows: what was found.
+    pub foreign: Vec<String>,
+    /// Parts that are not there: `kubelet.conf`, `kubelet-config`, `node` (the API has no such node).
+    pub missing: Vec<String>,
+    /// The API did not answer, with its last words; `node` is then not known.
+    pub unreachable: Option<String>,
+}
+
+impl KubeadmJoin {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &JoinSeen) -> Option<Change> {
+        if seen.ended && seen.missing.is_empty() {
+            return None;
+        }
+        let summary = match (seen.ended, seen.begun) {
+            (true, _) => format!("join again: {} missing", seen.missing.join(", ")),
+            (false, true) => "finish the kubeadm join that was begun here".into(),
+            (false, false) => "join the cluster with kubeadm join".into(),
+        };
+        let details = self.config.lines().map(str::to_owned).collect();
+        Some(Change::new(ChangeKind::Run, summary).with_details(details))
+    }
+}
+
+/// No trace of kubeadm's work: the inverse of init and join.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubeadmReset {}
+
+/// What is left of kubeadm's work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetSeen {
+    /// Paths, links, rules and mounts that are there.
+    pub traces: Vec<String>,
+}
+
+impl KubeadmReset {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &ResetSeen) -> Option<Change> {
+        (!seen.traces.is_empty()).then(|| {
+            Change::new(ChangeKind::Delete, "undo kubeadm's work with kubeadm reset")
+                .with_details(seen.traces.clone())
+        })
+    }
+}

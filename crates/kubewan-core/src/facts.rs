@@ -1,0 +1,324 @@
+//! What a host says about itself, gathered by the agent in one round trip. Plain data: it was read at
+//! [`Facts::clock_unix_ms`] and may have changed since; every step observes again before it acts.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// Everything the planner may ask about one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The distribution.
+    pub os: Os,
+    /// The kernel and what it supports.
+    pub kernel: Kernel,
+    /// Which cgroup hierarchies systemd's services live in.
+    pub cgroup: CgroupVersion,
+    /// Network interfaces.
+    pub interfaces: Vec<Interface>,
+    /// IPv4 addresses with the interface they are on.
+    pub addresses: Vec<InterfaceAddress>,
+    /// The IPv4 default route with the lowest metric.
+    pub default_route: Option<DefaultRoute>,
+    /// Destinations of all IPv4 routes but the default one.
+    pub routes: Vec<Route>,
+    /// Name servers of /etc/resolv.conf (and of systemd-resolved's upstream file where that is used).
+    pub resolvers: Vec<IpAddr>,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Processors that this host may use.
+    pub cores: u32,
+    /// Active swap areas, as in /proc/swaps.
+    pub swaps: Vec<String>,
+    /// Lines of /etc/fstab that would bring swap back, and systemd swap units.
+    pub swap_configured: Vec<String>,
+    /// SELinux' mode; `None` where there is none.
+    pub selinux: Option<Selinux>,
+    /// Whether AppArmor is enabled in the kernel.
+    pub apparmor: bool,
+    /// The host's clock when the facts were read, milliseconds since 1970 UTC.
+    pub clock_unix_ms: i64,
+    /// Kernel host name.
+    pub hostname: String,
+    /// Whether the host's own name resolves (through NSS).
+    pub hostname_resolves: bool,
+    /// /etc/machine-id.
+    pub machine_id: String,
+    /// /sys/class/dmi/id/product_uuid, lower case; empty where there is none.
+    pub product_uuid: String,
+    /// Sockets that listen.
+    pub listeners: Vec<Listener>,
+    /// The container runtimes.
+    pub runtime: RuntimeFacts,
+    /// kubeadm, kubelet and etcd on this host.
+    pub kubernetes: KubernetesFacts,
+    /// Firewalls found on the host.
+    pub firewalls: Vec<FirewallFacts>,
+    /// cloud-init's hold on names; `None` where it is not installed.
+    pub cloud_init: Option<CloudInit>,
+    /// Time synchronisation.
+    pub time_sync: TimeSyncFacts,
+    /// Free bytes where /var/lib lives.
+    pub disk_free_bytes: u64,
+    /// What kubewan itself has done here.
+    pub own: OwnFacts,
+}
+
+/// The distribution, from /etc/os-release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Os {
+    /// `ID`, as `debian`.
+    pub id: String,
+    /// `VERSION_ID`, as `12`; empty for rolling releases.
+    pub version_id: String,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+    /// systemd's version number; 0 where there is none.
+    pub systemd: u32,
+}
+
+impl Os {
+    /// The name that packages in a bundle carry, as `debian-12`.
+    pub fn distribution(&self) -> String {
+        format!("{}-{}", self.id, self.version_id)
+    }
+}
+
+/// The kernel and what it supports (built in, loaded, or loadable).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// Go's name of the architecture, as `amd64`.
+    pub arch: String,
+    /// `dummy` links.
+    pub dummy: bool,
+    /// `bridge` links.
+    pub bridge: bool,
+    /// `vxlan` links.
+    pub vxlan: bool,
+    /// `wireguard` links.
+    pub wireguard: bool,
+    /// Bridged packets pass iptables.
+    pub br_netfilter: bool,
+    /// Overlay file systems.
+    pub overlay: bool,
+    /// Modules that are already part of the kernel or loaded, of those kubewan asks for.
+    pub present_modules: Vec<String>,
+}
+
+/// Which cgroup hierarchies systemd's services live in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupVersion {
+    /// Controllers on version 1 (legacy or hybrid).
+    V1,
+    /// The unified hierarchy.
+    #[default]
+    V2,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// `IFLA_INFO_KIND` as `ip -details link` shows it; empty for hardware.
+    pub kind: String,
+}
+
+/// An IPv4 address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceAddress {
+    /// The interface's name.
+    pub interface: String,
+    /// Address and prefix.
+    pub address: Ipv4Net,
+}
+
+/// The IPv4 default route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefaultRoute {
+    /// The interface that packets leave by: the NIC.
+    pub interface: String,
+    /// The router, where there is one.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A route that is not the default one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where to.
+    pub destination: Ipv4Net,
+    /// By which interface.
+    pub interface: String,
+}
+
+/// SELinux' mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selinux {
+    /// Denies.
+    Enforcing,
+    /// Only logs.
+    Permissive,
+    /// Off.
+    Disabled,
+}
+
+/// A socket that listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Local address.
+    pub address: IpAddr,
+    /// Local port.
+    pub port: u16,
+    /// Name of the process that owns it; empty where unknown.
+    pub process: String,
+}
+
+/// The container runtimes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeFacts {
+    /// containerd's version, as `1.6.20`; `None` where it is not installed.
+    pub containerd: Option<String>,
+    /// The `containerd.service` of the host is active.
+    pub containerd_active: bool,
+    /// Text of /etc/containerd/config.toml.
+    pub containerd_config: Option<String>,
+    /// Docker is installed.
+    pub docker: bool,
+}
+
+/// kubeadm, kubelet and etcd on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesFacts {
+    /// What `kubeadm version -o short` printed, without `v`.
+    pub kubeadm: Option<String>,
+    /// What `kubelet --version` printed, without `v`.
+    pub kubelet: Option<String>,
+    /// Paths of kubeadm, kubelet, kubectl found on PATH outside /usr/local/bin.
+    pub other_binaries: Vec<String>,
+    /// `kubelet.service` is active.
+    pub kubelet_active: bool,
+    /// Arguments of the running kubelet.
+    pub kubelet_args: Vec<String>,
+    /// Every file that feeds kubelet arguments (units, drop-ins, environment files), with its text.
+    pub kubelet_arg_files: Vec<TextFile>,
+    /// How far a cluster has got here.
+    pub state: ClusterState,
+    /// /var/lib/etcd/member exists.
+    pub etcd_data: bool,
+    /// Static pod manifests in /etc/kubernetes/manifests.
+    pub manifests: Vec<String>,
+    /// The `server:` of /etc/kubernetes/kubelet.conf or admin.conf.
+    pub api_server: Option<String>,
+}
+
+/// A file with its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextFile {
+    /// Its path.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// How far a cluster has got on a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterState {
+    /// Nothing of Kubernetes' state is there.
+    #[default]
+    None,
+    /// Our journal has begun an `init` or join that has not ended.
+    Begun,
+    /// Our journal has ended an `init` or join.
+    Done,
+    /// There is state, and no journal of ours knows it.
+    Foreign,
+}
+
+/// A firewall found on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirewallFacts {
+    /// Which.
+    pub tool: FirewallTool,
+    /// It filters now (for `nftables` and `iptables`: some input chain drops or rejects).
+    pub active: bool,
+    /// It will be started at boot.
+    pub enabled: bool,
+    /// Ports it lets in from anywhere, `6443/tcp` or `30000-32767/tcp`, as far as its own tool says.
+    pub open: Vec<String>,
+}
+
+/// A host firewall's own tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirewallTool {
+    /// ufw.
+    Ufw,
+    /// firewalld.
+    Firewalld,
+    /// iptables-persistent / netfilter-persistent.
+    IptablesPersistent,
+    /// nftables.service.
+    Nftables,
+}
+
+/// cloud-init's hold on names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudInit {
+    /// `preserve_hostname` in force.
+    pub preserve_hostname: bool,
+    /// `manage_etc_hosts` in force.
+    pub manage_etc_hosts: bool,
+}
+
+/// Time synchronisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeSyncFacts {
+    /// The time service that is active, as `systemd-timesyncd.service`.
+    pub active: Option<String>,
+    /// A time service that is installed, active or not.
+    pub installed: Option<String>,
+    /// The kernel says that the clock is synchronised.
+    pub synchronised: bool,
+}
+
+/// What kubewan itself has done on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnFacts {
+    /// Entries in the journal.
+    pub journal_entries: u64,
+    /// The run whose batch is in progress now.
+    pub running: Option<String>,
+    /// Marker of a kubewan lab host exists: rehearsal stand-ins may run here.
+    pub rehearsal_allowed: bool,
+}
+
+impl Facts {
+    /// The interface that carries this address, if any.
+    pub fn interface_with(&self, address: Ipv4Addr) -> Option<&str> {
+        self.addresses.iter().find(|a| a.address.addr() == address).map(|a| a.interface.as_str())
+    }
+
+    /// The NIC: the interface of the default route.
+    pub fn nic(&self) -> Option<&Interface> {
+        let name = &self.default_route.as_ref()?.interface;
+        self.interfaces.iter().find(|i| &i.name == name)
+    }
+
+    /// The NIC's first address.
+    pub fn nic_address(&self) -> Option<Ipv4Addr> {
+        let nic = self.nic()?;
+        self.addresses.iter().find(|a| a.interface == nic.name).map(|a| a.address.addr())
+    }
+}

@@ -1,0 +1,384 @@
+//! What the operator wrote in `cluster.yaml`, checked. Nothing here has been measured;
+//! facts about hosts live in [`crate::facts`].
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings handed through to another program's configuration exactly as the user wrote them.
+pub type Settings = serde_json::Map<String, serde_json::Value>;
+
+/// One cluster: `cluster.yaml` with every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inventory {
+    /// The cluster's name: a DNS label. It names the kubeconfig context and the API's host name.
+    pub name: String,
+    /// Which Kubernetes, and from where.
+    pub kubernetes: Kubernetes,
+    /// The container runtime and where its packages come from.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// Addresses and encapsulation of the cluster's networks.
+    #[serde(default)]
+    pub network: Network,
+    /// What to do with a host firewall that is active. Not set: such a host is refused, with the
+    /// commands that would open it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<Firewall>,
+    /// Whether kubewan switches time synchronisation on.
+    #[serde(default)]
+    pub time: TimeSync,
+    /// Whether hosts are renamed to their inventory name.
+    #[serde(default)]
+    pub hostname: HostnamePolicy,
+    /// The servers, in the operator's order. The first with the role `control-plane` runs `kubeadm init`.
+    pub hosts: Vec<Host>,
+}
+
+/// `kubernetes:` which release, where it comes from, and settings for its parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kubernetes {
+    /// The release, `MAJOR.MINOR.PATCH`, as in `1.36.2`.
+    pub version: String,
+    /// Where binaries and images come from.
+    #[serde(default)]
+    pub source: KubernetesSource,
+    /// The bundle's folder; a relative path is taken from the inventory's folder. Default: the
+    /// bundle cache, by version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// The registry that the control plane's images are named by.
+    #[serde(default = "default_image_repository")]
+    pub image_repository: String,
+    /// Extra settings for kubeadm.
+    #[serde(default)]
+    pub kubeadm: Kubeadm,
+    /// Extra fields of the `KubeletConfiguration` (`kubelet.config.k8s.io/v1beta1`).
+    #[serde(default)]
+    pub kubelet: Settings,
+    /// Extra fields of the `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`).
+    #[serde(default)]
+    pub kube_proxy: Settings,
+}
+
+/// Where Kubernetes' binaries and images come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KubernetesSource {
+    /// A folder on the operator's machine, see docs/bundle.md.
+    #[default]
+    Bundle,
+}
+
+/// Extra settings for kubeadm, merged over what kubewan writes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kubeadm {
+    /// Names for `--ignore-preflight-errors`, as `NumCPU`.
+    #[serde(default)]
+    pub ignore_preflight_errors: Vec<String>,
+    /// Extra fields of the `ClusterConfiguration`.
+    #[serde(default)]
+    pub cluster: Settings,
+    /// Extra fields of the `InitConfiguration`.
+    #[serde(default)]
+    pub init: Settings,
+    /// Extra fields of the `JoinConfiguration`.
+    #[serde(default)]
+    pub join: Settings,
+}
+
+/// `runtime:` the container runtime.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Runtime {
+    /// Which runtime.
+    #[serde(default)]
+    pub kind: RuntimeKind,
+    /// Where its packages come from.
+    #[serde(default)]
+    pub source: RuntimeSource,
+    /// Extra settings merged over the `config.toml` that kubewan writes.
+    #[serde(default)]
+    pub containerd: Settings,
+}
+
+/// Which container runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuntimeKind {
+    /// containerd, 1.6 or later.
+    #[default]
+    Containerd,
+}
+
+/// Where the runtime's packages come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuntimeSource {
+    /// The host's own distribution, by its package manager.
+    #[default]
+    Distribution,
+    /// The packages in the Kubernetes bundle.
+    Bundle,
+}
+
+/// `network:` addresses and encapsulation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Network {
+    /// How hosts find each other.
+    #[serde(default)]
+    pub mode: NetworkMode,
+    /// How pod traffic crosses the Internet.
+    #[serde(default)]
+    pub backend: Backend,
+    /// Addresses of pods; every node gets a /24 of it.
+    #[serde(default = "default_pod_subnet")]
+    #[schemars(with = "String")]
+    pub pod_subnet: Ipv4Net,
+    /// Addresses of Services.
+    #[serde(default = "default_service_subnet")]
+    #[schemars(with = "String")]
+    pub service_subnet: Ipv4Net,
+    /// The cluster's DNS domain.
+    #[serde(default = "default_dns_domain")]
+    pub dns_domain: String,
+    /// The largest packet that leaves a NIC, in bytes, where a path carries less than the NIC says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+}
+
+/// How hosts find each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    /// Nodes are known by their public addresses, which kubewan puts on an interface of its own.
+    #[default]
+    Public,
+}
+
+/// How pod traffic crosses the Internet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// flannel's WireGuard backend: encrypted.
+    #[default]
+    Wireguard,
+    /// flannel's VXLAN backend: plaintext, anyone on the path can read and inject.
+    Vxlan,
+}
+
+/// What to do with an active host firewall (ufw, firewalld).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firewall {
+    /// Open the ports of `kubewan ports` through the firewall's own tool.
+    Open,
+    /// Switch it off and keep it off.
+    Off,
+    /// Leave it alone: the operator has opened what is needed.
+    Keep,
+}
+
+/// Whether kubewan switches time synchronisation on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeSync {
+    /// Make sure that a time service runs.
+    #[default]
+    On,
+    /// Leave the host's time alone.
+    Keep,
+}
+
+/// Whether hosts are renamed to their inventory name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostnamePolicy {
+    /// Leave host names alone; node names come from kubeadm.
+    #[default]
+    Keep,
+    /// Set the host name to the inventory name.
+    Set,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Host {
+    /// Node name: a DNS-1123 subdomain, unique.
+    pub name: String,
+    /// The address the world reaches it by: an IPv4 address or a DNS name.
+    pub address: String,
+    /// Its address inside its own site, where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_address: Option<Ipv4Addr>,
+    /// How to log in. `~/.ssh/config` applies to everything that is not set here.
+    #[serde(default)]
+    pub ssh: Ssh,
+    /// What the host does; at least one role.
+    pub roles: Vec<Role>,
+    /// Labels for its node.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Taints for its node.
+    #[serde(default)]
+    pub taints: Vec<Taint>,
+    /// Overrides the cluster's `firewall`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<Firewall>,
+    /// Overrides the cluster's `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSync>,
+    /// Overrides the cluster's `hostname`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<HostnamePolicy>,
+    /// Extra command-line arguments of this host's kubelet, by name without dashes.
+    #[serde(default)]
+    pub kubelet_args: BTreeMap<String, String>,
+}
+
+/// How to log in to a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ssh {
+    /// What `ssh` is given as destination; default: the host's `address`. May be an alias of `~/.ssh/config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Login name. Other than root needs `sudo` without a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Port of the SSH server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Private key file; a relative path is taken from the inventory's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The server's public key (`ssh-ed25519 AAAA…`). Where set, it alone is accepted; else known_hosts decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
+}
+
+/// What a host does.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs the API server, scheduler, controller manager and etcd.
+    ControlPlane,
+    /// Runs workloads. A control plane without it is tainted.
+    Worker,
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value, may be empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What it does to pods that do not tolerate it.
+    pub effect: TaintEffect,
+}
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaintEffect {
+    /// No new pods.
+    NoSchedule,
+    /// New pods only if nothing else is free.
+    PreferNoSchedule,
+    /// No pods; those there are evicted.
+    NoExecute,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Network {
+            mode: NetworkMode::default(),
+            backend: Backend::default(),
+            pod_subnet: default_pod_subnet(),
+            service_subnet: default_service_subnet(),
+            dns_domain: default_dns_domain(),
+            mtu: None,
+        }
+    }
+}
+
+/// kubeadm's default since v1.25 (`cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go`).
+fn default_image_repository() -> String {
+    "registry.k8s.io".into()
+}
+
+/// flannel's own default (`Documentation/kube-flannel.yml`).
+fn default_pod_subnet() -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16)
+}
+
+/// kubeadm's default (`cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go`).
+fn default_service_subnet() -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12)
+}
+
+fn default_dns_domain() -> String {
+    "cluster.local".into()
+}
+
+impl Inventory {
+    /// Hosts with the role `control-plane`, in the operator's order.
+    pub fn control_planes(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| host.is_control_plane())
+    }
+
+    /// The host that runs `kubeadm init`. Validation guarantees one.
+    pub fn first_control_plane(&self) -> &Host {
+        self.control_planes().next().expect("a checked inventory has a control plane")
+    }
+
+    /// The API's host name: a name of ours in every /etc/hosts, so that the address behind it can
+    /// change without new certificates.
+    pub fn api_name(&self) -> String {
+        format!("api.{}.kubewan", self.name)
+    }
+
+    /// The host of that name.
+    pub fn host(&self, name: &str) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.name == name)
+    }
+
+    /// What is to be done with an active firewall on this host.
+    pub fn firewall_of(&self, host: &Host) -> Option<Firewall> {
+        host.firewall.or(self.firewall)
+    }
+
+    /// Whether kubewan cares for this host's clock.
+    pub fn time_of(&self, host: &Host) -> TimeSync {
+        host.time.unwrap_or(self.time)
+    }
+
+    /// Whether this host is renamed.
+    pub fn hostname_of(&self, host: &Host) -> HostnamePolicy {
+        host.hostname.unwrap_or(self.hostname)
+    }
+}
+
+impl Host {
+    /// Whether it has the role `control-plane`.
+    pub fn is_control_plane(&self) -> bool {
+        self.roles.contains(&Role::ControlPlane)
+    }
+
+    /// Whether it takes workloads.
+    pub fn is_worker(&self) -> bool {
+        self.roles.contains(&Role::Worker)
+    }
+}

@@ -1,0 +1,8 @@
+//! placeholder
+use super::Step;
+/// Inputs.
+pub struct Inputs {}
+/// Steps.
+pub fn steps() -> Vec<Step> {
+    Vec::new()
+}

@@ -1,0 +1,230 @@
+//! What the operator's side and the agent say to each other over the standard streams of one SSH connection.
+//! Client and agent are the same build, so there is no compatibility to keep.
+//!
+//! The agent first writes a line `kubewan-agent <nonce>` with the nonce it was started with; whatever a login
+//! shell printed before is skipped. Then frames in both directions: a big-endian u32 length and that many
+//! bytes of JSON, at most [`FRAME_MAX`]. Every request is answered by one final [`Response`], before which
+//! [`Response::Event`] frames may come.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Action, Change, Observed};
+use crate::facts::Facts;
+use crate::journal::Entry;
+
+/// Largest frame in bytes.
+pub const FRAME_MAX: usize = 8 << 20;
+
+/// Bytes of a file that one [`Request::Upload`] carries, before compression.
+pub const CHUNK: usize = 2 << 20;
+
+/// What the operator's side asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Read everything about the host.
+    Gather,
+    /// Look at goals.
+    Observe {
+        /// The goals.
+        goals: Vec<Action>,
+    },
+    /// How many bytes of an artifact are already there.
+    Offset {
+        /// The artifact.
+        sha256: String,
+    },
+    /// The next bytes of an artifact. One raw frame follows: a zstd frame with at most [`CHUNK`] bytes.
+    Upload {
+        /// The artifact.
+        sha256: String,
+        /// Where the bytes go; what [`Request::Offset`] or the last upload answered.
+        offset: u64,
+        /// These are the last bytes: check the whole file's hash.
+        last: bool,
+    },
+    /// Start a batch in a transient unit, or attach to it when it runs already, and relay its events.
+    Run {
+        /// The orders; written to a 0600 spool that is removed with the batch.
+        orders: Box<Orders>,
+    },
+    /// Attach to a batch that an earlier connection started; answered with [`Response::Ran`].
+    Attach {
+        /// The run.
+        run: String,
+        /// Events with a smaller sequence number are known.
+        from: u64,
+    },
+    /// The whole journal.
+    Journal,
+    /// Run this host's kubectl as the cluster's admin. The operator's side builds the arguments; they carry
+    /// no secrets.
+    Kubectl {
+        /// Arguments.
+        args: Vec<String>,
+        /// Standard input.
+        stdin: Option<String>,
+        /// Seconds after which it is stopped.
+        timeout_s: u64,
+    },
+    /// Read a small file (the admin kubeconfig, a log).
+    Read {
+        /// Its path.
+        path: String,
+    },
+    /// Connect to addresses by TCP and say what came back: a proof's probe.
+    Probe {
+        /// `address:port` or `http://address:port/path`.
+        targets: Vec<String>,
+        /// Milliseconds for each.
+        timeout_ms: u64,
+    },
+    /// Forget this host: remove /var/lib/kubewan, the agent with it. The connection ends.
+    Farewell,
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// To [`Request::Gather`].
+    Facts(Box<Facts>),
+    /// To [`Request::Observe`], in the goals' order.
+    Observed(Vec<Result<Observed, String>>),
+    /// To [`Request::Offset`] and [`Request::Upload`]: bytes that are there; `complete` once checked.
+    Stored {
+        /// Bytes.
+        bytes: u64,
+        /// The whole file is there and its hash is right.
+        complete: bool,
+    },
+    /// While a batch runs.
+    Event(BatchEvent),
+    /// To [`Request::Run`] and [`Request::Attach`]: the batch has ended.
+    Ran(BatchEnd),
+    /// To [`Request::Journal`].
+    Journal(Vec<Entry>),
+    /// To [`Request::Kubectl`].
+    Output {
+        /// Exit code; -1 when it was stopped.
+        code: i32,
+        /// Standard output.
+        stdout: String,
+        /// Standard error.
+        stderr: String,
+    },
+    /// To [`Request::Read`]: the text; `None` where there is no such file.
+    Text(Option<String>),
+    /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
+    Probed(Vec<Result<String, String>>),
+    /// To [`Request::Farewell`].
+    Gone,
+    /// The request could not be served: what was attempted and what came back.
+    Failed(String),
+}
+
+/// A batch: the steps of one phase on one host, in order. It holds secrets, so it is written to a 0600
+/// spool only, and has no place in logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Names the run; the same for all phases and hosts of an `up`.
+    pub run: String,
+    /// The cluster's name, for the journal.
+    pub cluster: String,
+    /// Names the batch within the run: the phase.
+    pub batch: String,
+    /// Steps in order.
+    pub steps: Vec<OrderedStep>,
+    /// Values for the markers of [`crate::action::Input`], by marker.
+    pub values: BTreeMap<String, String>,
+    /// Seconds after which systemd stops the batch.
+    pub timeout_s: u64,
+    /// `reset`: journal entries that the steps take back, by step id; written as `Undone`.
+    pub undoes: BTreeMap<String, Vec<u64>>,
+}
+
+/// A step as a host gets it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderedStep {
+    /// The step's id.
+    pub id: String,
+    /// Its goal.
+    pub action: Action,
+    /// What the plan showed. If the host would need another change than this one because its state has
+    /// another [`Change::basis`], someone changed it meanwhile: the batch stops.
+    pub shown: Option<Change>,
+}
+
+/// One line of a batch's event log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchEvent {
+    /// Counts up from 1 within a batch.
+    pub seq: u64,
+    /// Milliseconds since 1970 on the host's clock.
+    pub unix_ms: i64,
+    /// What happened.
+    pub what: BatchNews,
+}
+
+/// What happens in a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNews {
+    /// A step starts to change something.
+    Started {
+        /// The step.
+        step: String,
+    },
+    /// A line that tells how far a long step is, without secrets.
+    Progress {
+        /// The step.
+        step: String,
+        /// The line.
+        line: String,
+    },
+    /// A step's goal is reached.
+    Done {
+        /// The step.
+        step: String,
+        /// Something was changed; else it was right already.
+        changed: bool,
+        /// Values for later steps ([`crate::action::Input::Output`]), by field.
+        outputs: BTreeMap<String, String>,
+    },
+    /// A step failed; the batch ends.
+    Failed {
+        /// The step.
+        step: String,
+        /// What was attempted, what came back, what to do next.
+        error: String,
+    },
+    /// All steps are done.
+    Finished,
+}
+
+/// How a batch ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchEnd {
+    /// All steps are done.
+    Finished,
+    /// A step failed.
+    Failed {
+        /// The step.
+        step: String,
+        /// Its error.
+        error: String,
+    },
+    /// The unit ended without saying how (killed, host rebooted).
+    Lost {
+        /// What systemd says of it.
+        reason: String,
+    },
+    /// Another run's batch is in progress here: the host is locked.
+    Busy {
+        /// That run.
+        run: String,
+    },
+}

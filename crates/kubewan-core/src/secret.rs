@@ -1,0 +1,26 @@
+//! Secrets that pass through the program: no `Display`, no `Serialize`, and a `Debug` that hides them.
+
+use std::fmt;
+
+/// A value that must not be shown. It leaves the program only by [`Secret::reveal`], which is called
+/// where the spool of a host is written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: String) -> Self {
+        Secret(value)
+    }
+
+    /// The value itself. Call it only where it goes into a 0600 file or a process' standard input.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
