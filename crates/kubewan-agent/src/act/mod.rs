@@ -1,0 +1,172 @@
+//! Goals on this host: [`observe`] looks, [`perform`] changes just what the diff of the core names. One file
+//! per group of kinds, as in `kubewan_core::action`; parsers of other programs' output are functions of
+//! their own, without effects.
+
+pub mod cluster;
+pub mod file;
+pub mod firewall;
+pub mod image;
+pub mod kubeadm;
+pub mod kubelet;
+pub mod package;
+pub mod system;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kubewan_core::action::{Action, Input, Observed};
+
+/// This host: where kubewan keeps its own things, and the values that the batch in progress brought.
+///
+/// Everything that is not kubewan's own lies at its usual absolute path.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+    values: BTreeMap<String, String>,
+}
+
+impl Host {
+    /// The host with its state in `/var/lib/kubewan`.
+    pub fn new() -> Self {
+        Host::at("/var/lib/kubewan")
+    }
+
+    /// A host that keeps its state elsewhere, for tests.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Host { root: root.into(), values: BTreeMap::new() }
+    }
+
+    /// The same host with the values for markers that a batch brought; observations of secrets need them.
+    pub fn with_values(mut self, values: BTreeMap<String, String>) -> Self {
+        self.values = values;
+        self
+    }
+
+    /// The value that stands for an input. `None` outside a batch, and where the orders lack it.
+    pub fn value(&self, input: &Input) -> Option<&str> {
+        self.values.get(&input.marker()).map(String::as_str)
+    }
+
+    /// Where kubewan's state is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The journal's file; read it with [`crate::journal::read`].
+    pub fn journal_path(&self) -> PathBuf {
+        self.root.join("journal.jsonl")
+    }
+
+    /// A content that the journal kept.
+    pub fn blob(&self, sha256: &str) -> PathBuf {
+        self.root.join("blobs").join(sha256)
+    }
+
+    /// A file of the bundle that was uploaded.
+    pub fn artifact(&self, sha256: &str) -> PathBuf {
+        self.root.join("artifacts").join(sha256)
+    }
+
+    /// Folders of runs: `runs/<run>/<batch>/`.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host::new()
+    }
+}
+
+/// What performing an action has at hand.
+pub struct Performing<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// Values by marker. The action itself has them put in already, where its text carries markers.
+    pub values: &'a BTreeMap<String, String>,
+    /// Takes a line that tells how far a long step is. It is redacted before it leaves.
+    pub progress: &'a mut dyn FnMut(&str),
+    /// What the action adds to the host beyond its goal (`dir:/etc/cni`, `package:runc`), for the journal.
+    pub along: Vec<String>,
+}
+
+/// Looks how far this host is from a goal.
+///
+/// # Errors
+/// Says what could not be seen and why. A thing that is simply not there is no error.
+pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
+    Ok(match goal {
+        Action::File(a) => Observed::File(file::observe_file(a, host)?),
+        Action::Block(a) => Observed::Block(file::observe_block(a, host)?),
+        Action::Removed(a) => Observed::Removed(file::observe_removed(a, host)?),
+        Action::Module(a) => Observed::Module(system::observe_module(a, host)?),
+        Action::Sysctl(a) => Observed::Sysctl(system::observe_sysctl(a, host)?),
+        Action::SwapOff(a) => Observed::SwapOff(system::observe_swap_off(a, host)?),
+        Action::SelinuxPermissive(a) => {
+            Observed::SelinuxPermissive(system::observe_selinux_permissive(a, host)?)
+        }
+        Action::Hostname(a) => Observed::Hostname(system::observe_hostname(a, host)?),
+        Action::TimeSyncOn(a) => Observed::TimeSyncOn(system::observe_time_sync_on(a, host)?),
+        Action::Package(a) => Observed::Package(package::observe_package(a, host)?),
+        Action::Image(a) => Observed::Image(image::observe_image(a, host)?),
+        Action::Unit(a) => Observed::Unit(unit::observe_unit(a, host)?),
+        Action::Link(a) => Observed::Link(unit::observe_link(a, host)?),
+        Action::KubeletFlag(a) => Observed::KubeletFlag(kubelet::observe_kubelet_flag(a, host)?),
+        Action::Firewall(a) => Observed::Firewall(firewall::observe_firewall(a, host)?),
+        Action::KubeadmInit(a) => Observed::KubeadmInit(kubeadm::observe_kubeadm_init(a, host)?),
+        Action::BootstrapToken(a) => {
+            Observed::BootstrapToken(kubeadm::observe_bootstrap_token(a, host)?)
+        }
+        Action::KubeadmJoin(a) => Observed::KubeadmJoin(kubeadm::observe_kubeadm_join(a, host)?),
+        Action::KubeadmReset(a) => Observed::KubeadmReset(kubeadm::observe_kubeadm_reset(a, host)?),
+        Action::Object(a) => Observed::Object(cluster::observe_object(a, host)?),
+        Action::NodeMeta(a) => Observed::NodeMeta(cluster::observe_node_meta(a, host)?),
+        Action::Announced(a) => Observed::Announced(cluster::observe_announced(a, host)?),
+        Action::Spread(a) => Observed::Spread(cluster::observe_spread(a, host)?),
+    })
+}
+
+/// Changes what keeps this host from a goal, given what was observed just before.
+///
+/// Called only where the core's diff of the two says that something has to change. It may be called again
+/// after it was killed half-way.
+///
+/// # Errors
+/// What was attempted, what came back, what to do next.
+pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Result<(), String> {
+    macro_rules! pairs {
+        ($($kind:ident => $perform:path),+ $(,)?) => {
+            match (goal, seen) {
+                $((Action::$kind(goal), Observed::$kind(seen)) => $perform(goal, seen, cx),)+
+                _ => Err(format!("{}: observed as something else; this is a bug", goal.kind())),
+            }
+        };
+    }
+    pairs!(
+        File => file::perform_file,
+        Block => file::perform_block,
+        Removed => file::perform_removed,
+        Module => system::perform_module,
+        Sysctl => system::perform_sysctl,
+        SwapOff => system::perform_swap_off,
+        SelinuxPermissive => system::perform_selinux_permissive,
+        Hostname => system::perform_hostname,
+        TimeSyncOn => system::perform_time_sync_on,
+        Package => package::perform_package,
+        Image => image::perform_image,
+        Unit => unit::perform_unit,
+        Link => unit::perform_link,
+        KubeletFlag => kubelet::perform_kubelet_flag,
+        Firewall => firewall::perform_firewall,
+        KubeadmInit => kubeadm::perform_kubeadm_init,
+        BootstrapToken => kubeadm::perform_bootstrap_token,
+        KubeadmJoin => kubeadm::perform_kubeadm_join,
+        KubeadmReset => kubeadm::perform_kubeadm_reset,
+        Object => cluster::perform_object,
+        NodeMeta => cluster::perform_node_meta,
+        Announced => cluster::perform_announced,
+        Spread => cluster::perform_spread,
+    )
+}

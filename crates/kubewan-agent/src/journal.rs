@@ -1,0 +1,308 @@
+//! This host's journal, `journal.jsonl`: a line is synced to disk before the action it tells of is performed.
+//! A line torn by a power cut is passed over, for nothing was done under it; the file is never rewritten.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use kubewan_core::action::{Action, Observed};
+use kubewan_core::journal::{Begun, Entry, FORMAT};
+
+use crate::act::Host;
+
+/// Reads the whole journal; empty where there is none.
+///
+/// # Errors
+/// Fails where it can't be read, or holds lines of a newer kubewan.
+pub fn read(host: &Host) -> Result<Vec<Entry>, String> {
+    let path = host.journal_path();
+    match std::fs::read(&path) {
+        Ok(bytes) => parse(&bytes).map_err(|e| format!("{}: {e}", path.display())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(format!("can't read {}: {e}", path.display())),
+    }
+}
+
+/// Lines of a journal. What is no JSON was torn when the power went.
+fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+        let entry: Entry = serde_json::from_value(value).map_err(|e| {
+            format!("line {} is not of this kubewan's format ({e}); use the newer one", index + 1)
+        })?;
+        if let Entry::Opened { format, .. } = &entry
+            && *format > FORMAT
+        {
+            return Err(format!("format {format} is newer than this kubewan's {FORMAT}"));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// What was begun and not taken back, oldest first, and whether it ended.
+pub fn standing(entries: &[Entry]) -> Vec<(&Begun, bool)> {
+    let mut ended = BTreeSet::new();
+    let mut undone = BTreeSet::new();
+    for entry in entries {
+        match entry {
+            Entry::Ended { number, .. } => ended.insert(*number),
+            Entry::Undone { number } => undone.insert(*number),
+            _ => false,
+        };
+    }
+    entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Begun(begun) if !undone.contains(&begun.number) => {
+                Some((begun.as_ref(), ended.contains(&begun.number)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// The cluster this host belongs to: the name in the last `Opened` line.
+pub fn cluster(entries: &[Entry]) -> Option<&str> {
+    entries.iter().rev().find_map(|entry| match entry {
+        Entry::Opened { cluster, .. } => Some(cluster.as_str()),
+        _ => None,
+    })
+}
+
+/// A journal that is written to.
+pub struct Journal {
+    file: File,
+    next: u64,
+    entries: Vec<Entry>,
+}
+
+impl Journal {
+    /// Opens this host's journal for a cluster, and makes it where there is none.
+    ///
+    /// # Errors
+    /// Refuses a host whose journal tells of another cluster's things that still stand.
+    pub fn open(host: &Host, cluster_name: &str) -> Result<Journal, String> {
+        let path = host.journal_path();
+        make_private_dir(host.root())?;
+        let entries = read(host)?;
+        let owner = cluster(&entries);
+        if let Some(other) = owner
+            && other != cluster_name
+            && !standing(&entries).is_empty()
+        {
+            return Err(format!(
+                "this host belongs to the cluster `{other}`: {} tells of things that kubewan did for it. \
+                 Give it back with `kubewan reset` and that cluster's file first, or take it out of `{cluster_name}`",
+                path.display()
+            ));
+        }
+        let fresh = owner != Some(cluster_name);
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let file =
+            options.open(&path).map_err(|e| format!("can't open {}: {e}", path.display()))?;
+        sync_dir(host.root())?;
+        let next = 1 + entries
+            .iter()
+            .filter_map(|e| if let Entry::Begun(b) = e { Some(b.number) } else { None })
+            .max()
+            .unwrap_or(0);
+        let mut journal = Journal { file, next, entries };
+        journal.end_torn_line().map_err(|e| format!("can't mend {}: {e}", path.display()))?;
+        if fresh {
+            journal.write(Entry::Opened { format: FORMAT, cluster: cluster_name.into() })?;
+        }
+        Ok(journal)
+    }
+
+    /// What stands in it.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Writes that an action is about to be performed, and returns the line's number.
+    ///
+    /// # Errors
+    /// Fails where the line can't be brought to disk; the action must not be performed then.
+    pub fn begin(
+        &mut self,
+        run: &str,
+        step: &str,
+        action: &Action,
+        before: Observed,
+        unix_s: i64,
+    ) -> Result<u64, String> {
+        let number = self.next;
+        self.write(Entry::Begun(Box::new(Begun {
+            number,
+            run: run.into(),
+            step: step.into(),
+            action: action.clone(),
+            before: without_text(before),
+            unix_s,
+        })))?;
+        self.next += 1;
+        Ok(number)
+    }
+
+    /// Writes that it was performed and verified.
+    ///
+    /// # Errors
+    /// Fails where the line can't be brought to disk.
+    pub fn end(&mut self, number: u64, after: Observed, along: Vec<String>) -> Result<(), String> {
+        self.write(Entry::Ended { number, after: without_text(after), along })
+    }
+
+    /// Writes that it was taken back.
+    ///
+    /// # Errors
+    /// Fails where the line can't be brought to disk.
+    pub fn undo(&mut self, number: u64) -> Result<(), String> {
+        self.write(Entry::Undone { number })
+    }
+
+    fn write(&mut self, entry: Entry) -> Result<(), String> {
+        let mut line = serde_json::to_vec(&entry).map_err(|e| format!("journal: {e}"))?;
+        line.push(b'\n');
+        self.file
+            .write_all(&line)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|e| format!("can't write the journal, so nothing was done: {e}"))?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn end_torn_line(&mut self) -> std::io::Result<()> {
+        if self.file.seek(SeekFrom::End(0))? == 0 {
+            return Ok(());
+        }
+        let mut last = [0];
+        self.file.seek(SeekFrom::End(-1))?;
+        self.file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            self.file.write_all(b"\n")?;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+/// Texts of files are kept as blobs; the text around a block stays, it tells whether there was a file.
+fn without_text(seen: Observed) -> Observed {
+    match seen {
+        Observed::File(mut seen) => {
+            seen.text = None;
+            Observed::File(seen)
+        }
+        other => other,
+    }
+}
+
+/// Keeps a file's content under its hash, once.
+///
+/// # Errors
+/// Fails where it can't be brought to disk.
+pub fn keep_blob(host: &Host, bytes: &[u8]) -> Result<String, String> {
+    let sha256 = kubewan_core::sha256_hex(bytes);
+    let path = host.blob(&sha256);
+    let dir = host.root().join("blobs");
+    make_private_dir(host.root())?;
+    make_private_dir(&dir)?;
+    if path.exists() {
+        return Ok(sha256);
+    }
+    let part = dir.join(format!("{sha256}.part"));
+    let written = (|| {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, &path)
+    })();
+    written.map_err(|e| format!("can't keep the first content as {}: {e}", path.display()))?;
+    sync_dir(&dir)?;
+    Ok(sha256)
+}
+
+/// A folder that only root may enter.
+///
+/// # Errors
+/// Fails where it can't be made.
+pub fn make_private_dir(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| format!("can't make the folder {}: {e}", path.display()))
+}
+
+/// Brings a folder's names to disk.
+///
+/// # Errors
+/// Fails where that is not possible.
+pub fn sync_dir(path: &Path) -> Result<(), String> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| format!("can't sync the folder {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kubewan_core::action::Module;
+    use kubewan_core::action::system::ModuleSeen;
+
+    use super::*;
+
+    fn goal() -> Action {
+        Action::Module(Module { name: "overlay".into() })
+    }
+
+    fn seen(present: bool) -> Observed {
+        Observed::Module(ModuleSeen { present })
+    }
+
+    #[test]
+    fn a_torn_line_is_passed_over_and_appended_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path());
+        let mut journal = Journal::open(&host, "home").unwrap();
+        assert_eq!(journal.begin("r1", "h/module:overlay", &goal(), seen(false), 1), Ok(1));
+        journal.end(1, seen(true), vec![]).unwrap();
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(host.journal_path()).unwrap();
+        file.write_all(br#"{"begun":{"number":2,"run":"r2","st"#).unwrap();
+        let mut journal = Journal::open(&host, "home").unwrap();
+        assert_eq!(journal.begin("r2", "h/module:overlay", &goal(), seen(false), 2), Ok(2));
+        let entries = read(&host).unwrap();
+        assert_eq!(entries.len(), 4);
+        assert_eq!(
+            standing(&entries).iter().map(|(b, e)| (b.number, *e)).collect::<Vec<_>>(),
+            [(1, true), (2, false)]
+        );
+    }
+
+    #[test]
+    fn another_clusters_host_is_refused_until_it_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path());
+        let mut journal = Journal::open(&host, "home").unwrap();
+        let number = journal.begin("r1", "s", &goal(), seen(false), 1).unwrap();
+        let error = Journal::open(&host, "work").err().unwrap();
+        assert!(error.contains("belongs to the cluster `home`"), "{error}");
+        journal.undo(number).unwrap();
+        let journal = Journal::open(&host, "work").unwrap();
+        assert_eq!(cluster(journal.entries()), Some("work"));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        assert!(parse(br#"{"opened":{"format":2,"cluster":"x"}}"#).is_err());
+        assert!(parse(br#"{"renamed":{}}"#).is_err());
+        assert_eq!(parse(b""), Ok(vec![]));
+    }
+}
