@@ -17,6 +17,8 @@ pub mod network;
 pub mod plan;
 pub mod protocol;
 pub mod render;
+#[cfg(test)]
+mod samples;
 pub mod secret;
 
 use sha2::{Digest, Sha256};

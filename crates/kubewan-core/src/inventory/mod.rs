@@ -1,12 +1,16 @@
 //! What the operator wrote in `cluster.yaml`, checked. Nothing here has been measured;
 //! facts about hosts live in [`crate::facts`].
 
+mod living;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use living::{Recorded, RecordedHost, compare_with_living};
 
 /// Settings handed through to another program's configuration exactly as the user wrote them.
 pub type Settings = serde_json::Map<String, serde_json::Value>;

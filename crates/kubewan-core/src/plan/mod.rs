@@ -1,5 +1,6 @@
 //! The plan: goals for every host ([`steps`]), and what has to change to reach them ([`Plan`]).
 
+mod lint;
 pub mod phase;
 pub mod planner;
 pub mod reset;

@@ -1,8 +1,87 @@
-//! placeholder
-use super::Step;
-/// Inputs.
-pub struct Inputs {}
-/// Steps.
-pub fn steps() -> Vec<Step> {
-    Vec::new()
+//! From inventory and facts to goals: which steps there are on which host, and what forbids them. The list of
+//! phases is the whole procedure.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::{Step, lint, phase};
+use crate::bundle::Bundle;
+use crate::facts::Facts;
+use crate::finding::Finding;
+use crate::inventory::Recorded;
+use crate::inventory::{Host, Inventory};
+
+/// What planning needs beside the inventory and the hosts' facts.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    /// The public address of every host, by name: the inventory's, or what its DNS name resolved to.
+    pub addresses: &'a BTreeMap<String, Ipv4Addr>,
+    /// Where binaries, images and packages come from.
+    pub bundle: &'a Bundle,
+    /// How far each host's clock is ahead of the operator's, milliseconds.
+    pub clock_offsets_ms: &'a BTreeMap<String, i64>,
+    /// What the living cluster was built from; `None` where there is none yet.
+    pub recorded: Option<&'a Recorded>,
+}
+
+/// Goals and findings.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// Goals in the order of work.
+    pub steps: Vec<Step>,
+    /// What is not right.
+    pub findings: Vec<Finding>,
+}
+
+/// Everything a phase may look at.
+pub(super) struct View<'a> {
+    pub inventory: &'a Inventory,
+    pub facts: &'a BTreeMap<String, Facts>,
+    pub inputs: &'a Inputs<'a>,
+}
+
+impl<'a> View<'a> {
+    /// The host's public address.
+    pub fn address(&self, host: &Host) -> Ipv4Addr {
+        self.inputs.addresses.get(&host.name).copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// The first control plane with its address.
+    pub fn api_address(&self) -> Ipv4Addr {
+        self.address(self.inventory.first_control_plane())
+    }
+
+    /// Hosts that join, in the operator's order.
+    pub fn joining(&self) -> impl Iterator<Item = &'a Host> {
+        let first = &self.inventory.first_control_plane().name;
+        self.inventory.hosts.iter().filter(move |host| &host.name != first)
+    }
+}
+
+/// The goals for every host.
+///
+/// `facts` holds every host of the inventory. Findings with [`crate::finding::Severity::Error`] forbid to
+/// apply the plan; the goals are given all the same, so that it can be shown.
+pub fn steps(inventory: &Inventory, facts: &BTreeMap<String, Facts>, inputs: &Inputs) -> Planned {
+    let view = View { inventory, facts, inputs };
+    let each = |phase: fn(&View, &Host, &Facts) -> Vec<Step>| -> Vec<Step> {
+        inventory
+            .hosts
+            .iter()
+            .filter_map(|host| Some((host, facts.get(&host.name)?)))
+            .flat_map(|(host, facts)| phase(&view, host, facts))
+            .collect()
+    };
+    let steps = [
+        each(phase::prepare::steps),
+        each(phase::runtime::steps),
+        each(phase::binaries::steps),
+        phase::control_plane::steps(&view),
+        phase::network::steps(&view),
+        phase::join::steps(&view),
+        phase::nodes::steps(&view),
+        phase::settle::steps(&view),
+    ]
+    .concat();
+    Planned { steps, findings: lint::findings(&view) }
 }

@@ -1,1 +1,10 @@
-//! placeholder
+//! One file per phase, in the order of work.
+
+pub mod binaries;
+pub mod control_plane;
+pub mod join;
+pub mod network;
+pub mod nodes;
+pub mod prepare;
+pub mod runtime;
+pub mod settle;

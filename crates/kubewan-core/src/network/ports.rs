@@ -1,0 +1,157 @@
+//! Which ports must be reachable, from whom, and why: what the operator enters at his clouds, what host
+//! firewalls are opened for, and what may answer after `up`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::{Backend, Host, Inventory};
+use crate::render::flannel::{VXLAN_PORT, WIREGUARD_PORT};
+use crate::render::kubeadm::API_PORT;
+
+/// A port, or a range, of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The host it is on.
+    pub host: String,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// First port.
+    pub first: u16,
+    /// Last port; the same as the first for a single one.
+    pub last: u16,
+    /// Who must reach it.
+    pub from: Vec<Source>,
+    /// What it is for.
+    pub why: String,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Who must reach a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The operator's machine.
+    Operator,
+    /// Whoever uses the cluster's services.
+    Anyone,
+    /// A host of the cluster, by name.
+    Host(String),
+}
+
+impl Protocol {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+impl Port {
+    /// `6443/tcp` or `30000-32767/tcp`.
+    pub fn notation(&self) -> String {
+        let protocol = self.protocol.name();
+        if self.first == self.last {
+            format!("{}/{protocol}", self.first)
+        } else {
+            format!("{}-{}/{protocol}", self.first, self.last)
+        }
+    }
+}
+
+/// All ports of all hosts, in the hosts' order.
+pub fn ports(inventory: &Inventory) -> Vec<Port> {
+    inventory.hosts.iter().flat_map(|host| of_host(inventory, host)).collect()
+}
+
+/// The ports of one host (kubernetes.io, "Ports and Protocols"; flannel's from its backends).
+fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
+    let others = |wanted: &dyn Fn(&Host) -> bool| -> Vec<Source> {
+        inventory
+            .hosts
+            .iter()
+            .filter(|other| other.name != host.name && wanted(other))
+            .map(|other| Source::Host(other.name.clone()))
+            .collect()
+    };
+    let port = |protocol, first, last, from: Vec<Source>, why: &str| Port {
+        host: host.name.clone(),
+        protocol,
+        first,
+        last,
+        from,
+        why: why.into(),
+    };
+    let everyone = others(&|_| true);
+    let mut ports = vec![port(
+        Protocol::Tcp,
+        host.ssh.port.unwrap_or(22),
+        host.ssh.port.unwrap_or(22),
+        vec![Source::Operator],
+        "SSH: kubewan itself",
+    )];
+    if host.is_control_plane() {
+        let mut from = vec![Source::Operator];
+        from.extend(everyone.clone());
+        ports.push(port(
+            Protocol::Tcp,
+            API_PORT,
+            API_PORT,
+            from,
+            "Kubernetes API: kubelets, kube-proxy, pods, kubectl",
+        ));
+    }
+    let control_planes = others(&Host::is_control_plane);
+    if !control_planes.is_empty() {
+        ports.push(port(
+            Protocol::Tcp,
+            10250,
+            10250,
+            control_planes,
+            "kubelet: logs, exec and metrics, asked for by the API server",
+        ));
+    }
+    let (overlay, why) = match inventory.network.backend {
+        Backend::Vxlan => (VXLAN_PORT, "flannel VXLAN: traffic between pods"),
+        Backend::Wireguard => (WIREGUARD_PORT, "flannel WireGuard: encrypted traffic between pods"),
+    };
+    ports.push(port(Protocol::Udp, overlay, overlay, everyone, why));
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        ports.push(port(protocol, 30000, 32767, vec![Source::Anyone], "NodePort Services"));
+    }
+    ports.retain(|p| !p.from.is_empty());
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_host_needs_no_peer_ports() {
+        let inventory = crate::samples::inventory(1);
+        let notations: Vec<String> = ports(&inventory).iter().map(Port::notation).collect();
+        assert_eq!(notations, ["22/tcp", "6443/tcp", "30000-32767/tcp", "30000-32767/udp"]);
+    }
+
+    #[test]
+    fn kubelets_are_reached_by_control_planes_only() {
+        let inventory = crate::samples::inventory(3);
+        let kubelets: Vec<Port> =
+            ports(&inventory).into_iter().filter(|p| p.first == 10250).collect();
+        assert_eq!(kubelets.len(), 2);
+        assert!(
+            kubelets.iter().all(|p| p.from == [Source::Host("master01".into())]),
+            "{kubelets:?}"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! kubeadm, kubelet, kubectl, the CNI plugins, and the kubelet's unit.
+
+use super::runtime::artifact;
+use crate::action::{Action, File, KubeletFlag, Unit};
+use crate::bundle::ArtifactKind;
+use crate::facts::{ClusterState, Facts};
+use crate::inventory::Host;
+use crate::plan::planner::View;
+use crate::plan::{Phase, Step};
+use crate::render::kubeadm::{Node, kubelet_args};
+use crate::render::unit;
+
+/// The kubelet's unit and what changes its command line.
+const UNIT: &str = "/etc/systemd/system/kubelet.service";
+const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
+
+pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let step = |action, why: &str| Step::new(Phase::Binaries, &host.name, action, why);
+    let bundle = view.inputs.bundle;
+    let arch = &facts.kernel.arch;
+    let mut steps = Vec::new();
+    for program in bundle.of(ArtifactKind::Binary, arch) {
+        let path = format!("/usr/local/bin/{}", program.name);
+        let why = format!("Kubernetes {}", program.version);
+        steps.push(step(Action::File(File::program(path, artifact(program))), &why));
+    }
+    for plugin in bundle.of(ArtifactKind::CniPlugin, arch) {
+        let path = format!("/opt/cni/bin/{}", plugin.name);
+        steps.push(step(
+            Action::File(File::program(path, artifact(plugin))),
+            "pods get their network through it",
+        ));
+    }
+    steps.push(step(
+        Action::File(File::text(UNIT, 0o644, unit::kubelet_unit())),
+        "systemd keeps the kubelet running",
+    ));
+    steps.push(step(
+        Action::File(File::text(DROP_IN, 0o644, unit::kubelet_drop_in())),
+        "the kubelet reads the arguments that kubeadm writes",
+    ));
+    let node = Node { host, address: view.address(host), nic_address: facts.nic_address() };
+    for (name, value) in kubelet_args(&node) {
+        let why = match name.as_str() {
+            "node-ip" => {
+                "the node is known by its public address; another file that sets it would win"
+            }
+            _ => "the inventory's kubeletArgs",
+        };
+        steps.push(step(Action::KubeletFlag(KubeletFlag { name, value }), why));
+    }
+    // Before kubeadm has configured it the kubelet can only fail, so that nobody waits for it.
+    let active = (facts.kubernetes.state == ClusterState::Done).then_some(true);
+    steps.push(step(
+        Action::Unit(Unit {
+            name: "kubelet.service".into(),
+            enabled: true,
+            active,
+            restart_on: vec![UNIT.into(), DROP_IN.into(), "/usr/local/bin/kubelet".into()],
+        }),
+        "the kubelet comes back after a reboot",
+    ));
+    steps
+}

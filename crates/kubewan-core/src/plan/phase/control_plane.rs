@@ -1,0 +1,35 @@
+//! `kubeadm init` on the first control plane: once, with everything said before.
+
+use crate::action::{Action, KubeadmInit};
+use crate::plan::planner::View;
+use crate::plan::{Phase, Step};
+use crate::render::kubeadm::{self, Node};
+
+/// Seconds that one run of kubeadm may take: its own waits (4 minutes for the API server, 4 for the kubelet,
+/// 1 for each API call) and slow disks.
+pub(super) const KUBEADM_TIMEOUT_S: u64 = 15 * 60;
+
+pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
+    init(view).into_iter().collect()
+}
+
+/// The step that makes the control plane.
+fn init(view: &View) -> Option<Step> {
+    let host = view.inventory.first_control_plane();
+    let facts = view.facts.get(&host.name)?;
+    let node = Node { host, address: view.address(host), nic_address: facts.nic_address() };
+    let action = Action::KubeadmInit(KubeadmInit {
+        config: kubeadm::init(view.inventory, &node),
+        ignore_preflight_errors: view.inventory.kubernetes.kubeadm.ignore_preflight_errors.clone(),
+        node: host.name.clone(),
+        endpoint: format!("https://{}", kubeadm::endpoint(view.inventory)),
+        timeout_s: KUBEADM_TIMEOUT_S,
+    });
+    let why = "the cluster's control plane; etcd is told before to listen on 127.0.0.1, since it can't bind an address behind NAT";
+    Some(Step::new(Phase::ControlPlane, &host.name, action, why))
+}
+
+/// Id of the init step, for the values that joins take from it.
+pub(super) fn init_id(view: &View) -> String {
+    init(view).map(|step| step.id).unwrap_or_default()
+}

@@ -1,0 +1,228 @@
+//! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
+
+use crate::action::{
+    Action, Block, File, FirewallGoal, Hostname, Link, Module, SelinuxPermissive, SwapOff, Sysctl,
+    TimeSyncOn, Unit,
+};
+use crate::facts::{Facts, FirewallTool, Selinux};
+use crate::inventory::{Firewall, Host, HostnamePolicy, TimeSync};
+use crate::network::ports;
+use crate::plan::planner::View;
+use crate::plan::{Phase, Step};
+use crate::render::{names, unit};
+
+pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    [
+        address(view, host, facts),
+        firewall(view, host, facts),
+        swap(view, host),
+        selinux(host, facts),
+        names_and_time(view, host, facts),
+        kernel(host),
+    ]
+    .concat()
+}
+
+fn step(host: &Host, action: Action, why: impl Into<String>) -> Step {
+    Step::new(Phase::Prepare, &host.name, action, why)
+}
+
+/// The public address on an interface of ours, unless a NIC carries it. The kubelet takes no `--node-ip` that
+/// is on no interface (pkg/kubelet/kubelet_node_status.go, validateNodeIP), and a host whose cloud does not
+/// hairpin reaches its own public address only here.
+fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let address = view.address(host);
+    if facts.interface_with(address).is_some_and(|interface| interface != unit::LINK) {
+        return Vec::new();
+    }
+    let kind = if facts.kernel.dummy { "dummy" } else { "bridge" };
+    let path = format!("/etc/systemd/system/{}", unit::ADDRESS_UNIT);
+    let why = format!(
+        "{address} is on no network card of {}: the kubelet and the host itself need it on an interface",
+        host.name
+    );
+    vec![
+        step(
+            host,
+            Action::File(File::text(
+                "/etc/systemd/network/10-kubewan.network",
+                0o644,
+                unit::networkd_unmanaged(),
+            )),
+            "systemd-networkd must not take the address off our interface",
+        ),
+        step(
+            host,
+            Action::File(File::text(path.clone(), 0o644, unit::address_unit(address, kind))),
+            why.clone(),
+        ),
+        step(
+            host,
+            Action::Unit(Unit {
+                name: unit::ADDRESS_UNIT.into(),
+                enabled: true,
+                active: Some(true),
+                restart_on: vec![path],
+            }),
+            "the address has to be there after a reboot too",
+        ),
+        step(
+            host,
+            Action::Link(Link {
+                name: unit::LINK.into(),
+                address,
+                unit: unit::ADDRESS_UNIT.into(),
+            }),
+            why,
+        ),
+    ]
+}
+
+/// Firewalls the way the inventory says; where it says nothing, [`crate::plan::lint`] refuses.
+fn firewall(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let Some(policy) = view.inventory.firewall_of(host) else { return Vec::new() };
+    let network = &view.inventory.network;
+    facts
+        .firewalls
+        .iter()
+        .filter_map(|firewall| {
+            let (open, why) = match (policy, firewall.tool) {
+                (Firewall::Keep, _) => return None,
+                (Firewall::Off, _) => (None, "the inventory says `firewall: off`"),
+                (Firewall::Open, FirewallTool::Ufw | FirewallTool::Firewalld) => (
+                    Some(open_ports(view, host)),
+                    "the inventory says `firewall: open`; see `kubewan ports`",
+                ),
+                // These have no tool that adds a rule for good; lint names the rules.
+                (Firewall::Open, _) => return None,
+            };
+            let trusted = if open.is_some() {
+                vec![network.pod_subnet.to_string(), network.service_subnet.to_string()]
+            } else {
+                Vec::new()
+            };
+            Some(step(
+                host,
+                Action::Firewall(FirewallGoal { tool: firewall.tool, open, trusted }),
+                why,
+            ))
+        })
+        .collect()
+}
+
+/// Ports of a host in a firewall's notation, each once.
+pub(in crate::plan) fn open_ports(view: &View, host: &Host) -> Vec<String> {
+    let mut open: Vec<String> = Vec::new();
+    for port in ports(view.inventory).iter().filter(|port| port.host == host.name) {
+        let notation = port.notation();
+        if !open.contains(&notation) {
+            open.push(notation);
+        }
+    }
+    open
+}
+
+fn swap(view: &View, host: &Host) -> Vec<Step> {
+    let allowed = view.inventory.kubernetes.kubelet.get("failSwapOn")
+        == Some(&serde_json::Value::Bool(false));
+    if allowed {
+        return Vec::new();
+    }
+    vec![step(
+        host,
+        Action::SwapOff(SwapOff {}),
+        "the kubelet refuses to start with swap on (failSwapOn)",
+    )]
+}
+
+fn selinux(host: &Host, facts: &Facts) -> Vec<Step> {
+    match facts.selinux {
+        None | Some(Selinux::Disabled) => Vec::new(),
+        Some(_) => vec![step(
+            host,
+            Action::SelinuxPermissive(SelinuxPermissive {}),
+            "pods must read the host's file system (kubernetes.io, \"Installing kubeadm\")",
+        )],
+    }
+}
+
+fn names_and_time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let inventory = view.inventory;
+    let rename = inventory.hostname_of(host) == HostnamePolicy::Set;
+    let mut steps = Vec::new();
+    if rename {
+        steps.push(step(
+            host,
+            Action::Hostname(Hostname { name: host.name.clone() }),
+            "the inventory says `hostname: set`",
+        ));
+    }
+    if facts.cloud_init.is_some() {
+        let text = names::cloud_init(rename);
+        steps.push(step(
+            host,
+            Action::File(File::text("/etc/cloud/cloud.cfg.d/99-kubewan.cfg", 0o644, text)),
+            "cloud-init rewrites /etc/hosts at boot",
+        ));
+    }
+    let nodes: Vec<(&str, std::net::Ipv4Addr)> =
+        inventory.hosts.iter().map(|h| (h.name.as_str(), view.address(h))).collect();
+    let lines = names::hosts_block(&nodes, &inventory.api_name(), view.api_address());
+    steps.push(step(
+        host,
+        Action::Block(Block { path: "/etc/hosts".into(), lines }),
+        "nodes and the API are found by names that need no DNS",
+    ));
+    if inventory.time_of(host) == TimeSync::On {
+        steps.push(step(
+            host,
+            Action::TimeSyncOn(TimeSyncOn {}),
+            "certificates, tokens and etcd's leases need clocks that agree",
+        ));
+    }
+    steps
+}
+
+fn kernel(host: &Host) -> Vec<Step> {
+    let mut steps = vec![
+        step(
+            host,
+            Action::File(File::text(
+                "/etc/modules-load.d/kubewan.conf",
+                0o644,
+                unit::modules_load(),
+            )),
+            "the modules are there after a reboot too",
+        ),
+        step(
+            host,
+            Action::File(File::text(
+                "/etc/sysctl.d/99-zz-kubewan.conf",
+                0o644,
+                unit::sysctl_conf(),
+            )),
+            "the settings are there after a reboot too",
+        ),
+    ];
+    for name in unit::MODULES {
+        let why = match name {
+            "overlay" => "containerd keeps images on overlay file systems",
+            _ => {
+                "bridged packets of pods have to pass kube-proxy's rules; flannel does not start without it"
+            }
+        };
+        steps.push(step(host, Action::Module(Module { name: name.into() }), why));
+    }
+    for (key, value) in unit::SYSCTLS {
+        let why = match key {
+            "net.ipv4.ip_forward" => "the host routes the packets of its pods",
+            _ => "bridged packets of pods have to pass kube-proxy's rules",
+        };
+        steps.push(step(
+            host,
+            Action::Sysctl(Sysctl { key: key.into(), value: value.into() }),
+            why,
+        ));
+    }
+    steps
+}

@@ -1,0 +1,107 @@
+//! containerd's `config.toml`.
+
+use serde_json::{Value, json};
+
+use super::{merge, object};
+use crate::inventory::Settings;
+
+/// Name of the CRI plugin in configuration version 2 (containerd 1.x, and understood by 2.x).
+const CRI_V2: &str = "io.containerd.grpc.v1.cri";
+/// Names of its two halves in configuration version 3 (containerd 2.x).
+const RUNTIME_V3: &str = "io.containerd.cri.v1.runtime";
+const IMAGES_V3: &str = "io.containerd.cri.v1.images";
+
+/// What decides the file.
+#[derive(Clone, Debug)]
+pub struct Containerd<'a> {
+    /// containerd's version where it is known, as `2.1.4`.
+    pub version: Option<&'a str>,
+    /// The pause image that kubeadm expects.
+    pub pause: &'a str,
+    /// The user's own settings.
+    pub extra: &'a Settings,
+}
+
+/// The whole file. systemd's cgroup driver because the kubelet uses it too: two drivers on one host is what
+/// makes etcd restart for ever (kubernetes.io, "Configuring a cgroup driver").
+pub fn config(of: &Containerd) -> String {
+    let v3 = match of.extra.get("version").and_then(Value::as_u64) {
+        Some(version) => version >= 3,
+        // Settings for the plugin's old name only make sense in a file of the old version.
+        None if mentions(of.extra, CRI_V2) => false,
+        None => of.version.and_then(major).is_some_and(|major| major >= 2),
+    };
+    let runc = json!({
+        "runtime_type": "io.containerd.runc.v2",
+        "options": { "SystemdCgroup": true },
+    });
+    let cni = json!({ "bin_dir": "/opt/cni/bin", "conf_dir": "/etc/cni/net.d" });
+    let cni_v3 = json!({ "bin_dirs": ["/opt/cni/bin"], "conf_dir": "/etc/cni/net.d" });
+    let base = if v3 {
+        json!({
+            "version": 3,
+            "disabled_plugins": [],
+            "plugins": {
+                RUNTIME_V3: { "cni": cni_v3, "containerd": { "runtimes": { "runc": runc } } },
+                IMAGES_V3: { "pinned_images": { "sandbox": of.pause } },
+            },
+        })
+    } else {
+        json!({
+            "version": 2,
+            "disabled_plugins": [],
+            "plugins": {
+                CRI_V2: {
+                    "sandbox_image": of.pause,
+                    "cni": cni,
+                    "containerd": { "runtimes": { "runc": runc } },
+                },
+            },
+        })
+    };
+    let mut config = object(base);
+    merge(&mut config, of.extra);
+    let text =
+        toml::to_string(&config).unwrap_or_else(|e| unreachable!("JSON maps are TOML tables: {e}"));
+    format!(
+        "# Written by kubewan; settings of your own go into the inventory's runtime.containerd.\n{text}"
+    )
+}
+
+fn mentions(extra: &Settings, plugin: &str) -> bool {
+    extra.get("plugins").and_then(|plugins| plugins.get(plugin)).is_some()
+}
+
+/// Major version; distributions write `1.6.20~ds1-1`.
+fn major(version: &str) -> Option<u32> {
+    version.split(['.', '~', '-']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_choose_the_format() {
+        let none = Settings::new();
+        let old = config(&Containerd {
+            version: Some("1.6.20~ds1-1"),
+            pause: "r/pause:3.10",
+            extra: &none,
+        });
+        insta::assert_snapshot!(old);
+        let new =
+            config(&Containerd { version: Some("2.1.4"), pause: "r/pause:3.10", extra: &none });
+        insta::assert_snapshot!(new);
+    }
+
+    #[test]
+    fn the_users_settings_are_merged_and_choose_the_old_format() {
+        let extra = object(json!({ "plugins": { CRI_V2: { "restrict_oom_score_adj": true } } }));
+        let text =
+            config(&Containerd { version: Some("2.1.4"), pause: "r/pause:3.10", extra: &extra });
+        assert!(text.contains("version = 2"), "{text}");
+        assert!(text.contains("restrict_oom_score_adj = true"), "{text}");
+        assert!(text.contains("SystemdCgroup = true"), "{text}");
+    }
+}

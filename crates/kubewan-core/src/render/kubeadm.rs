@@ -1,0 +1,211 @@
+//! kubeadm's configuration, for `kubeadm.k8s.io/v1beta3` (up to 1.30) and `v1beta4` (from 1.31).
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde_json::{Map, Value, json};
+
+use super::{merge, object};
+use crate::inventory::{Host, Inventory, Settings, Taint};
+
+/// Port of the API server.
+pub const API_PORT: u16 = 6443;
+/// The runtime's socket.
+pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
+/// The taint of a control plane that takes no workloads.
+pub const CONTROL_PLANE_TAINT: &str = "node-role.kubernetes.io/control-plane";
+
+/// Which version of kubeadm's own API a Kubernetes minor version is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Extra arguments are maps, and the timeout is the API server's.
+    V1Beta3,
+    /// Extra arguments are lists of name and value; a struct of timeouts.
+    V1Beta4,
+}
+
+impl Api {
+    /// v1beta4 exists since 1.31 (kubernetes.io, "kubeadm Configuration (v1beta4)").
+    pub fn of(version: &str) -> Api {
+        let minor =
+            version.split('.').nth(1).and_then(|m| m.parse::<u32>().ok()).unwrap_or_default();
+        if minor >= 31 { Api::V1Beta4 } else { Api::V1Beta3 }
+    }
+
+    fn group_version(self) -> &'static str {
+        match self {
+            Api::V1Beta3 => "kubeadm.k8s.io/v1beta3",
+            Api::V1Beta4 => "kubeadm.k8s.io/v1beta4",
+        }
+    }
+
+    /// Extra arguments in this version's shape.
+    fn args(self, args: &BTreeMap<String, String>) -> Value {
+        match self {
+            Api::V1Beta3 => json!(args),
+            Api::V1Beta4 => {
+                args.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+            }
+        }
+    }
+}
+
+/// A node as kubeadm registers it.
+#[derive(Clone, Debug)]
+pub struct Node<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// Its public address, which becomes the node's InternalIP.
+    pub address: Ipv4Addr,
+    /// The NIC's address, if it is another.
+    pub nic_address: Option<Ipv4Addr>,
+}
+
+/// The configuration for `kubeadm init`: four documents, and the only source of what a phase does.
+pub fn init(inventory: &Inventory, node: &Node) -> String {
+    let api = Api::of(&inventory.kubernetes.version);
+    let user = &inventory.kubernetes;
+    let mut init = object(json!({
+        "apiVersion": api.group_version(),
+        "kind": "InitConfiguration",
+        // kubeadm makes a random token when none is given, valid a day; this one nobody uses ends at once.
+        "bootstrapTokens": [{ "ttl": "1m0s", "description": "made by kubeadm init, unused" }],
+        "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT },
+        "nodeRegistration": registration(api, inventory, node, Some(control_plane_taints(node.host))),
+    }));
+    if api == Api::V1Beta4 {
+        init.insert("timeouts".into(), json!({ "controlPlaneComponentHealthCheck": "4m0s" }));
+    }
+    merge(&mut init, &user.kubeadm.init);
+    let mut cluster = cluster(api, inventory, node);
+    merge(&mut cluster, &user.kubeadm.cluster);
+    let kubelet = component(
+        "kubelet.config.k8s.io/v1beta1",
+        "KubeletConfiguration",
+        json!({
+            "cgroupDriver": "systemd",
+        }),
+        &user.kubelet,
+    );
+    // Health is asked for by cloud load balancers only; on all addresses it would answer the whole world.
+    let proxy = component(
+        "kubeproxy.config.k8s.io/v1alpha1",
+        "KubeProxyConfiguration",
+        json!({
+            "clusterCIDR": inventory.network.pod_subnet.to_string(),
+            "healthzBindAddress": "127.0.0.1:10256",
+        }),
+        &user.kube_proxy,
+    );
+    [init, cluster, kubelet, proxy].iter().map(yaml).collect::<Vec<_>>().join("---\n")
+}
+
+fn cluster(api: Api, inventory: &Inventory, node: &Node) -> Map<String, Value> {
+    let network = &inventory.network;
+    let mut sans = vec![inventory.api_name(), node.address.to_string(), node.host.name.clone()];
+    sans.extend(node.nic_address.map(|a| a.to_string()));
+    sans.push("127.0.0.1".into());
+    // etcd would bind the advertise address (cmd/kubeadm/app/phases/etcd/local.go), and behind NAT that is no
+    // address of any interface. With one control plane nothing but the API server beside it speaks to etcd.
+    let etcd = BTreeMap::from([
+        ("listen-client-urls".to_owned(), "https://127.0.0.1:2379".to_owned()),
+        ("listen-peer-urls".to_owned(), "https://127.0.0.1:2380".to_owned()),
+    ]);
+    let mut api_server = object(json!({ "certSANs": sans }));
+    if api == Api::V1Beta3 {
+        api_server.insert("timeoutForControlPlane".into(), json!("4m0s"));
+    }
+    object(json!({
+        "apiVersion": api.group_version(),
+        "kind": "ClusterConfiguration",
+        "clusterName": inventory.name,
+        "kubernetesVersion": format!("v{}", inventory.kubernetes.version),
+        "controlPlaneEndpoint": endpoint(inventory),
+        "imageRepository": inventory.kubernetes.image_repository,
+        "networking": {
+            "podSubnet": network.pod_subnet.to_string(),
+            "serviceSubnet": network.service_subnet.to_string(),
+            "dnsDomain": network.dns_domain,
+        },
+        "apiServer": api_server,
+        "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": api.args(&etcd) } },
+    }))
+}
+
+/// The configuration for `kubeadm join`. `token` and `ca_hash` are markers of values that exist only when it runs.
+pub fn join(inventory: &Inventory, node: &Node, token: &str, ca_hash: &str) -> String {
+    let api = Api::of(&inventory.kubernetes.version);
+    let mut join = object(json!({
+        "apiVersion": api.group_version(),
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "apiServerEndpoint": endpoint(inventory),
+                "token": token,
+                "caCertHashes": [ca_hash],
+            },
+        },
+        "nodeRegistration": registration(api, inventory, node, None),
+    }));
+    merge(&mut join, &inventory.kubernetes.kubeadm.join);
+    yaml(&join)
+}
+
+/// `api.<cluster>.kubewan:6443`.
+pub fn endpoint(inventory: &Inventory) -> String {
+    format!("{}:{API_PORT}", inventory.api_name())
+}
+
+/// Arguments of a host's kubelet: the node's address, and the user's own.
+pub fn kubelet_args(node: &Node) -> BTreeMap<String, String> {
+    let mut args = BTreeMap::from([("node-ip".to_owned(), node.address.to_string())]);
+    args.extend(node.host.kubelet_args.clone());
+    args
+}
+
+fn registration(api: Api, inventory: &Inventory, node: &Node, taints: Option<Vec<Taint>>) -> Value {
+    let mut registration = object(json!({
+        "name": node.host.name,
+        "criSocket": CRI_SOCKET,
+        "kubeletExtraArgs": api.args(&kubelet_args(node)),
+    }));
+    if let Some(taints) = taints {
+        // An empty list, unlike none, leaves a control plane untainted.
+        registration.insert("taints".into(), json!(taints));
+    }
+    let ignored = &inventory.kubernetes.kubeadm.ignore_preflight_errors;
+    if !ignored.is_empty() {
+        registration.insert("ignorePreflightErrors".into(), json!(ignored));
+    }
+    Value::Object(registration)
+}
+
+/// Taints that a control plane registers with.
+fn control_plane_taints(host: &Host) -> Vec<Taint> {
+    let mut taints = host.taints.clone();
+    if !host.is_worker() {
+        taints.push(Taint {
+            key: CONTROL_PLANE_TAINT.into(),
+            value: None,
+            effect: crate::inventory::TaintEffect::NoSchedule,
+        });
+    }
+    taints
+}
+
+fn component(group_version: &str, kind: &str, ours: Value, user: &Settings) -> Map<String, Value> {
+    let mut config = object(json!({ "apiVersion": group_version, "kind": kind }));
+    merge(&mut config, &object(ours));
+    merge(&mut config, user);
+    config
+}
+
+/// YAML text of a map, keys in their order.
+fn yaml(map: &Map<String, Value>) -> String {
+    let mut text =
+        serde_saphyr::to_string(map).unwrap_or_else(|e| unreachable!("JSON is YAML: {e}"));
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,100 @@
+//! systemd units and drop-ins, and the files that keep kernel settings.
+
+use std::net::Ipv4Addr;
+
+/// Name of our interface.
+pub const LINK: &str = "kubewan0";
+/// Unit that brings it up.
+pub const ADDRESS_UNIT: &str = "kubewan-address.service";
+
+/// Kernel modules of the container runtime and of bridged pods.
+pub const MODULES: [&str; 2] = ["overlay", "br_netfilter"];
+
+/// Kernel settings: pods are routed, and bridged packets pass kube-proxy's rules
+/// (kubernetes.io, "Container Runtimes", network configuration).
+pub const SYSCTLS: [(&str, &str); 3] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.bridge.bridge-nf-call-iptables", "1"),
+    ("net.bridge.bridge-nf-call-ip6tables", "1"),
+];
+
+/// The unit that puts the public address as /32 on an interface of our own. Plain `ip` commands that an
+/// administrator can read; nothing of the NIC or of another network stack is touched.
+pub fn address_unit(address: Ipv4Addr, kind: &str) -> String {
+    format!(
+        "# Written by kubewan.
+[Unit]
+Description=Public address {address} on {LINK}
+Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/
+After=systemd-modules-load.service network-pre.target
+Before=containerd.service kubelet.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-/sbin/ip link add {LINK} type {kind}
+ExecStart=/sbin/ip address replace {address}/32 dev {LINK}
+ExecStart=/sbin/ip link set {LINK} up
+ExecStop=-/sbin/ip link delete {LINK}
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// Leave for our interface under systemd-networkd, which may take addresses off links that it believes to be its own.
+pub fn networkd_unmanaged() -> String {
+    format!("# Written by kubewan.\n[Match]\nName={LINK}\n\n[Link]\nUnmanaged=yes\n")
+}
+
+/// `kubelet.service`, after kubernetes/release's package.
+pub fn kubelet_unit() -> String {
+    format!(
+        "# Written by kubewan.
+[Unit]
+Description=kubelet: The Kubernetes Node Agent
+Documentation=https://kubernetes.io/docs/
+Wants=network-online.target containerd.service
+After=network-online.target containerd.service {ADDRESS_UNIT}
+
+[Service]
+ExecStart=/usr/local/bin/kubelet
+Restart=always
+StartLimitInterval=0
+RestartSec=10
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// `kubelet.service.d/10-kubeadm.conf`, after kubernetes/release's package: kubeadm's own arguments, and after
+/// them the administrator's in /etc/default/kubelet (Debian) or /etc/sysconfig/kubelet (rpm).
+pub fn kubelet_drop_in() -> String {
+    "# Written by kubewan.
+[Service]
+Environment=\"KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf\"
+Environment=\"KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml\"
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-/etc/default/kubelet
+EnvironmentFile=-/etc/sysconfig/kubelet
+ExecStart=
+ExecStart=/usr/local/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+"
+    .into()
+}
+
+/// `/etc/modules-load.d/kubewan.conf`.
+pub fn modules_load() -> String {
+    let modules: String = MODULES.iter().map(|m| format!("{m}\n")).collect();
+    format!("# Written by kubewan.\n{modules}")
+}
+
+/// `/etc/sysctl.d/99-zz-kubewan.conf`: the name sorts after `99-sysctl.conf`, which is /etc/sysctl.conf.
+pub fn sysctl_conf() -> String {
+    let settings: String =
+        SYSCTLS.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    format!("# Written by kubewan.\n{settings}")
+}
