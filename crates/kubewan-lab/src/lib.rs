@@ -1,1 +1,40 @@
-//! To be written.
+//! The Internet on one machine: clouds behind 1:1 NAT with real hosts in them (systemd, sshd).
+//!
+//! Read in this order: [`topology`] says what exists and is pure; [`Lab`] makes it, and the
+//! modules under it each know one kind of effect. The product learns nothing of the lab but the
+//! inventory that [`render_inventory`] writes, so it reaches lab hosts over the same SSH as any
+//! server. Nothing here may depend on the product's executor.
+
+pub mod topology;
+
+mod down;
+mod inventory;
+mod lab;
+mod leftovers;
+mod observe;
+mod snapshot;
+mod up;
+
+mod cgroup;
+mod image;
+mod kernel;
+mod keys;
+mod layer;
+mod machine;
+mod namespace;
+mod network;
+mod requirements;
+mod seed;
+mod state;
+mod sysctl;
+
+mod call;
+mod error;
+
+pub use error::LabError;
+pub use image::ImageChoice;
+pub use inventory::{KubernetesChoice, render_inventory};
+pub use kernel::{CgroupLayout, KernelFacts};
+pub use lab::{HostStatus, Lab, LabEvent, LabHost, LabInfo, LabOptions};
+pub use leftovers::leftovers;
+pub use snapshot::{Allow, Difference, HostSnapshot, Report, compare};

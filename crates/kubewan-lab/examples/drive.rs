@@ -1,0 +1,83 @@
+//! Drives the lab by hand, for work on the lab itself; users have `kubewan lab`.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use kubewan_lab::{Lab, LabError, LabEvent, LabOptions, leftovers};
+
+const USAGE: &str = "\
+usage: drive up [HOSTS [DIR]] | ls | info | leftovers | down
+       drive exec HOST PROGRAM ARGUMENT... | ssh HOST ARGUMENT...
+       drive reboot HOST | rewind [HOST...] | cut HOST | heal HOST | spoofed | look HOST";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match drive(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn drive(arguments: &[&str]) -> Result<(), LabError> {
+    let start = Instant::now();
+    let mut show = |event: LabEvent| eprintln!("{:6.2}s {event:?}", start.elapsed().as_secs_f64());
+    match arguments {
+        ["up", rest @ ..] => {
+            let mut options = LabOptions::default();
+            if let Some(hosts) = rest.first().and_then(|hosts| hosts.parse().ok()) {
+                options.hosts = hosts;
+            }
+            if let Some(dir) = rest.get(1) {
+                options.dir = dir.into();
+            }
+            let lab = Lab::up(&options, &mut show)?;
+            eprintln!("up after {:.2}s", start.elapsed().as_secs_f64());
+            println!("{:#?}", lab.info()?.kernel);
+        }
+        ["ls"] => {
+            for status in Lab::open()?.list()? {
+                let host = status.host;
+                println!(
+                    "{} {} {} cloud {} ({}) running={} cut={}",
+                    host.name,
+                    host.address,
+                    host.private,
+                    host.cloud,
+                    host.cloud_behaviour,
+                    status.running,
+                    status.cut
+                );
+            }
+        }
+        ["info"] => println!("{:#?}", Lab::open()?.info()?),
+        ["leftovers"] => leftovers().iter().for_each(|left| println!("{left}")),
+        ["down"] => println!("there was one: {}", Lab::down(&mut show)?),
+        ["exec", host, argv @ ..] => {
+            let error = Lab::open()?.exec_command(host, argv)?.exec();
+            eprintln!("error: {error}");
+        }
+        ["ssh", host, argv @ ..] => {
+            let command = Lab::open()?.ssh_command(host)?;
+            let error =
+                std::process::Command::new(&command[0]).args(&command[1..]).args(argv).exec();
+            eprintln!("error: {error}");
+        }
+        ["reboot", host] => Lab::open()?.reboot(host, &mut show)?,
+        ["rewind", hosts @ ..] => Lab::open()?.rewind(hosts, &mut show)?,
+        ["cut", host] => Lab::open()?.cut(host)?,
+        ["heal", host] => Lab::open()?.heal(host)?,
+        ["spoofed"] => println!("{:?}", Lab::open()?.spoof_counters()?),
+        ["look", host] => {
+            for (item, value) in Lab::open()?.observe_host(host)?.items {
+                println!("{item}: {value}");
+            }
+        }
+        _ => eprintln!("{USAGE}"),
+    }
+    Ok(())
+}

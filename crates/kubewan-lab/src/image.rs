@@ -1,0 +1,180 @@
+//! The root file system that hosts start from: what a rented Debian server has, and no more.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::call::Call;
+use crate::error::OnPath;
+use crate::{LabError, seed};
+
+/// Which system the hosts run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageChoice {
+    /// Debian 12, bookworm.
+    #[default]
+    Debian12,
+}
+
+impl ImageChoice {
+    /// The name as `ID-VERSION_ID` of `/etc/os-release`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debian12 => "debian-12",
+        }
+    }
+
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Debian12 => "bookworm",
+        }
+    }
+}
+
+/// What providers' images have on top of a minimal Debian. No container runtime and nothing of
+/// Kubernetes: bringing those is the product's work.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,\
+iputils-ping,nftables,procps,kmod,ca-certificates,openssl,curl,less,cron,logrotate,tzdata";
+
+/// Work that starts by itself hours after boot. It would hold package locks or change files at a
+/// moment that no test chose.
+const TIMERS_OFF: [&str; 6] = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "logrotate.timer",
+];
+
+/// Raised whenever [`finish`] changes, so that a cached image of an older recipe isn't taken.
+const RECIPE: u32 = 1;
+
+/// Where the image lies, built or not.
+pub(crate) fn folder(choice: ImageChoice) -> PathBuf {
+    images().join(format!("{}-{}", choice.name(), recipe_hash(choice)))
+}
+
+/// Whether the image is there.
+pub(crate) fn is_cached(choice: ImageChoice) -> bool {
+    folder(choice).is_dir()
+}
+
+/// Builds the image beside its final place and moves it there when it is whole.
+pub(crate) fn build(choice: ImageChoice) -> Result<(), LabError> {
+    let target = folder(choice);
+    let building = images().join(format!(".building-{}", choice.name()));
+    discard(&building)?;
+    fs::create_dir_all(&building).on("make the folder", &building)?;
+    let built = bootstrap(choice, &building).and_then(|()| finish(&building));
+    if let Err(error) = built {
+        discard(&building)?;
+        return Err(error);
+    }
+    fs::rename(&building, &target).on("put into place the image", &target)
+}
+
+fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
+    let next = "check that this machine reaches its distribution's package mirror (`apt-get \
+                update`), then run the command again";
+    Call::new("debootstrap", format!("build the {} image", choice.name()))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["--variant=minbase", "--include", PACKAGES, choice.suite()])
+        .arg(root)
+        .next(next)
+        .run()
+        .map(drop)
+}
+
+/// Takes out what belongs to the machine it was built on, and what a server of one's own differs
+/// in from every other: each host gets its own when it is made.
+fn finish(root: &Path) -> Result<(), LabError> {
+    let keys = fs::read_dir(root.join("etc/ssh")).on("read", &root.join("etc/ssh"))?;
+    for key in keys.flatten() {
+        if key.file_name().to_string_lossy().starts_with("ssh_host_") {
+            fs::remove_file(key.path()).on("remove", &key.path())?;
+        }
+    }
+    for timer in TIMERS_OFF {
+        let link = root.join("etc/systemd/system/timers.target.wants").join(timer);
+        if link.symlink_metadata().is_ok() {
+            fs::remove_file(&link).on("remove", &link)?;
+        }
+    }
+    for archive in fs::read_dir(root.join("var/cache/apt/archives")).into_iter().flatten().flatten()
+    {
+        if archive.path().extension().is_some_and(|extension| extension == "deb") {
+            fs::remove_file(archive.path()).on("remove", &archive.path())?;
+        }
+    }
+    write(root, "etc/machine-id", "", 0o444)?;
+    write(root, "etc/hostname", "localhost\n", 0o644)?;
+    write(root, "etc/hosts", "127.0.0.1\tlocalhost\n", 0o644)?;
+    write(root, "etc/resolv.conf", "", 0o644)?;
+    let user = seed::SUDO_USER;
+    Call::new("chroot", format!("add the user {user} to the image"))
+        .arg(root)
+        .args(["useradd", "--create-home", "--shell", "/bin/bash", user])
+        .run()?;
+    let rule = format!("{user} ALL=(ALL) NOPASSWD:ALL\n");
+    write(root, "etc/sudoers.d/90-cloud-users", &rule, 0o440)
+}
+
+fn write(root: &Path, name: &str, text: &str, mode: u32) -> Result<(), LabError> {
+    let path = root.join(name);
+    // A link to another file would be written through.
+    if path.symlink_metadata().is_ok() {
+        fs::remove_file(&path).on("replace", &path)?;
+    }
+    fs::write(&path, text).on("write", &path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).on("set the mode of", &path)
+}
+
+fn discard(folder: &Path) -> Result<(), LabError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    // An interrupted debootstrap leaves these behind, and removing through them would empty them.
+    for inner in ["proc", "sys", "dev/pts", "dev/shm", "dev"] {
+        let attempt = "unmount what an interrupted image build left";
+        let _ = Call::new("umount", attempt).arg("-l").arg(folder.join(inner)).succeeds();
+    }
+    fs::remove_dir_all(folder).on("remove the unfinished image", folder)
+}
+
+fn images() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache
+        .filter(|cache| cache.is_absolute())
+        .or_else(|| home.map(|home| home.join(".cache")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache"))
+        .join("kubewan/lab/images")
+}
+
+fn recipe_hash(choice: ImageChoice) -> String {
+    let recipe = format!("{RECIPE} {} {PACKAGES} {TIMERS_OFF:?}", choice.suite());
+    let digest = Sha256::digest(recipe.as_bytes());
+    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_names_the_recipe() {
+        let name = folder(ImageChoice::Debian12);
+        let name = name.file_name().unwrap().to_string_lossy();
+        assert_eq!(name.len(), "debian-12-".len() + 12);
+    }
+
+    #[test]
+    fn nothing_of_kubernetes_is_preinstalled() {
+        assert!(!PACKAGES.contains("containerd") && !PACKAGES.contains("kube"));
+        assert!(!PACKAGES.contains(' '), "a space would end debootstrap's list");
+    }
+}

@@ -1,0 +1,23 @@
+#!/bin/sh
+# A lab host's first process: undoes what systemd-nspawn made read-only, then becomes systemd.
+set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+# A kubelet makes control groups and writes kernel settings.
+while read -r _ target kind _; do
+    case $kind in
+        cgroup | cgroup2) mount -o remount,bind,rw "$target" ;;
+    esac
+done < /proc/self/mounts
+mount -o remount,bind,rw /proc/sys
+
+# Volumes that a pod mounts have to reach other pods.
+mount --make-rshared /
+
+# The machine's own swap and mainboard are no business of its hosts'.
+mount --bind /run/kubewan-lab/swaps /proc/swaps
+if [ -e /sys/class/dmi/id/product_uuid ]; then
+    mount --bind /run/kubewan-lab/product_uuid /sys/class/dmi/id/product_uuid
+fi
+
+exec /sbin/init
