@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use kubewan_core::action::{Action, Observed};
 use kubewan_core::journal::{Begun, Entry, FORMAT};
 
 use crate::act::Host;
+use crate::disk::{make_private_dir, sync_dir};
 
 /// Reads the whole journal; empty where there is none.
 ///
@@ -216,7 +216,7 @@ pub fn keep_blob(host: &Host, bytes: &[u8]) -> Result<String, String> {
         return Ok(sha256);
     }
     let part = dir.join(format!("{sha256}.part"));
-    let written = (|| {
+    let written: std::io::Result<()> = (|| {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
@@ -226,29 +226,6 @@ pub fn keep_blob(host: &Host, bytes: &[u8]) -> Result<String, String> {
     written.map_err(|e| format!("can't keep the first content as {}: {e}", path.display()))?;
     sync_dir(&dir)?;
     Ok(sha256)
-}
-
-/// A folder that only root may enter.
-///
-/// # Errors
-/// Fails where it can't be made.
-pub fn make_private_dir(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| format!("can't make the folder {}: {e}", path.display()))
-}
-
-/// Brings a folder's names to disk.
-///
-/// # Errors
-/// Fails where that is not possible.
-pub fn sync_dir(path: &Path) -> Result<(), String> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|e| format!("can't sync the folder {}: {e}", path.display()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod command;
+pub mod disk;
 pub mod facts;
 pub mod journal;
 pub mod redact;

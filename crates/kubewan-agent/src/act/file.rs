@@ -1,48 +1,317 @@
-//! Files, blocks in files, and removed paths.
+//! Files, marked blocks in files, and paths that are to be gone.
 
-use kubewan_core::action::file::{BlockSeen, FileSeen, RemovedSeen};
-use kubewan_core::action::{Block, File, Removed};
+use std::fs::File as Handle;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kubewan_core::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
+use kubewan_core::action::{Block, Content, File, Removed};
+use kubewan_core::journal::Entry;
 
 use super::{Host, Performing};
+use crate::command::Program;
+use crate::disk::{self, Access};
+use crate::journal;
 
-/// Looks at the goal.
-pub fn observe_file(_goal: &File, _host: &Host) -> Result<FileSeen, String> {
-    Err("not written yet".into())
+/// Largest file whose text is shown.
+const TEXT_MAX: u64 = 256 << 10;
+
+/// Largest file that a block may stand in.
+const BLOCK_FILE_MAX: u64 = 8 << 20;
+
+/// Folders that are never removed, whatever is asked.
+const PROTECTED: &[&str] = &[
+    "/etc/apt",
+    "/etc/default",
+    "/etc/network",
+    "/etc/ssh",
+    "/etc/sysctl.d",
+    "/etc/systemd",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var/cache",
+    "/var/lib",
+    "/var/lib/dpkg",
+    "/var/lib/systemd",
+    "/var/log",
+];
+
+/// Looks at what is at the path, without following a link.
+pub fn observe_file(goal: &File, _host: &Host) -> Result<FileSeen, String> {
+    let path = Path::new(&goal.path);
+    let failed = |e: std::io::Error| format!("can't read {}: {e}", goal.path);
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(FileSeen::default());
+        }
+        Err(e) => return Err(failed(e)),
+    };
+    let mut seen = FileSeen {
+        mode: metadata.mode() & 0o7777,
+        owner: (metadata.uid(), metadata.gid()),
+        ..FileSeen::default()
+    };
+    if metadata.is_symlink() {
+        let target = std::fs::read_link(path).map_err(failed)?;
+        seen.other = Some(format!("symlink to {}", target.display()));
+    } else if metadata.is_dir() {
+        seen.other = Some("directory".into());
+    } else if !metadata.is_file() {
+        seen.other = Some("special file".into());
+    } else if metadata.len() <= TEXT_MAX {
+        let bytes = std::fs::read(path).map_err(failed)?;
+        seen.sha256 = Some(kubewan_core::sha256_hex(&bytes));
+        seen.text = String::from_utf8(bytes).ok();
+    } else {
+        seen.sha256 = Some(disk::sha256_of(path).map_err(failed)?);
+    }
+    Ok(seen)
 }
 
-/// Reaches the goal.
-pub fn perform_file(
-    _goal: &File,
-    _seen: &FileSeen,
-    _cx: &mut Performing<'_>,
-) -> Result<(), String> {
-    Err("not written yet".into())
+/// Writes the file, whole or not at all, or takes it away.
+pub fn perform_file(goal: &File, seen: &FileSeen, cx: &mut Performing<'_>) -> Result<(), String> {
+    let path = Path::new(&goal.path);
+    if !path.is_absolute() {
+        return Err(format!("{} is no absolute path", goal.path));
+    }
+    if seen.other.as_deref() == Some("directory") {
+        return Err(format!(
+            "{} is a folder and a file has to be there; move the folder away, then run kubewan again",
+            goal.path
+        ));
+    }
+    let (content, mode) = match &goal.state {
+        FileState::Absent => {
+            remove_file(path)?;
+            return remove_our_empty_parents(path, cx.host);
+        }
+        FileState::Present { content, mode } => (content, *mode),
+    };
+    cx.record(disk::missing_parents(path).iter().map(|dir| format!("dir:{}", dir.display())))?;
+    disk::make_parents(path)?;
+    let wanted = content.sha256();
+    let check = |sha256: &str| {
+        if sha256 == wanted {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: the content that is to be written has sha256 {sha256}, not {wanted}; run kubewan again, \
+             and it is uploaded anew",
+            goal.path
+        ))
+    };
+    let mut bytes = open_content(content, cx.host)?;
+    disk::write_atomic(path, &mut bytes, Access::root(mode), &check)?;
+    Ok(())
 }
 
-/// Looks at the goal.
-pub fn observe_block(_goal: &Block, _host: &Host) -> Result<BlockSeen, String> {
-    Err("not written yet".into())
+fn open_content<'a>(content: &'a Content, host: &Host) -> Result<Box<dyn Read + 'a>, String> {
+    let open = |path: PathBuf, what: &str| -> Result<Box<dyn Read + 'a>, String> {
+        let file = Handle::open(&path)
+            .map_err(|e| format!("can't read {what} at {}: {e}", path.display()))?;
+        Ok(Box::new(file))
+    };
+    match content {
+        Content::Text(text) => Ok(Box::new(text.as_bytes())),
+        Content::Artifact(artifact) => {
+            open(host.artifact(&artifact.sha256), &format!("{} of the bundle", artifact.name))
+        }
+        Content::Blob(sha256) => open(host.blob(sha256), "the content that was kept"),
+    }
 }
 
-/// Reaches the goal.
+fn remove_file(path: &Path) -> Result<(), String> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(format!("can't remove {}: {e}", path.display()))
+        }
+        _ => path.parent().filter(|dir| dir.exists()).map_or(Ok(()), disk::sync_dir),
+    }
+}
+
+/// Takes away folders above a path that are empty now and that kubewan made.
+fn remove_our_empty_parents(path: &Path, host: &Host) -> Result<(), String> {
+    let entries = journal::read(host)?;
+    let made: Vec<&str> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Ended { along, .. } => Some(along),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|line| line.strip_prefix("dir:"))
+        .collect();
+    for dir in path.ancestors().skip(1) {
+        let ours = made.iter().any(|made| Path::new(made) == dir);
+        // A folder that is not empty has got other owners meanwhile.
+        if !ours || std::fs::remove_dir(dir).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the content of a file under its hash before it is changed. `None` where there is none.
+pub fn keep_first(path: &str, host: &Host) -> Result<Option<String>, String> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() || metadata.is_symlink() => {}
+        _ => return Ok(None),
+    }
+    match std::fs::read(path) {
+        Ok(bytes) => journal::keep_blob(host, &bytes).map(Some),
+        // A link that leads nowhere.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("can't keep the first content of {path}: {e}")),
+    }
+}
+
+/// Reads the file around the block.
+pub fn observe_block(goal: &Block, _host: &Host) -> Result<BlockSeen, String> {
+    match std::fs::metadata(&goal.path) {
+        Ok(metadata) if metadata.len() > BLOCK_FILE_MAX => {
+            return Err(format!(
+                "{} has {} bytes, too many for a block",
+                goal.path,
+                metadata.len()
+            ));
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(BlockSeen { text: None }),
+        _ => {}
+    }
+    match std::fs::read_to_string(&goal.path) {
+        Ok(text) => Ok(BlockSeen { text: Some(text) }),
+        Err(e) => Err(format!("can't read {}: {e}", goal.path)),
+    }
+}
+
+/// Puts the block in, changes or removes it; the file keeps mode and owner, and stays where a link leads.
 pub fn perform_block(
-    _goal: &Block,
-    _seen: &BlockSeen,
-    _cx: &mut Performing<'_>,
+    goal: &Block,
+    seen: &BlockSeen,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    let text = goal.render(seen.text.as_deref().unwrap_or_default());
+    let path = match std::fs::canonicalize(&goal.path) {
+        Ok(path) => path,
+        Err(_) => {
+            let path = PathBuf::from(&goal.path);
+            let missing = disk::missing_parents(&path);
+            cx.record(missing.iter().map(|dir| format!("dir:{}", dir.display())))?;
+            disk::make_parents(&path)?;
+            path
+        }
+    };
+    rewrite(&path, &text)
 }
 
-/// Looks at the goal.
-pub fn observe_removed(_goal: &Removed, _host: &Host) -> Result<RemovedSeen, String> {
-    Err("not written yet".into())
+/// Replaces a file's text; mode and owner stay.
+pub fn rewrite(path: &Path, text: &str) -> Result<(), String> {
+    let access = match std::fs::metadata(path) {
+        Ok(m) => Access { mode: m.mode() & 0o7777, uid: m.uid(), gid: m.gid() },
+        Err(_) => Access::root(0o644),
+    };
+    disk::write_atomic(path, &mut text.as_bytes(), access, &|_| Ok(())).map(drop)
 }
 
-/// Reaches the goal.
+/// Looks whether something is at the path.
+pub fn observe_removed(goal: &Removed, _host: &Host) -> Result<RemovedSeen, String> {
+    match std::fs::symlink_metadata(&goal.path) {
+        Ok(_) => Ok(RemovedSeen { exists: true }),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(RemovedSeen { exists: false })
+        }
+        Err(e) => Err(format!("can't look at {}: {e}", goal.path)),
+    }
+}
+
+/// Unmounts what is mounted below the path, then removes it with all below it.
 pub fn perform_removed(
-    _goal: &Removed,
+    goal: &Removed,
     _seen: &RemovedSeen,
-    _cx: &mut Performing<'_>,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    refuse_unsafe(&goal.path)?;
+    let path = Path::new(&goal.path);
+    if !path.is_dir() || path.is_symlink() {
+        remove_file(path)?;
+        return remove_our_empty_parents(path, cx.host);
+    }
+    unmount_below(&goal.path, cx)?;
+    std::fs::remove_dir_all(path).map_err(|e| format!("can't remove {}: {e}", goal.path))?;
+    remove_our_empty_parents(path, cx.host)
 }
+
+/// Refuses paths whose loss would cost more than a cluster.
+fn refuse_unsafe(path: &str) -> Result<(), String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let plain = path.starts_with('/') && !parts.iter().any(|part| matches!(*part, "." | ".."));
+    let normal = format!("/{}", parts.join("/"));
+    if !plain || parts.len() < 2 || PROTECTED.contains(&normal.as_str()) {
+        return Err(format!("{path} is not removed: it holds more than what kubewan made"));
+    }
+    Ok(())
+}
+
+fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
+    let read = || {
+        std::fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|e| format!("can't read /proc/self/mountinfo: {e}"))
+    };
+    for attempt in 0..4 {
+        let mounts = mounts_at_or_below(&read()?, path);
+        if mounts.iter().any(|mount| mount == path) {
+            return Err(format!(
+                "{path} is a mount of its own, which kubewan did not make; empty it by hand, unmount it, \
+                 then run kubewan again"
+            ));
+        }
+        if mounts.is_empty() {
+            return Ok(());
+        }
+        for mount in &mounts {
+            (cx.progress)(&format!("unmounts {mount}"));
+            let mut program = Program::new("umount").timeout(Duration::from_secs(20));
+            // What is still busy after three rounds goes as soon as its last user ends.
+            if attempt == 3 {
+                program = program.arg("--lazy");
+            }
+            let _ = program.arg(mount).output();
+        }
+        std::thread::sleep(Duration::from_millis(300 * attempt));
+    }
+    match mounts_at_or_below(&read()?, path).first() {
+        Some(mount) => Err(format!(
+            "{mount} can't be unmounted, so {path} is not removed; see `fuser -vm {mount}` for who uses it"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Mount points at or below a path, the last mounted first.
+fn mounts_at_or_below(mountinfo: &str, path: &str) -> Vec<String> {
+    let below = format!("{}/", path.trim_end_matches('/'));
+    let mut mounts: Vec<String> = mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape)
+        .filter(|mount| mount == path || mount.starts_with(&below))
+        .collect();
+    mounts.reverse();
+    mounts
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

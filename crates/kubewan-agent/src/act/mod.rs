@@ -58,6 +58,11 @@ impl Host {
         self.root.join("journal.jsonl")
     }
 
+    /// What the action in progress adds to the host; gone when it has ended. See [`Performing::record`].
+    pub fn along_path(&self) -> PathBuf {
+        self.root.join("along")
+    }
+
     /// A content that the journal kept.
     pub fn blob(&self, sha256: &str) -> PathBuf {
         self.root.join("blobs").join(sha256)
@@ -90,6 +95,39 @@ pub struct Performing<'a> {
     pub progress: &'a mut dyn FnMut(&str),
     /// What the action adds to the host beyond its goal (`dir:/etc/cni`, `package:runc`), for the journal.
     pub along: Vec<String>,
+}
+
+impl<'a> Performing<'a> {
+    /// At the beginning of an action.
+    pub fn new(
+        host: &'a Host,
+        values: &'a BTreeMap<String, String>,
+        progress: &'a mut dyn FnMut(&str),
+    ) -> Self {
+        Performing { host, values, progress, along: Vec::new() }
+    }
+
+    /// Notes what is about to be added to the host, and brings it to disk *before* it is made: a batch that
+    /// is killed in between must not forget it. Written into the journal when the action has ended.
+    ///
+    /// # Errors
+    /// Fails where it can't be brought to disk; it must not be made then.
+    pub fn record(&mut self, made: impl IntoIterator<Item = String>) -> Result<(), String> {
+        let before = self.along.len();
+        for line in made {
+            if !self.along.contains(&line) {
+                self.along.push(line);
+            }
+        }
+        if self.along.len() == before {
+            return Ok(());
+        }
+        crate::disk::make_private_dir(self.host.root())?;
+        let text: String = self.along.iter().map(|line| format!("{line}\n")).collect();
+        let path = self.host.along_path();
+        let access = crate::disk::Access::root(0o600);
+        crate::disk::write_atomic(&path, &mut text.as_bytes(), access, &|_| Ok(())).map(drop)
+    }
 }
 
 /// Looks how far this host is from a goal.
