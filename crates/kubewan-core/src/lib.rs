@@ -20,6 +20,7 @@ pub mod render;
 #[cfg(test)]
 mod samples;
 pub mod secret;
+pub mod versions;
 
 use sha2::{Digest, Sha256};
 

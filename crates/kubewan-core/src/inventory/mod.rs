@@ -1,7 +1,18 @@
 //! What the operator wrote in `cluster.yaml`, checked. Nothing here has been measured;
 //! facts about hosts live in [`crate::facts`].
 
-mod living;
+mod error;
+mod hosts;
+mod names;
+mod parse;
+mod recorded;
+mod reserved;
+mod schema;
+mod shape;
+mod subnets;
+mod suggest;
+mod tree;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,7 +21,10 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use living::{Recorded, RecordedHost, compare_with_living};
+pub use error::{Code, InventoryError, InventoryErrors};
+pub use parse::{parse, parse_bytes};
+pub use recorded::{Recorded, RecordedHost, compare_with_living};
+pub use schema::schema;
 
 /// Settings handed through to another program's configuration exactly as the user wrote them.
 pub type Settings = serde_json::Map<String, serde_json::Value>;

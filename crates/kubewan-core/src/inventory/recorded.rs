@@ -1,0 +1,201 @@
+//! What a living cluster was built from, as its ConfigMap `kube-system/kubewan` keeps it, and what of a
+//! changed inventory a later `up` cannot honour yet.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Inventory, NetworkMode, Role};
+use crate::finding::Finding;
+
+/// The parts of an inventory that a cluster cannot change while it lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// Version of this record.
+    pub format: u32,
+    /// The cluster's name.
+    pub name: String,
+    /// Kubernetes' version.
+    pub kubernetes_version: String,
+    /// How hosts find each other.
+    pub network_mode: NetworkMode,
+    /// How pod traffic crosses the Internet.
+    pub backend: Backend,
+    /// Addresses of pods.
+    pub pod_subnet: Ipv4Net,
+    /// Addresses of Services.
+    pub service_subnet: Ipv4Net,
+    /// The cluster's DNS domain.
+    pub dns_domain: String,
+    /// The host that ran `kubeadm init`.
+    pub first_control_plane: String,
+    /// The hosts by name.
+    pub hosts: BTreeMap<String, RecordedHost>,
+}
+
+/// One host of a living cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedHost {
+    /// As the inventory gives it.
+    pub address: String,
+    /// The IPv4 address behind it when the cluster was built; `None`: not resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ipv4Addr>,
+    /// What it does.
+    pub roles: Vec<Role>,
+}
+
+/// What a later `up` cannot honour, where DNS names were not resolved. [`Recorded::refusals`] compares what they
+/// resolve to as well.
+pub fn compare_with_living(old: &Recorded, new: &Inventory) -> Vec<Finding> {
+    old.refusals(&Recorded::of(new, &BTreeMap::new()))
+}
+
+impl Recorded {
+    /// The version of the record that this kubewan writes.
+    pub const FORMAT: u32 = 1;
+
+    /// What to record of an inventory. `addresses`: the IPv4 address of each host by name, where it is a DNS
+    /// name that was resolved.
+    pub fn of(inventory: &Inventory, addresses: &BTreeMap<String, Ipv4Addr>) -> Recorded {
+        let network = &inventory.network;
+        let host = |host: &super::Host| RecordedHost {
+            address: host.address.clone(),
+            ip: addresses.get(&host.name).copied().or_else(|| host.address.parse().ok()),
+            roles: host.roles.clone(),
+        };
+        Recorded {
+            format: Recorded::FORMAT,
+            name: inventory.name.clone(),
+            kubernetes_version: inventory.kubernetes.version.clone(),
+            network_mode: network.mode,
+            backend: network.backend,
+            pod_subnet: network.pod_subnet,
+            service_subnet: network.service_subnet,
+            dns_domain: network.dns_domain.clone(),
+            first_control_plane: inventory.first_control_plane().name.clone(),
+            hosts: inventory.hosts.iter().map(|each| (each.name.clone(), host(each))).collect(),
+        }
+    }
+
+    /// What of `new` cannot be honoured by a cluster that was built from `self`. New workers can.
+    pub fn refusals(&self, new: &Recorded) -> Vec<Finding> {
+        if self.format > new.format {
+            let message = format!(
+                "the cluster's record has format {}, this kubewan knows up to {}",
+                self.format, new.format
+            );
+            let remedy = "use the kubewan that built the cluster, or a later one";
+            return vec![cluster("record-too-new", message, remedy)];
+        }
+        let mut findings = self.cluster_refusals(new);
+        for (name, old) in &self.hosts {
+            match new.hosts.get(name) {
+                Some(new) => findings.extend(old.refusals(name, new)),
+                None => findings.push(Finding::error(
+                    "host-removed",
+                    name,
+                    format!("{name} is a node of the cluster and no longer in the inventory"),
+                    "removing a node comes later: put the host back into `hosts`",
+                )),
+            }
+        }
+        findings
+    }
+
+    fn cluster_refusals(&self, new: &Recorded) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for ((code, key, old), (_, _, new)) in self.fixed().into_iter().zip(new.fixed()) {
+            if old != new {
+                let message =
+                    format!("the cluster was built with `{key}: {old}`, the inventory says {new}");
+                findings.push(cluster(code, message, remedy(key, &old)));
+            }
+        }
+        let (old, new) = (&self.first_control_plane, &new.first_control_plane);
+        if old != new {
+            let message =
+                format!("{old} is the cluster's first control plane, the inventory now says {new}");
+            let remedy = format!("put {old} before all other control planes");
+            findings.push(cluster("first-control-plane-changed", message, remedy));
+        }
+        findings
+    }
+
+    /// What stays as it was built: the finding's code, the key in the inventory, and the value as written there.
+    fn fixed(&self) -> [(&'static str, &'static str, String); 7] {
+        [
+            ("name-changed", "name", self.name.clone()),
+            ("version-changed", "kubernetes.version", self.kubernetes_version.clone()),
+            ("network-mode-changed", "network.mode", word(&self.network_mode)),
+            ("backend-changed", "network.backend", word(&self.backend)),
+            ("pod-subnet-changed", "network.podSubnet", self.pod_subnet.to_string()),
+            ("service-subnet-changed", "network.serviceSubnet", self.service_subnet.to_string()),
+            ("dns-domain-changed", "network.dnsDomain", self.dns_domain.clone()),
+        ]
+    }
+}
+
+impl RecordedHost {
+    fn refusals(&self, name: &str, new: &RecordedHost) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let same_address = match (self.ip, new.ip) {
+            (Some(old), Some(new)) => old == new,
+            _ => self.address.eq_ignore_ascii_case(&new.address),
+        };
+        if !same_address {
+            let message = format!(
+                "{name} joined the cluster with the address {}, the inventory says {}",
+                self.shown(),
+                new.shown()
+            );
+            let remedy = "moving a node to another address comes later: put the old one back";
+            findings.push(Finding::error("address-changed", name, message, remedy));
+        }
+        if self.is_control_plane() != new.is_control_plane() {
+            let was = if self.is_control_plane() { "a control plane" } else { "a worker" };
+            let message = format!("{name} was built as {was}, the inventory says otherwise");
+            let remedy = "changing it comes later: put the role back as it was";
+            findings.push(Finding::error("role-changed", name, message, remedy));
+        }
+        findings
+    }
+
+    fn is_control_plane(&self) -> bool {
+        self.roles.contains(&Role::ControlPlane)
+    }
+
+    /// The address as written, with what it resolved to.
+    fn shown(&self) -> String {
+        match self.ip {
+            Some(ip) if ip.to_string() != self.address => format!("{} ({ip})", self.address),
+            _ => self.address.clone(),
+        }
+    }
+}
+
+/// A word as the inventory writes it.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn remedy(key: &str, old: &str) -> String {
+    let how = match key {
+        "kubernetes.version" => "upgrades come later".to_owned(),
+        "name" => "a cluster keeps its name, which is in its certificates".to_owned(),
+        _ => format!("changing `{key}` of a living cluster comes later"),
+    };
+    format!("{how}: put `{key}: {old}` back, or `kubewan reset` and build anew")
+}
+
+fn cluster(code: &str, message: String, remedy: impl Into<String>) -> Finding {
+    Finding::error(code, "", message, remedy).for_cluster()
+}

@@ -1,0 +1,101 @@
+//! What an inventory means: names, versions, subnets, roles, and which settings are kubewan's own. Works on the
+//! tree, so that a file with a misspelled key still shows every other error. Values of the
+//! wrong kind are passed over here: [`super::shape`] has reported them.
+
+use super::error::{Code, Report, quoted};
+use super::names;
+use super::tree::Node;
+use super::{hosts, reserved, subnets};
+use crate::versions::{RELEASES, Version};
+
+/// Notes everything that contradicts itself, Kubernetes or this release of kubewan.
+pub(super) fn check(report: &mut Report<'_>, root: &Node) {
+    cluster_name(report, root);
+    if let Some(kubernetes) = root.get("kubernetes") {
+        version(report, kubernetes);
+        image_repository(report, kubernetes);
+        not_empty(report, kubernetes, "bundle", "kubernetes.bundle");
+    }
+    if let Some(node) = root.get("network").and_then(|network| network.get("dnsDomain"))
+        && let Some(domain) = node.text()
+        && let Err(reason) = names::dns_subdomain(domain)
+    {
+        let message = format!("`network.dnsDomain` cannot be {}: {reason}", quoted(domain));
+        let help = "a DNS domain in lower case, as cluster.local";
+        report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
+    }
+    reserved::check(report, root);
+    let subnets = subnets::check(report, root);
+    hosts::check(report, root, &subnets);
+}
+
+/// The name becomes part of the API's host name.
+fn cluster_name(report: &mut Report<'_>, root: &Node) {
+    let Some(node) = root.get("name") else { return };
+    let Some(name) = node.text() else { return };
+    if let Err(reason) = names::dns_label(name) {
+        let message = format!("`name` cannot be {}: {reason}", quoted(name));
+        let help = "a DNS label: 1 to 63 of a-z, 0-9 and `-`, as home";
+        report.push(Code::BadName, node.span, "name", message, help);
+    }
+}
+
+fn version(report: &mut Report<'_>, kubernetes: &Node) {
+    let Some(node) = kubernetes.get("version") else { return };
+    let Some(text) = node.text() else { return };
+    let path = "kubernetes.version";
+    let Ok(version) = text.parse::<Version>() else {
+        let message = format!("{} is not a version of Kubernetes", quoted(text));
+        let plain = text.strip_prefix('v').filter(|plain| plain.parse::<Version>().is_ok());
+        let help = match plain {
+            Some(plain) => format!("write it without `v`: \"{plain}\""),
+            None => "MAJOR.MINOR.PATCH, as \"1.36.2\"".to_owned(),
+        };
+        report.push(Code::BadVersion, node.span, path, message, &help);
+        return;
+    };
+    if version.release().is_none() {
+        let message = format!("this kubewan does not know Kubernetes {version}");
+        let minors = RELEASES.first().zip(RELEASES.last());
+        let help = minors.map_or(String::new(), |(first, last)| {
+            format!("it knows 1.{} to 1.{}", first.minor, last.minor)
+        });
+        report.push(Code::UnknownVersion, node.span, path, message, &help);
+    }
+}
+
+/// `host[:port][/path]` in lower case (the reference grammar of
+/// `github.com/distribution/reference/regexp.go`, without tag and digest).
+fn image_repository(report: &mut Report<'_>, kubernetes: &Node) {
+    let Some(node) = kubernetes.get("imageRepository") else { return };
+    let Some(text) = node.text() else { return };
+    let allowed =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
+    let (name, port) = host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port)));
+    let path_is_one = path.is_none_or(|path| {
+        path.split('/').all(|part| !part.is_empty() && part.chars().all(allowed))
+    });
+    let port_is_one = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    if names::dns_subdomain(&name.to_ascii_lowercase()).is_err() || !port_is_one || !path_is_one {
+        let message = format!("`kubernetes.imageRepository` cannot be {}", quoted(text));
+        let help = "a registry and path without scheme and tag, as registry.example.org:5000/k8s";
+        report.push(Code::BadValue, node.span, "kubernetes.imageRepository", message, help);
+    }
+}
+
+/// Notes a key whose text is empty.
+pub(super) fn not_empty(report: &mut Report<'_>, parent: &Node, key: &str, path: &str) {
+    if let Some(node) = parent.get(key)
+        && node.text() == Some("")
+    {
+        let message = format!("`{path}` is empty");
+        report.push(
+            Code::BadValue,
+            node.span,
+            path,
+            message,
+            "give it a value, or take the key out",
+        );
+    }
+}
