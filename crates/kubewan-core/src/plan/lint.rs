@@ -7,7 +7,7 @@ use super::phase::prepare::open_ports;
 use super::planner::View;
 use crate::facts::{CgroupVersion, ClusterState, Facts, FirewallTool};
 use crate::finding::Finding;
-use crate::inventory::{Backend, Firewall, Host, RuntimeSource, compare_with_living};
+use crate::inventory::{Backend, Firewall, Host, Recorded, RuntimeSource};
 use crate::network::subnets::collisions;
 
 /// kubeadm's own demands on a control plane (cmd/kubeadm/app/constants: ControlPlaneNumCPU, ControlPlaneMem).
@@ -30,7 +30,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     }
     findings.extend(uniqueness(view));
     if let Some(recorded) = view.inputs.recorded {
-        findings.extend(compare_with_living(recorded, view.inventory));
+        findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));
     }
     findings
 }

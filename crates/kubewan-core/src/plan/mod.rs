@@ -4,6 +4,8 @@ mod lint;
 pub mod phase;
 pub mod planner;
 pub mod reset;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

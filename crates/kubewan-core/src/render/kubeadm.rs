@@ -209,3 +209,49 @@ fn yaml(map: &Map<String, Value>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn node(inventory: &Inventory, at: usize) -> Node<'_> {
+        Node {
+            host: &inventory.hosts[at],
+            address: Ipv4Addr::new(198, 51, 100, 10),
+            nic_address: Some(Ipv4Addr::new(10, 0, 4, 7)),
+        }
+    }
+
+    #[test]
+    fn init_for_v1beta4() {
+        let inventory = samples::inventory(2);
+        insta::assert_snapshot!(init(&inventory, &node(&inventory, 0)));
+    }
+
+    #[test]
+    fn init_for_v1beta3() {
+        let mut inventory = samples::inventory(2);
+        inventory.kubernetes.version = "1.29.4".into();
+        insta::assert_snapshot!(init(&inventory, &node(&inventory, 0)));
+    }
+
+    #[test]
+    fn join_carries_markers_and_no_secret() {
+        let inventory = samples::inventory(2);
+        let text =
+            join(&inventory, &node(&inventory, 1), "@secret(join-token)@", "@output(x.ca-hash)@");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn the_users_settings_win() {
+        let mut inventory = samples::inventory(1);
+        inventory.kubernetes.kubelet = object(json!({ "maxPods": 50, "cgroupDriver": "systemd" }));
+        inventory.kubernetes.kubeadm.cluster =
+            object(json!({ "apiServer": { "certSANs": ["example.org"] } }));
+        let text = init(&inventory, &node(&inventory, 0));
+        assert!(text.contains("maxPods: 50"), "{text}");
+        assert!(text.contains("example.org"), "{text}");
+    }
+}

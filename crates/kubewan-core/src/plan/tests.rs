@@ -1,0 +1,283 @@
+//! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
+use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
+use crate::action::firewall::FirewallSeen;
+use crate::action::kubeadm::{InitSeen, JoinSeen, ResetSeen, TokenSeen};
+use crate::action::package::{ImageSeen, PackageSeen};
+use crate::action::system::{
+    HostnameSeen, ModuleSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
+};
+use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen};
+use crate::facts::ClusterState;
+use crate::inventory::{Inventory, Recorded};
+use crate::samples;
+
+/// What an agent sees on an untouched host.
+fn untouched(action: &Action) -> Observed {
+    match action {
+        Action::File(_) => Observed::File(FileSeen::default()),
+        Action::Block(_) => {
+            Observed::Block(BlockSeen { text: Some("127.0.0.1 localhost\n".into()) })
+        }
+        Action::Removed(_) => Observed::Removed(RemovedSeen { exists: true }),
+        Action::Module(_) => Observed::Module(ModuleSeen::default()),
+        Action::Sysctl(_) => Observed::Sysctl(SysctlSeen { value: Some("0".into()) }),
+        Action::SwapOff(_) => {
+            Observed::SwapOff(SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() })
+        }
+        Action::SelinuxPermissive(_) => {
+            Observed::SelinuxPermissive(SelinuxSeen { enforcing: true, configured_enforcing: true })
+        }
+        Action::Hostname(_) => Observed::Hostname(HostnameSeen::default()),
+        Action::TimeSyncOn(_) => Observed::TimeSyncOn(TimeSyncSeen::default()),
+        Action::Package(package) => Observed::Package(PackageSeen {
+            installed: package.names.iter().map(|name| (name.clone(), None)).collect(),
+            held: Vec::new(),
+        }),
+        Action::Image(_) => Observed::Image(ImageSeen::default()),
+        Action::Unit(_) => Observed::Unit(UnitSeen::default()),
+        Action::Link(_) => Observed::Link(LinkSeen::default()),
+        Action::KubeletFlag(_) => Observed::KubeletFlag(KubeletFlagSeen::default()),
+        Action::Firewall(_) => Observed::Firewall(FirewallSeen {
+            active: true,
+            enabled: true,
+            ..FirewallSeen::default()
+        }),
+        Action::KubeadmInit(_) => Observed::KubeadmInit(InitSeen::default()),
+        Action::BootstrapToken(_) => Observed::BootstrapToken(TokenSeen::default()),
+        Action::KubeadmJoin(_) => Observed::KubeadmJoin(JoinSeen::default()),
+        Action::KubeadmReset(_) => Observed::KubeadmReset(ResetSeen::default()),
+        Action::Object(_) => Observed::Object(ObjectSeen::default()),
+        Action::NodeMeta(_) => Observed::NodeMeta(NodeSeen::default()),
+        Action::Announced(_) => Observed::Announced(AnnouncedSeen::default()),
+        Action::Spread(_) => Observed::Spread(SpreadSeen::default()),
+    }
+}
+
+/// What an agent sees once the goal is reached.
+fn reached(action: &Action) -> Observed {
+    match action {
+        Action::File(file) => match &file.state {
+            FileState::Present { content, mode } => Observed::File(FileSeen {
+                sha256: Some(content.sha256()),
+                mode: *mode,
+                ..FileSeen::default()
+            }),
+            FileState::Absent => Observed::File(FileSeen::default()),
+        },
+        Action::Block(block) => {
+            Observed::Block(BlockSeen { text: Some(block.render("127.0.0.1 localhost\n")) })
+        }
+        Action::Module(_) => Observed::Module(ModuleSeen { present: true }),
+        Action::Sysctl(s) => Observed::Sysctl(SysctlSeen { value: Some(s.value.clone()) }),
+        Action::SwapOff(_) => Observed::SwapOff(SwapSeen::default()),
+        Action::SelinuxPermissive(_) => Observed::SelinuxPermissive(SelinuxSeen::default()),
+        Action::TimeSyncOn(_) => Observed::TimeSyncOn(TimeSyncSeen {
+            active: Some("chrony.service".into()),
+            installed: None,
+        }),
+        Action::Package(package) => Observed::Package(PackageSeen {
+            installed: package.names.iter().map(|name| (name.clone(), Some("1".into()))).collect(),
+            held: package.held.clone(),
+        }),
+        Action::Image(_) => Observed::Image(ImageSeen { present: true }),
+        Action::Unit(_) => Observed::Unit(UnitSeen {
+            loaded: true,
+            enabled: "enabled".into(),
+            active: "active".into(),
+            stale: Vec::new(),
+        }),
+        Action::Link(link) => Observed::Link(LinkSeen {
+            exists: true,
+            up: true,
+            addresses: vec![format!("{}/32", link.address)],
+        }),
+        Action::KubeletFlag(flag) => Observed::KubeletFlag(KubeletFlagSeen {
+            configured: true,
+            in_flags_file: Some(flag.value.clone()),
+            elsewhere: Vec::new(),
+            running: Some(flag.value.clone()),
+            kubelet_runs: true,
+        }),
+        Action::KubeadmInit(_) => Observed::KubeadmInit(InitSeen {
+            ended: true,
+            ca_hash: Some("sha256:ab".into()),
+            ..InitSeen::default()
+        }),
+        Action::KubeadmJoin(_) => {
+            Observed::KubeadmJoin(JoinSeen { ended: true, ..JoinSeen::default() })
+        }
+        Action::Object(object) => {
+            Observed::Object(ObjectSeen { live: Some(object.manifest.clone()) })
+        }
+        Action::NodeMeta(node) => Observed::NodeMeta(NodeSeen {
+            exists: true,
+            labels: node.labels.clone(),
+            annotations: node.annotations.clone(),
+            taints: node.taints.clone(),
+        }),
+        Action::Announced(a) => {
+            Observed::Announced(AnnouncedSeen { address: Some(a.address.to_string()) })
+        }
+        Action::Spread(_) => Observed::Spread(SpreadSeen {
+            pods: vec![("a".into(), "master01".into()), ("b".into(), "node01".into())],
+            unscheduled: false,
+        }),
+        other => untouched(other),
+    }
+}
+
+fn planned(inventory: &Inventory, state: ClusterState, see: fn(&Action) -> Observed) -> Plan {
+    planned_with(inventory, state, see, |_, _| {})
+}
+
+fn planned_with(
+    inventory: &Inventory,
+    state: ClusterState,
+    see: fn(&Action) -> Observed,
+    damage: impl Fn(&Step, &mut Observed),
+) -> Plan {
+    let mut facts = samples::all_facts(inventory);
+    facts.values_mut().for_each(|f| f.kubernetes.state = state);
+    let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
+    let inputs = Inputs {
+        addresses: &addresses,
+        bundle: &bundle,
+        clock_offsets_ms: &BTreeMap::new(),
+        recorded: None,
+    };
+    let planned = steps(inventory, &facts, &inputs);
+    let seen = planned
+        .steps
+        .iter()
+        .map(|step| {
+            let mut observed = see(&step.action);
+            damage(step, &mut observed);
+            (step.id.clone(), Ok(observed))
+        })
+        .collect();
+    Plan::new(&inventory.name, false, planned.steps, &seen, planned.findings).expect("all observed")
+}
+
+#[test]
+fn a_fresh_clusters_plan() {
+    let plan = planned(&samples::inventory(3), ClusterState::None, untouched);
+    let lines: Vec<String> = plan
+        .changes()
+        .filter(|p| p.step.host != "node02")
+        .map(|p| {
+            let change = p.change.as_ref().expect("changes() has changes");
+            format!(
+                "{:<13} {:<8} {:?} {}",
+                p.step.phase.name(),
+                p.step.host,
+                change.kind,
+                change.summary
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    assert!(!plan.is_refused(), "{:?}", plan.findings);
+}
+
+#[test]
+fn ids_are_unique_and_phases_in_order() {
+    let plan = planned(&samples::inventory(3), ClusterState::None, untouched);
+    let mut ids: Vec<&str> = plan.steps.iter().map(|p| p.step.id.as_str()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all);
+    assert!(plan.steps.is_sorted_by_key(|p| p.step.phase));
+}
+
+#[test]
+fn rest_a_host_that_reached_its_goals_has_an_empty_plan() {
+    for hosts in 1..=4 {
+        let plan = planned(&samples::inventory(hosts), ClusterState::Done, reached);
+        let changes: Vec<&Change> = plan.changes().filter_map(|p| p.change.as_ref()).collect();
+        assert!(plan.is_empty(), "{hosts} hosts: {changes:?}");
+    }
+}
+
+#[test]
+fn damage_to_one_thing_plans_just_that_step() {
+    let inventory = samples::inventory(3);
+    let all = planned(&inventory, ClusterState::Done, reached);
+    for target in &all.steps {
+        // Made for joins only, and settled by itself when nothing joins.
+        if matches!(target.step.action, Action::BootstrapToken(_)) {
+            continue;
+        }
+        let plan = planned_with(&inventory, ClusterState::Done, reached, |step, seen| {
+            if step.id == target.step.id {
+                *seen = untouched(&step.action);
+            }
+        });
+        let changed: Vec<&Step> = plan.changes().map(|p| &p.step).collect();
+        let follows = |step: &Step| {
+            step.host == target.step.host
+                && matches!(&step.action, Action::Unit(u) if u.restart_on.contains(&target.step.action.subject()))
+        };
+        let token = |step: &Step| matches!(step.action, Action::BootstrapToken(_));
+        let joins = matches!(target.step.action, Action::KubeadmJoin(_));
+        if matches!(target.step.action, Action::KubeletFlag(_)) {
+            continue; // Before kubeadm has run nothing contradicts it: no damage.
+        }
+        assert!(
+            changed.iter().any(|s| s.id == target.step.id),
+            "{} is not planned",
+            target.step.id
+        );
+        let strays: Vec<&&Step> = changed
+            .iter()
+            .filter(|s| s.id != target.step.id && !follows(s) && !(joins && token(s)))
+            .collect();
+        assert!(strays.is_empty(), "{}: {strays:?}", target.step.id);
+    }
+}
+
+#[test]
+fn what_the_living_cluster_can_not_follow_is_refused() {
+    let inventory = samples::inventory(3);
+    let recorded = Recorded::of(&inventory, &samples::addresses(&inventory));
+    let mut changed = inventory.clone();
+    changed.hosts.pop();
+    changed.network.pod_subnet = "10.99.0.0/16".parse().expect("a subnet");
+    let (addresses, bundle) = (samples::addresses(&changed), samples::bundle());
+    let facts = samples::all_facts(&changed);
+    let inputs = Inputs {
+        addresses: &addresses,
+        bundle: &bundle,
+        clock_offsets_ms: &BTreeMap::new(),
+        recorded: Some(&recorded),
+    };
+    let codes: Vec<String> = steps(&changed, &facts, &inputs)
+        .findings
+        .into_iter()
+        .filter(|f| f.severity == Severity::Error)
+        .map(|f| f.code)
+        .collect();
+    assert_eq!(codes, ["pod-subnet-changed", "host-removed"]);
+}
+
+#[test]
+fn a_public_address_on_a_nic_needs_no_interface_of_ours() {
+    let inventory = samples::inventory(1);
+    let mut facts = samples::all_facts(&inventory);
+    let host = facts.get_mut("master01").expect("the first host");
+    host.addresses[0].address = "198.51.100.10/24".parse().expect("an address");
+    let (addresses, bundle) = (samples::addresses(&inventory), samples::bundle());
+    let inputs = Inputs {
+        addresses: &addresses,
+        bundle: &bundle,
+        clock_offsets_ms: &BTreeMap::new(),
+        recorded: None,
+    };
+    let planned = steps(&inventory, &facts, &inputs);
+    assert!(!planned.steps.iter().any(|s| matches!(s.action, Action::Link(_))));
+}
