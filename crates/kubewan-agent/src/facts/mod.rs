@@ -1,10 +1,109 @@
-//! Facts about this host.
+//! What this host says about itself. One file per subject; each reads through small pure parsers that are
+//! tested on recorded output. Reading changes nothing: no module is loaded, no file is written.
 
-use kubewan_core::facts::Facts;
+mod cluster_state;
+pub mod firewall;
+pub mod kernel;
+pub mod kubelet;
+mod kubernetes;
+mod memory;
+mod names;
+mod network;
+mod os;
+mod runtime;
+mod sockets;
+pub mod systemd;
+mod time_sync;
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kubewan_core::facts::{Facts, OwnFacts};
 
 use crate::act::Host;
+use crate::journal;
 
-/// Reads everything about this host.
-pub fn gather(_host: &Host) -> Result<Facts, String> {
-    Err("not written yet".into())
+pub use cluster_state::{Ownership, evidence, ownership};
+pub use memory::{fstab_swap, swap_areas, swap_units};
+pub use time_sync::{TIME_SERVICES, time_sync};
+
+/// Mark of a lab host, laid by the lab when it starts the machine. `kubewan-rehearsal` and `kubewan-lab`
+/// name the same path.
+const LAB_MARK: &str = "/run/kubewan-lab-host";
+
+/// Everything that the planner may ask about this host.
+///
+/// # Errors
+/// Says what could not be read. Tools that a host does not have are no error: their facts stay empty.
+pub fn gather(host: &Host) -> Result<Facts, String> {
+    let links = network::links()?;
+    let routes = network::routes()?;
+    let hostname = text("/proc/sys/kernel/hostname");
+    let units = systemd::Units::load();
+    Ok(Facts {
+        os: os::os(),
+        kernel: kernel::kernel(),
+        cgroup: os::cgroup(),
+        interfaces: links.interfaces,
+        addresses: links.addresses,
+        default_route: routes.default,
+        routes: routes.others,
+        resolvers: network::resolvers(),
+        memory_bytes: memory::memory_bytes(),
+        cores: memory::cores(),
+        swaps: swap_areas(),
+        swap_configured: fstab_swap().into_iter().chain(swap_units()).collect(),
+        selinux: os::selinux(),
+        apparmor: os::apparmor(),
+        clock_unix_ms: clock_unix_ms(),
+        hostname_resolves: names::resolves(&hostname),
+        hostname,
+        machine_id: text("/etc/machine-id"),
+        product_uuid: text("/sys/class/dmi/id/product_uuid").to_ascii_lowercase(),
+        listeners: sockets::listeners(),
+        runtime: runtime::runtime(&units),
+        kubernetes: kubernetes::kubernetes(host, &units)?,
+        firewalls: firewall::firewalls(&units),
+        cloud_init: names::cloud_init(),
+        time_sync: time_sync(&units),
+        disk_free_bytes: memory::disk_free("/var/lib"),
+        own: own(host)?,
+    })
+}
+
+/// A small file's text without white space around it; empty where there is none.
+fn text(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn clock_unix_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn own(host: &Host) -> Result<OwnFacts, String> {
+    Ok(OwnFacts {
+        journal_entries: journal::read(host)?.len() as u64,
+        running: None,
+        rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathers_on_any_linux_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        // Minimal containers have no `ip`.
+        if !crate::command::exists("ip") {
+            return;
+        }
+        let facts = gather(&Host::at(dir.path())).unwrap();
+        assert!(!facts.os.id.is_empty() && !facts.kernel.release.is_empty(), "{facts:?}");
+        assert!(facts.interfaces.iter().any(|link| link.name == "lo"), "{facts:?}");
+        assert!(facts.memory_bytes > 0 && facts.cores > 0 && facts.clock_unix_ms > 0, "{facts:?}");
+    }
 }

@@ -1,0 +1,93 @@
+//! The public address that flannel announces for a node.
+
+use std::time::{Duration, Instant};
+
+use kubewan_core::action::Announced;
+use kubewan_core::action::cluster::AnnouncedSeen;
+
+use super::super::{Host, Performing};
+use super::{admin, change, node, wait_for};
+
+/// Where flannel says which address others send to (`pkg/subnet/kube/annotations.go`).
+const ANNOTATION: &str = "flannel.alpha.coreos.com/public-ip";
+
+/// Where flannel's own manifest puts its DaemonSet.
+const NAMESPACE: &str = "kube-flannel";
+
+/// Looks at what is announced.
+///
+/// # Errors
+/// Fails where the API does not answer although it should.
+pub fn observe_announced(goal: &Announced, host: &Host) -> Result<AnnouncedSeen, String> {
+    let node = node::get(host, &goal.node)?;
+    let address =
+        node.and_then(|n| Some(n["metadata"]["annotations"][ANNOTATION].as_str()?.to_owned()));
+    Ok(AnnouncedSeen { address })
+}
+
+/// Waits for the announcement. Where it is another address, flannel started before it was told the right one,
+/// and reads that only when it starts: its pod is made anew.
+///
+/// # Errors
+/// Says what was announced in the end, and what the node's flannel pod is doing.
+pub fn perform_announced(
+    goal: &Announced,
+    seen: &AnnouncedSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    let wanted = goal.address.to_string();
+    let until = Instant::now() + Duration::from_secs(goal.timeout_s);
+    let mut now = seen.address.clone();
+    let mut restarted = false;
+    loop {
+        match &now {
+            Some(address) if *address == wanted => return Ok(()),
+            Some(address) if !restarted => {
+                (cx.progress)(&format!(
+                    "flannel announces {address} for {}; starting it again",
+                    goal.node
+                ));
+                restart(goal, cx)?;
+                restarted = true;
+            }
+            _ => {}
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let last = now.clone();
+        let host = cx.host;
+        let changed = wait_for(left, Duration::from_secs(1), || {
+            let seen = observe_announced(goal, host)?;
+            Ok((seen.address != last).then_some(seen.address))
+        })?;
+        match changed {
+            Some(address) => now = address,
+            None => return Err(failure(goal, now.as_deref(), cx.host)),
+        }
+    }
+}
+
+fn restart(goal: &Announced, cx: &mut Performing<'_>) -> Result<(), String> {
+    let field = format!("spec.nodeName={}", goal.node);
+    let delete = ["delete", "pod", "-n", NAMESPACE, "-l", "app=flannel", "--wait=false"];
+    let program = admin(cx.host).args(delete).args(["--field-selector", &field]);
+    change(&program, cx)
+        .map(drop)
+        .map_err(|e| format!("can't start flannel on {} again: {e}", goal.node))
+}
+
+fn failure(goal: &Announced, now: Option<&str>, host: &Host) -> String {
+    let field = format!("spec.nodeName={}", goal.node);
+    let get =
+        ["get", "pod", "-n", NAMESPACE, "-o", "wide", "--no-headers", "--field-selector", &field];
+    let pods = admin(host).args(get).stdout().unwrap_or_else(|e| e);
+    let pods = pods.trim();
+    format!(
+        "flannel did not announce {} for node {} within {} s; it announces {}. Its pod: {}. \
+         Look at `kubectl -n {NAMESPACE} logs -l app=flannel`",
+        goal.address,
+        goal.node,
+        goal.timeout_s,
+        now.unwrap_or("nothing"),
+        if pods.is_empty() { "there is none on that node" } else { pods }
+    )
+}

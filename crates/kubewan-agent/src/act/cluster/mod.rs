@@ -1,0 +1,245 @@
+//! Goals inside the cluster, through this host's kubectl: its version matches the cluster's, and the API
+//! needs to be open to nobody else for it.
+
+mod announced;
+mod node;
+mod spread;
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kubewan_core::action::Object;
+use kubewan_core::action::cluster::ObjectSeen;
+use serde_json::Value;
+
+use super::{Host, Performing};
+use crate::command::{Output, Program};
+use crate::facts::ownership;
+
+pub use announced::{observe_announced, perform_announced};
+pub use node::{observe_node_meta, perform_node_meta};
+pub use spread::{observe_spread, perform_spread};
+
+/// The admin's credentials, on control planes.
+pub const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
+
+/// Bound of one request to the API.
+const REQUEST: Duration = Duration::from_secs(15);
+
+/// How long an API that does not answer is asked again while something is performed: an API server that
+/// kubeadm or the kubelet restarts is away for some seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs this host's kubectl as the cluster's admin.
+///
+/// # Errors
+/// Fails where there is no kubectl or no admin.conf, and where it was stopped at its time bound.
+pub fn kubectl(
+    host: &Host,
+    args: &[String],
+    stdin: Option<&str>,
+    timeout: Duration,
+) -> Result<Output, String> {
+    if !Path::new(ADMIN_CONF).exists() {
+        return Err(format!("can't run kubectl: there is no {ADMIN_CONF} on this host"));
+    }
+    let mut program = with_conf(host, ADMIN_CONF).args(args.iter().cloned()).timeout(timeout);
+    if let Some(text) = stdin {
+        program = program.stdin(text);
+    }
+    program.output()
+}
+
+/// kubectl with the credentials of a kubeconfig, and no trace in root's home.
+pub(super) fn with_conf(host: &Host, conf: &str) -> Program {
+    let cache = host.root().join("kubectl-cache");
+    Program::new("kubectl").args(["--kubeconfig", conf, "--cache-dir"]).arg(cache.to_string_lossy())
+}
+
+/// kubectl as admin, each request bounded.
+pub(super) fn admin(host: &Host) -> Program {
+    let seconds = REQUEST.as_secs();
+    with_conf(host, ADMIN_CONF).arg(format!("--request-timeout={seconds}s")).timeout(REQUEST * 2)
+}
+
+/// What came of asking the API.
+#[derive(Debug, PartialEq)]
+pub(super) enum Answer {
+    /// It answered.
+    Object(Value),
+    /// It knows no such thing.
+    Nothing,
+    /// There is no API yet: `kubeadm init` has not ended here.
+    NoApi,
+}
+
+impl Answer {
+    /// The object, where there is one.
+    pub(super) fn object(self) -> Option<Value> {
+        match self {
+            Answer::Object(object) => Some(object),
+            Answer::Nothing | Answer::NoApi => None,
+        }
+    }
+}
+
+/// Asks for JSON. An API that should be there and does not answer is an error.
+pub(super) fn ask(host: &Host, program: &Program) -> Result<Answer, String> {
+    if !Path::new(ADMIN_CONF).exists() {
+        return Ok(Answer::NoApi);
+    }
+    let output = program.output()?;
+    if output.code != 0 {
+        let words = output.last_words();
+        if words.contains("no matches for kind") || words.contains("(NotFound)") {
+            return Ok(Answer::Nothing);
+        }
+        if is_transient(&words) && !ownership(host)?.init_ended {
+            return Ok(Answer::NoApi);
+        }
+    }
+    parse(&program.checked(output)?.stdout)
+}
+
+fn parse(stdout: &str) -> Result<Answer, String> {
+    // --ignore-not-found prints nothing at all.
+    if stdout.trim().is_empty() {
+        return Ok(Answer::Nothing);
+    }
+    let object =
+        serde_json::from_str(stdout).map_err(|e| format!("kubectl printed no JSON: {e}"))?;
+    Ok(Answer::Object(object))
+}
+
+/// Whether an error says that the API, or the way to it, is not there now.
+pub(super) fn is_transient(words: &str) -> bool {
+    [
+        "connection refused",
+        "was refused",
+        "connection reset",
+        "i/o timeout",
+        "TLS handshake timeout",
+        "context deadline exceeded",
+        "Client.Timeout",
+        "unexpected EOF",
+        ": EOF",
+        "no route to host",
+        "network is unreachable",
+        "http2: client connection lost",
+        "the server is currently unable to handle the request",
+        "etcdserver: leader changed",
+        "etcdserver: request timed out",
+        "apiserver not ready",
+        "did not end within",
+    ]
+    .iter()
+    .any(|sign| words.contains(sign))
+}
+
+/// Runs a change of the API, again while the API does not answer.
+pub(super) fn change(program: &Program, cx: &mut Performing<'_>) -> Result<Output, String> {
+    let until = Instant::now() + PATIENCE;
+    let mut said = false;
+    loop {
+        let error = match program.output().and_then(|output| program.checked(output)) {
+            Ok(output) => return Ok(output),
+            Err(error) => error,
+        };
+        if !is_transient(&error) || Instant::now() > until {
+            return Err(error);
+        }
+        if !said {
+            (cx.progress)("the API does not answer; asking again");
+            said = true;
+        }
+        thread::sleep(Duration::from_secs(2));
+    }
+}
+
+/// Calls until it returns something, or an error, or the time is over.
+pub(super) fn wait_for<T>(
+    timeout: Duration,
+    every: Duration,
+    mut look: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<Option<T>, String> {
+    let until = Instant::now() + timeout;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        if Instant::now() + every > until {
+            return Ok(None);
+        }
+        thread::sleep(every);
+    }
+}
+
+/// Looks at an object.
+///
+/// # Errors
+/// Fails where the API does not answer although it should.
+pub fn observe_object(goal: &Object, host: &Host) -> Result<ObjectSeen, String> {
+    let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
+    let program = admin(host).args(get).stdin(goal.manifest.to_string());
+    let answer =
+        ask(host, &program).map_err(|e| format!("can't look at {}: {e}", goal.subject()))?;
+    Ok(ObjectSeen { live: answer.object() })
+}
+
+/// Applies an object on the server's side: fields that others own stay theirs, unless they are in the
+/// manifest.
+///
+/// # Errors
+/// What the API answered.
+pub fn perform_object(
+    goal: &Object,
+    _seen: &ObjectSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    // Server-side apply checks fields against the schema by itself; kubectl would fetch it to check first.
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=kubewan"];
+    let program = admin(cx.host)
+        .args(apply)
+        .args(["--validate=false", "-f", "-"])
+        .stdin(goal.manifest.to_string());
+    change(&program, cx).map_err(|e| format!("can't apply {}: {e}", goal.subject()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tells_an_absent_api_from_a_refusal() {
+        let refused = "The connection to the server api.home.kubewan:6443 was refused - did you specify the right host or port?";
+        assert!(is_transient(refused));
+        assert!(is_transient("Unable to connect to the server: net/http: TLS handshake timeout"));
+        assert!(is_transient("Unable to connect to the server: EOF"));
+        assert!(!is_transient("error: You must be logged in to the server (Unauthorized)"));
+        assert!(!is_transient("Error from server (NotFound): nodes \"x\" not found"));
+    }
+
+    #[test]
+    fn nothing_printed_is_nothing_there() {
+        assert_eq!(parse("\n"), Ok(Answer::Nothing));
+        assert_eq!(parse("{\"a\":1}"), Ok(Answer::Object(json!({"a": 1}))));
+        assert!(parse("Name: x").is_err());
+    }
+
+    #[test]
+    fn waiting_is_bounded() {
+        let mut calls = 0;
+        let mut look = || {
+            calls += 1;
+            Ok((calls == 3).then_some(calls))
+        };
+        let short = Duration::from_millis(1);
+        assert_eq!(wait_for(Duration::from_secs(1), short, &mut look), Ok(Some(3)));
+        assert_eq!(wait_for::<u8>(short * 5, short, || Ok(None)), Ok(None));
+        assert_eq!(wait_for::<u8>(short, short, || Err("x".into())), Err("x".into()));
+    }
+}

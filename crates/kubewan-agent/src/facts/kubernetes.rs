@@ -1,0 +1,91 @@
+//! kubeadm, kubelet and etcd on this host.
+
+use std::fs;
+use std::path::Path;
+
+use kubewan_core::facts::KubernetesFacts;
+
+use super::cluster_state::ownership;
+use super::kubelet;
+use super::systemd::Units;
+use crate::act::Host;
+use crate::command::{PATH, Program, exists};
+
+/// Where kubewan puts binaries.
+const OWN_FOLDER: &str = "/usr/local/bin";
+
+pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, String> {
+    let unit = units.get("kubelet.service");
+    Ok(KubernetesFacts {
+        kubeadm: version("kubeadm", &["version", "-o", "short"]),
+        kubelet: version("kubelet", &["--version"]),
+        other_binaries: other_binaries(),
+        kubelet_active: unit.active(),
+        kubelet_args: kubelet::running_args(&unit),
+        kubelet_arg_files: kubelet::arg_files(&unit),
+        state: ownership(host)?.state(),
+        etcd_data: Path::new("/var/lib/etcd/member").exists(),
+        manifests: manifests(),
+        api_server: ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf"]
+            .iter()
+            .find_map(|path| server_of(&fs::read_to_string(path).ok()?)),
+    })
+}
+
+fn version(program: &str, args: &[&str]) -> Option<String> {
+    if !exists(program) {
+        return None;
+    }
+    let printed = Program::new(program).args(args.iter().copied()).stdout().ok()?;
+    last_version(&printed)
+}
+
+/// `v1.36.2` and `Kubernetes v1.36.2`.
+fn last_version(printed: &str) -> Option<String> {
+    let word = printed.split_whitespace().next_back()?;
+    Some(word.strip_prefix('v').unwrap_or(word).to_owned())
+}
+
+fn other_binaries() -> Vec<String> {
+    let folders = PATH.split(':').filter(|folder| *folder != OWN_FOLDER);
+    // /bin is /usr/bin on merged systems.
+    let folders = folders.filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
+    folders
+        .flat_map(|folder| {
+            ["kubeadm", "kubelet", "kubectl"].map(|program| format!("{folder}/{program}"))
+        })
+        .filter(|path| Path::new(path).is_file())
+        .collect()
+}
+
+/// Names of the static pod manifests.
+fn manifests() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir("/etc/kubernetes/manifests")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".yaml"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The first `server:` of a kubeconfig.
+fn server_of(kubeconfig: &str) -> Option<String> {
+    kubeconfig.lines().find_map(|line| Some(line.trim().strip_prefix("server:")?.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_versions_and_servers() {
+        assert_eq!(last_version("v1.36.2\n").as_deref(), Some("1.36.2"));
+        assert_eq!(last_version("Kubernetes v1.36.2\n").as_deref(), Some("1.36.2"));
+        assert_eq!(last_version(""), None);
+        let conf = "clusters:\n- cluster:\n    certificate-authority-data: LS0\n    server: https://api.home.kubewan:6443\n";
+        assert_eq!(server_of(conf).as_deref(), Some("https://api.home.kubewan:6443"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Memory, swap, processors, disk.
+
+use std::fs;
+
+use crate::command::Program;
+
+pub(super) fn memory_bytes() -> u64 {
+    mem_total(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+}
+
+fn mem_total(meminfo: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// Processors in this process' affinity mask: what kubeadm counts (`runtime.NumCPU`).
+pub(super) fn cores() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map_or(0, count_cpus)
+}
+
+/// `0-3,8` are five.
+fn count_cpus(list: &str) -> u32 {
+    list.trim()
+        .split(',')
+        .filter_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+        })
+        .sum()
+}
+
+/// Free bytes for root where a path lies.
+pub(super) fn disk_free(path: &str) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |stat| stat.f_bavail * stat.f_frsize)
+}
+
+/// Active swap areas.
+pub fn swap_areas() -> Vec<String> {
+    parse_swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default())
+}
+
+fn parse_swaps(text: &str) -> Vec<String> {
+    // White space in a name is written as `\040`, so the first word is the whole name.
+    text.lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Lines of /etc/fstab that name swap.
+pub fn fstab_swap() -> Vec<String> {
+    parse_fstab(&fs::read_to_string("/etc/fstab").unwrap_or_default())
+}
+
+fn parse_fstab(text: &str) -> Vec<String> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter(|line| line.split_whitespace().nth(2) == Some("swap"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// systemd swap units that start at boot and do not come from /etc/fstab (zram generators, partitions
+/// found by their type, units that someone wrote).
+pub fn swap_units() -> Vec<String> {
+    let list = ["list-units", "--all", "--type=swap", "--plain", "--no-legend", "--no-pager"];
+    let Ok(listed) = Program::new("systemctl").args(list).stdout() else { return Vec::new() };
+    let names: Vec<&str> = listed.lines().filter_map(|l| l.split_whitespace().next()).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let show = ["show", "--no-pager", "-p", "Id,LoadState,SourcePath,FragmentPath,Following", "--"];
+    let shown = Program::new("systemctl").args(show).args(names).stdout().unwrap_or_default();
+    parse_swap_units(&shown)
+}
+
+fn parse_swap_units(shown: &str) -> Vec<String> {
+    shown
+        .split("\n\n")
+        .filter_map(|block| {
+            let get = |key: &str| {
+                block.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or("")
+            };
+            // Without a file it only mirrors an area that someone switched on by hand; one that follows is
+            // another name of the same device.
+            let own = get("LoadState") == "loaded"
+                && !get("FragmentPath").is_empty()
+                && get("SourcePath") != "/etc/fstab"
+                && get("Following").is_empty();
+            own.then(|| get("Id").to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_memory_and_processors() {
+        assert_eq!(mem_total("MemTotal:        2035220 kB\nMemFree: 1 kB\n"), 2_035_220 * 1024);
+        assert_eq!(count_cpus("\t0-3,8\n"), 5);
+        assert_eq!(count_cpus("0"), 1);
+        assert!(cores() > 0 && memory_bytes() > 0 && disk_free("/var/lib") > 0);
+    }
+
+    #[test]
+    fn reads_swap() {
+        let swaps = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/swapfile                               file\t\t2097148\t\t0\t\t-2\n";
+        assert_eq!(parse_swaps(swaps), ["/swapfile"]);
+        let fstab =
+            "# /old none swap sw 0 0\nUUID=1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n";
+        assert_eq!(parse_fstab(fstab), ["/swapfile none swap sw 0 0"]);
+    }
+
+    #[test]
+    fn swap_units_of_fstab_are_named_there() {
+        let shown = "Id=swapfile.swap\nLoadState=loaded\nSourcePath=/etc/fstab\nFragmentPath=/run/systemd/generator/swapfile.swap\nFollowing=\n\n\
+                     Id=dev-zram0.swap\nLoadState=loaded\nSourcePath=\nFragmentPath=/run/systemd/generator/dev-zram0.swap\nFollowing=\n\n\
+                     Id=dev-vdb.swap\nLoadState=loaded\nSourcePath=\nFragmentPath=\nFollowing=\n\n\
+                     Id=dev-vdc.swap\nLoadState=masked\nSourcePath=\nFragmentPath=/dev/null\nFollowing=\n";
+        assert_eq!(parse_swap_units(shown), ["dev-zram0.swap"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! States of systemd units, read with one `systemctl show` for all that any fact asks about.
+
+use std::collections::BTreeMap;
+
+use crate::command::Program;
+
+/// Properties that are read.
+const PROPERTIES: &str = "Id,Names,LoadState,ActiveState,UnitFileState,MainPID,FragmentPath,DropInPaths,\
+                          EnvironmentFiles";
+
+/// Units that facts ask about. Those that a host does not have show `LoadState=not-found`.
+const ASKED: &[&str] = &[
+    "containerd.service",
+    "docker.service",
+    "kubelet.service",
+    "ufw.service",
+    "firewalld.service",
+    "netfilter-persistent.service",
+    "iptables.service",
+    "nftables.service",
+    "systemd-timesyncd.service",
+    "chrony.service",
+    "chronyd.service",
+    "ntp.service",
+    "ntpd.service",
+    "ntpsec.service",
+    "openntpd.service",
+];
+
+/// One unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    properties: BTreeMap<String, String>,
+}
+
+/// Units by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Units {
+    units: BTreeMap<String, Unit>,
+}
+
+impl Unit {
+    /// Reads one unit; all its properties are empty where there is no systemd.
+    pub fn load(name: &str) -> Unit {
+        Units::load_named(&[name]).get(name)
+    }
+
+    fn get(&self, property: &str) -> &str {
+        self.properties.get(property).map_or("", String::as_str)
+    }
+
+    /// systemd has a file for it.
+    pub fn loaded(&self) -> bool {
+        matches!(self.get("LoadState"), "loaded" | "masked" | "bad-setting" | "error")
+    }
+
+    /// It runs.
+    pub fn active(&self) -> bool {
+        self.get("ActiveState") == "active"
+    }
+
+    /// It is started at boot.
+    pub fn enabled(&self) -> bool {
+        matches!(self.get("UnitFileState"), "enabled" | "enabled-runtime" | "alias")
+    }
+
+    /// It can't be started.
+    pub fn masked(&self) -> bool {
+        self.get("LoadState") == "masked"
+    }
+
+    /// Its main process.
+    pub fn main_pid(&self) -> Option<u32> {
+        self.get("MainPID").parse().ok().filter(|pid| *pid != 0)
+    }
+
+    /// Its file, its drop-ins and the environment files that they name, in the order they are read.
+    pub fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        for property in ["FragmentPath", "DropInPaths", "EnvironmentFiles"] {
+            // `EnvironmentFiles=/etc/default/kubelet (ignore_errors=yes)`
+            let paths = self.get(property).split_whitespace().filter(|word| word.starts_with('/'));
+            files.extend(paths.map(str::to_owned));
+        }
+        files
+    }
+}
+
+impl Units {
+    /// Reads all units that facts ask about.
+    pub fn load() -> Units {
+        Units::load_named(ASKED)
+    }
+
+    fn load_named(names: &[&str]) -> Units {
+        let show = Program::new("systemctl").args(["show", "--no-pager", "-p", PROPERTIES, "--"]);
+        match show.args(names.iter().copied()).output() {
+            Ok(output) => parse(&output.stdout),
+            Err(_) => Units::default(),
+        }
+    }
+
+    /// A unit; empty where it was not read.
+    pub fn get(&self, name: &str) -> Unit {
+        self.units.get(name).cloned().unwrap_or_default()
+    }
+}
+
+fn parse(text: &str) -> Units {
+    let mut units = Units::default();
+    for block in text.split("\n\n") {
+        let mut unit = Unit::default();
+        for line in block.lines() {
+            let Some((property, value)) = line.split_once('=') else { continue };
+            // `EnvironmentFiles` comes once per file.
+            let there = unit.properties.entry(property.to_owned()).or_default();
+            if !there.is_empty() {
+                there.push(' ');
+            }
+            there.push_str(value);
+        }
+        // An alias (`ntp.service` of ntpsec) is asked for by one name and shown by another.
+        let names = format!("{} {}", unit.get("Id"), unit.get("Names"));
+        for name in names.split_whitespace() {
+            units.units.insert(name.to_owned(), unit.clone());
+        }
+    }
+    units
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = "MainPID=812
+EnvironmentFiles=/var/lib/kubelet/kubeadm-flags.env (ignore_errors=yes)
+EnvironmentFiles=/etc/default/kubelet (ignore_errors=yes)
+Id=kubelet.service
+Names=kubelet.service
+LoadState=loaded
+ActiveState=active
+FragmentPath=/etc/systemd/system/kubelet.service
+DropInPaths=/etc/systemd/system/kubelet.service.d/10-kubeadm.conf
+UnitFileState=enabled
+
+MainPID=0
+Id=ufw.service
+Names=ufw.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+";
+
+    #[test]
+    fn reads_units() {
+        let units = parse(SHOWN);
+        let kubelet = units.get("kubelet.service");
+        assert!(kubelet.loaded() && kubelet.active() && kubelet.enabled() && !kubelet.masked());
+        assert_eq!(kubelet.main_pid(), Some(812));
+        assert_eq!(
+            kubelet.files(),
+            [
+                "/etc/systemd/system/kubelet.service",
+                "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
+                "/var/lib/kubelet/kubeadm-flags.env",
+                "/etc/default/kubelet"
+            ]
+        );
+        let ufw = units.get("ufw.service");
+        assert!(!ufw.loaded() && !ufw.active() && ufw.main_pid().is_none());
+        assert_eq!(units.get("nothing.service"), Unit::default());
+    }
+}
