@@ -3,6 +3,16 @@
 set -eu
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
+# The /sys that systemd-nspawn mounts shows the network cards of the machine outside.
+aside=/run/kubewan-lab/cgroup
+mkdir -p "$aside"
+mount --rbind /sys/fs/cgroup "$aside"
+umount -R -l /sys
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs /sys
+mount --rbind "$aside" /sys/fs/cgroup
+umount -R -l "$aside"
+rmdir "$aside"
+
 # A kubelet makes control groups and writes kernel settings.
 while read -r _ target kind _; do
     case $kind in

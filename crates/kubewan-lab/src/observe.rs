@@ -149,9 +149,15 @@ fn units(machine: &Machine<'_>, items: &mut Items) -> Result<(), LabError> {
     const KINDS: &str = "--type=service,socket,timer,path,mount,automount,swap,target";
     let listed = ask(machine, &["systemctl", "list-unit-files", "--plain", "--no-legend", KINDS])?;
     items.extend(listed.lines().filter_map(|line| two_words(line, "unit-file", 1)));
+    let lasting = |line: &&str| !is_of_a_login(line);
     let listed = ask(machine, &["systemctl", "list-units", "--plain", "--no-legend", KINDS])?;
-    items.extend(listed.lines().filter_map(|line| two_words(line, "unit", 3)));
+    items.extend(listed.lines().filter(lasting).filter_map(|line| two_words(line, "unit", 3)));
     Ok(())
+}
+
+/// What systemd starts for somebody's login and ends some seconds after it.
+fn is_of_a_login(name: &str) -> bool {
+    ["user@", "user-runtime-dir@", "run-user-", "/run/user/"].iter().any(|of| name.starts_with(of))
 }
 
 /// `cron.service enabled enabled` becomes an item with the word at `column` as its value.
@@ -173,7 +179,8 @@ fn network(namespace: &str, items: &mut Items) -> Result<(), LabError> {
         link_items(link, items);
     }
     for family in ["-4", "-6"] {
-        for route in array(&ip(&[family, "route", "show", "table", "all"])?) {
+        let routes = ip(&[family, "route", "show", "table", "all"])?;
+        for route in array(&routes).filter(|route| !is_link_local(&route["dst"])) {
             let fields = ["type", "dst", "gateway", "dev", "table", "prefsrc", "metric"];
             items.insert(format!("route {family} {}", words(route, &fields)), "there".into());
         }
@@ -194,11 +201,16 @@ fn link_items(link: &Value, items: &mut Items) {
     let kind = link["linkinfo"]["info_kind"].as_str().unwrap_or("plain");
     let state = link["operstate"].as_str().unwrap_or("?");
     items.insert(format!("link {name}"), format!("{kind} mtu {} {state}", link["mtu"]));
-    for address in array(&link["addr_info"]) {
+    for address in array(&link["addr_info"]).filter(|address| !is_link_local(&address["local"])) {
         let local = address["local"].as_str().unwrap_or("?");
         let item = format!("address {name} {local}/{}", address["prefixlen"]);
         items.insert(item, address["label"].as_str().unwrap_or("").into());
     }
+}
+
+/// The kernel gives these by itself, some seconds after a link is up.
+fn is_link_local(address: &Value) -> bool {
+    address.as_str().is_some_and(|text| text.starts_with("fe80:") || text == "ff00::/8")
 }
 
 fn array(value: &Value) -> impl Iterator<Item = &Value> {
@@ -235,7 +247,8 @@ fn inside(machine: &Machine<'_>, items: &mut Items) -> Result<(), LabError> {
     let mounts = ask(machine, &["cat", "/proc/self/mounts"])?;
     for line in mounts.lines() {
         let mut fields = line.split(' ');
-        if let (Some(_), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next()) {
+        let (point, kind) = (fields.nth(1), fields.next());
+        if let (Some(point), Some(kind)) = (point.filter(|point| !is_of_a_login(point)), kind) {
             items.insert(format!("mount {point}"), kind.into());
         }
     }

@@ -21,12 +21,13 @@ pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Resu
     let dir = std::path::absolute(&options.dir).on("find", &options.dir)?;
     install_requirements(events)?;
     let _lock = state::lock()?;
-    if let Some(lab) = already_up(options, &dir)? {
+    let earlier = State::load()?;
+    if let Some(state) = earlier.clone().filter(|state| state.complete) {
         events(LabEvent::AlreadyUp);
-        return Ok(lab);
+        return same_lab(state, options, &dir);
     }
-    // Whatever an `up` left that was ended before it could write down what it was doing.
-    down::remove_everything(None, &mut |_| {})?;
+    // Whoever made it is gone, as the lock is ours: an `up` that was ended half-way.
+    down::remove_everything(earlier.as_ref(), events)?;
     let made = prepare(options, dir, events).and_then(|mut lab| {
         make(&mut lab, events)?;
         Ok(lab)
@@ -71,23 +72,20 @@ fn install_requirements(events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError
 }
 
 /// The lab that is up, if it is the one asked for; an error if it is another.
-fn already_up(options: &LabOptions, dir: &Path) -> Result<Option<Lab>, LabError> {
-    let Some(state) = State::load()? else { return Ok(None) };
+fn same_lab(state: State, options: &LabOptions, dir: &Path) -> Result<Lab, LabError> {
     let lab = Lab { state, kernel: KernelFacts::gather() };
     let state = &lab.state;
     let hosts = state.topology.clouds.len();
     let differs = if state.is_of_earlier_boot() {
-        Some("but this machine was restarted since".to_owned())
-    } else if !state.complete {
-        Some("but only half-made".to_owned())
+        Some("it was made before this machine was restarted".to_owned())
     } else if hosts != options.hosts || state.dir != dir {
-        Some(format!("with {hosts} hosts, in {}", state.dir.display()))
+        Some(format!("it has {hosts} hosts and its folder is {}", state.dir.display()))
     } else {
         let stopped = state.topology.clouds.iter().find(|cloud| !lab.is_running(cloud));
-        stopped.map(|cloud| format!("but {} doesn't run", cloud.host.name))
+        stopped.map(|cloud| format!("its host {} doesn't run", cloud.host.name))
     };
     match differs {
-        None => Ok(Some(lab)),
+        None => Ok(lab),
         Some(found) => Err(LabError::AlreadyUp {
             found,
             next: "`kubewan lab down` removes it; then run the command again".into(),
