@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use kubewan_core::action::{Action, Observed};
 use kubewan_core::journal::{Begun, Entry, FORMAT};
+use kubewan_core::plan::reset;
 
 use crate::act::Host;
 use crate::disk::{make_private_dir, sync_dir};
@@ -92,7 +93,7 @@ impl Journal {
         let owner = cluster(&entries);
         if let Some(other) = owner
             && other != cluster_name
-            && !standing(&entries).is_empty()
+            && !reset::steps("this host", &entries).steps.is_empty()
         {
             return Err(format!(
                 "this host belongs to the cluster `{other}`: {} tells of things that kubewan did for it. \
@@ -230,17 +231,17 @@ pub fn keep_blob(host: &Host, bytes: &[u8]) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use kubewan_core::action::Module;
-    use kubewan_core::action::system::ModuleSeen;
+    use kubewan_core::action::Sysctl;
+    use kubewan_core::action::system::SysctlSeen;
 
     use super::*;
 
     fn goal() -> Action {
-        Action::Module(Module { name: "overlay".into() })
+        Action::Sysctl(Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() })
     }
 
-    fn seen(present: bool) -> Observed {
-        Observed::Module(ModuleSeen { present })
+    fn seen(on: bool) -> Observed {
+        Observed::Sysctl(SysctlSeen { value: Some(u8::from(on).to_string()) })
     }
 
     #[test]
@@ -248,13 +249,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::at(dir.path());
         let mut journal = Journal::open(&host, "home").unwrap();
-        assert_eq!(journal.begin("r1", "h/module:overlay", &goal(), seen(false), 1), Ok(1));
+        assert_eq!(journal.begin("r1", "h/sysctl:x", &goal(), seen(false), 1), Ok(1));
         journal.end(1, seen(true), vec![]).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(host.journal_path()).unwrap();
         file.write_all(br#"{"begun":{"number":2,"run":"r2","st"#).unwrap();
         let mut journal = Journal::open(&host, "home").unwrap();
-        assert_eq!(journal.begin("r2", "h/module:overlay", &goal(), seen(false), 2), Ok(2));
+        assert_eq!(journal.begin("r2", "h/sysctl:x", &goal(), seen(false), 2), Ok(2));
         let entries = read(&host).unwrap();
         assert_eq!(entries.len(), 4);
         assert_eq!(

@@ -6,6 +6,7 @@
 //! Synchronous, no shell, no output that is parsed in another language than C's.
 
 pub mod act;
+pub mod batch;
 pub mod command;
 pub mod disk;
 pub mod facts;

@@ -130,6 +130,27 @@ impl<'a> Performing<'a> {
     }
 }
 
+/// Files that an action edits although its goal is no file; their first content is kept by the journal.
+pub fn files_rewritten<'a>(action: &'a Action, before: &'a Observed) -> Vec<&'a str> {
+    match (action, before) {
+        (Action::SwapOff(_), Observed::SwapOff(seen)) if !seen.fstab.is_empty() => {
+            vec![system::FSTAB]
+        }
+        (Action::SelinuxPermissive(_), Observed::SelinuxPermissive(seen))
+            if seen.configured_enforcing =>
+        {
+            vec![system::SELINUX_CONFIG]
+        }
+        (Action::KubeletFlag(goal), Observed::KubeletFlag(seen)) => seen
+            .elsewhere
+            .iter()
+            .filter(|(_, value)| *value != goal.value)
+            .map(|(path, _)| path.as_str())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Looks how far this host is from a goal.
 ///
 /// # Errors

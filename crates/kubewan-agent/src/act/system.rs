@@ -1,95 +1,396 @@
 //! Kernel and host-wide settings.
 
+use std::path::Path;
+use std::time::Duration;
+
 use kubewan_core::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
 use kubewan_core::action::{Hostname, Module, SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn};
 
-use super::{Host, Performing};
+use super::{Host, Performing, file};
+use crate::command::{Program, exists};
+use crate::disk::{self, Access};
 
-/// Looks at the goal.
-pub fn observe_module(_goal: &Module, _host: &Host) -> Result<ModuleSeen, String> {
-    Err("not written yet".into())
+/// Where swap is switched on at boot.
+pub const FSTAB: &str = "/etc/fstab";
+
+/// Where SELinux' mode at boot stands.
+pub const SELINUX_CONFIG: &str = "/etc/selinux/config";
+
+/// SELinux' mode now; there only where SELinux is.
+const SELINUX_ENFORCE: &str = "/sys/fs/selinux/enforce";
+
+/// Time services, in the order of preference where several are installed and none runs.
+pub const TIME_SERVICES: &[&str] = &[
+    "chrony.service",
+    "chronyd.service",
+    "ntpsec.service",
+    "ntp.service",
+    "ntpd.service",
+    "openntpd.service",
+    "systemd-timesyncd.service",
+];
+
+/// Looks whether the kernel has the module, loaded or built in.
+pub fn observe_module(goal: &Module, _host: &Host) -> Result<ModuleSeen, String> {
+    Ok(ModuleSeen { present: has_module(&goal.name) })
 }
 
-/// Reaches the goal.
+/// Whether the kernel has a module, loaded or built in.
+///
+/// A part without parameters that is built in has no folder in /sys/module, and modules.builtin is missing
+/// where /lib/modules is (containers): then its traces tell.
+pub fn has_module(name: &str) -> bool {
+    let name = name.replace('-', "_");
+    if Path::new("/sys/module").join(&name).exists() {
+        return true;
+    }
+    let trace = match name.as_str() {
+        "br_netfilter" => "/proc/sys/net/bridge/bridge-nf-call-iptables",
+        "nf_conntrack" => "/proc/sys/net/netfilter/nf_conntrack_max",
+        _ => "",
+    };
+    if !trace.is_empty() && Path::new(trace).exists() {
+        return true;
+    }
+    let file_systems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if file_systems.lines().any(|line| line.split_whitespace().last() == Some(&name)) {
+        return true;
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let builtin = std::fs::read_to_string(format!("/lib/modules/{release}/modules.builtin"));
+    builtin.is_ok_and(|list| is_builtin(&list, &name))
+}
+
+/// Whether modules.builtin names a module.
+fn is_builtin(list: &str, name: &str) -> bool {
+    list.lines().any(|line| {
+        let file = line.rsplit('/').next().unwrap_or_default();
+        file.split('.').next().unwrap_or_default().replace('-', "_") == name
+    })
+}
+
+/// Loads the module.
 pub fn perform_module(
-    _goal: &Module,
+    goal: &Module,
     _seen: &ModuleSeen,
     _cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    Program::new("modprobe").arg(&goal.name).stdout().map(drop).map_err(|e| {
+        format!(
+            "the kernel module {} can't be loaded: {e}; install the package with this kernel's modules, or \
+             boot a kernel that has it",
+            goal.name
+        )
+    })
 }
 
-/// Looks at the goal.
-pub fn observe_sysctl(_goal: &Sysctl, _host: &Host) -> Result<SysctlSeen, String> {
-    Err("not written yet".into())
+/// Reads the setting.
+pub fn observe_sysctl(goal: &Sysctl, _host: &Host) -> Result<SysctlSeen, String> {
+    let path = sysctl_path(&goal.key)?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            // Several numbers are separated by tabs there and by spaces in what people write.
+            let value = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            Ok(SysctlSeen { value: Some(value) })
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(SysctlSeen { value: None }),
+        Err(e) => Err(format!("can't read {path}: {e}")),
+    }
 }
 
-/// Reaches the goal.
+/// Sets it.
 pub fn perform_sysctl(
-    _goal: &Sysctl,
+    goal: &Sysctl,
     _seen: &SysctlSeen,
     _cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    let path = sysctl_path(&goal.key)?;
+    std::fs::write(&path, format!("{}\n", goal.value))
+        .map_err(|e| format!("can't set {} = {} (in {path}): {e}", goal.key, goal.value))
 }
 
-/// Looks at the goal.
+/// The file of a key. As sysctl(8) has it, a slash in a key stands for a dot in a name (`eth0/1`).
+fn sysctl_path(key: &str) -> Result<String, String> {
+    let swapped: String = key
+        .chars()
+        .map(|c| match c {
+            '.' => '/',
+            '/' => '.',
+            c => c,
+        })
+        .collect();
+    if swapped.split('/').any(|part| part.is_empty() || part == "..") {
+        return Err(format!("`{key}` is no name of a kernel setting"));
+    }
+    Ok(format!("/proc/sys/{swapped}"))
+}
+
+/// Looks for swap that is on, and for what brings it back.
 pub fn observe_swap_off(_goal: &SwapOff, _host: &Host) -> Result<SwapSeen, String> {
-    Err("not written yet".into())
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let fstab = std::fs::read_to_string(FSTAB).unwrap_or_default();
+    let listed = Program::new("systemctl")
+        .args(["list-unit-files", "--type=swap", "--no-legend", "--no-pager", "--full"])
+        .stdout()
+        .unwrap_or_default();
+    let mut units = Vec::new();
+    for unit in swap_units(&listed) {
+        if !masked_or_generated_from_fstab(&unit)? {
+            units.push(unit);
+        }
+    }
+    Ok(SwapSeen { active: active_swaps(&swaps), fstab: fstab_swaps(&fstab), units })
 }
 
-/// Reaches the goal.
+/// Areas in /proc/swaps.
+fn active_swaps(text: &str) -> Vec<String> {
+    text.lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .map(|area| area.replace("\\040", " "))
+        .collect()
+}
+
+/// Lines of an fstab that switch swap on.
+fn fstab_swaps(text: &str) -> Vec<String> {
+    text.lines().filter(|line| is_fstab_swap(line)).map(|line| line.trim().to_owned()).collect()
+}
+
+fn is_fstab_swap(line: &str) -> bool {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    !line.trim_start().starts_with('#') && fields.get(2) == Some(&"swap")
+}
+
+/// An fstab with its swap lines commented out.
+fn fstab_without_swap(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| {
+            let mark = if is_fstab_swap(line) { SwapOff::FSTAB_MARK } else { "" };
+            format!("{mark}{line}")
+        })
+        .collect()
+}
+
+/// Swap units in `systemctl list-unit-files --type=swap --no-legend`.
+fn swap_units(listed: &str) -> Vec<String> {
+    listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| name.ends_with(".swap"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Units that the fstab generator made go with their line; masked ones bring nothing back.
+fn masked_or_generated_from_fstab(unit: &str) -> Result<bool, String> {
+    let shown = super::unit::show(unit, &["LoadState", "SourcePath", "UnitFileState"])?;
+    let get = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
+    Ok(get("LoadState") == "masked"
+        || get("UnitFileState").starts_with("masked")
+        || get("SourcePath") == FSTAB)
+}
+
+/// Comments swap out of fstab, masks its units, switches it off.
 pub fn perform_swap_off(
     _goal: &SwapOff,
-    _seen: &SwapSeen,
-    _cx: &mut Performing<'_>,
+    seen: &SwapSeen,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    if !seen.fstab.is_empty() {
+        let text =
+            std::fs::read_to_string(FSTAB).map_err(|e| format!("can't read {FSTAB}: {e}"))?;
+        file::rewrite(Path::new(FSTAB), &fstab_without_swap(&text))?;
+        // Or the units that came from those lines stay, and systemd switches swap on again.
+        Program::new("systemctl").arg("daemon-reload").stdout()?;
+    }
+    for unit in &seen.units {
+        cx.record([format!("masked:{unit}")])?;
+        Program::new("systemctl").args(["mask", "--now", unit]).stdout()?;
+    }
+    for area in &seen.active {
+        (cx.progress)(&format!("moves what is swapped out on {area} back into memory"));
+        let off = Program::new("swapoff").arg(area).timeout(Duration::from_secs(600)).stdout();
+        if let Err(error) = off
+            && active_swaps(&std::fs::read_to_string("/proc/swaps").unwrap_or_default())
+                .contains(area)
+        {
+            return Err(format!(
+                "swap on {area} can't be switched off: {error}; free memory so that what is swapped out has \
+                 room, then run kubewan again"
+            ));
+        }
+    }
+    Ok(())
 }
 
-/// Looks at the goal.
+/// Reads SELinux' mode, now and at boot.
 pub fn observe_selinux_permissive(
     _goal: &SelinuxPermissive,
     _host: &Host,
 ) -> Result<SelinuxSeen, String> {
-    Err("not written yet".into())
+    let now = std::fs::read_to_string(SELINUX_ENFORCE).unwrap_or_default();
+    let config = std::fs::read_to_string(SELINUX_CONFIG).unwrap_or_default();
+    Ok(SelinuxSeen {
+        enforcing: now.trim() == "1",
+        configured_enforcing: config.lines().any(says_enforcing),
+    })
 }
 
-/// Reaches the goal.
+fn says_enforcing(line: &str) -> bool {
+    line.trim().split_once('=').is_some_and(|(key, value)| {
+        key.trim() == "SELINUX" && value.trim().eq_ignore_ascii_case("enforcing")
+    })
+}
+
+/// Sets it permissive in both places.
 pub fn perform_selinux_permissive(
     _goal: &SelinuxPermissive,
-    _seen: &SelinuxSeen,
+    seen: &SelinuxSeen,
     _cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    if seen.configured_enforcing {
+        let text = std::fs::read_to_string(SELINUX_CONFIG)
+            .map_err(|e| format!("can't read {SELINUX_CONFIG}: {e}"))?;
+        let text: String = text
+            .split_inclusive('\n')
+            .map(|line| if says_enforcing(line) { "SELINUX=permissive\n" } else { line })
+            .collect();
+        file::rewrite(Path::new(SELINUX_CONFIG), &text)?;
+    }
+    if seen.enforcing {
+        std::fs::write(SELINUX_ENFORCE, "0").map_err(|e| {
+            format!("SELinux can't be made permissive ({SELINUX_ENFORCE}): {e}; see `setenforce 0`")
+        })?;
+    }
+    Ok(())
 }
 
-/// Looks at the goal.
+/// Reads the host's names.
 pub fn observe_hostname(_goal: &Hostname, _host: &Host) -> Result<HostnameSeen, String> {
-    Err("not written yet".into())
+    let configured = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let configured = configured
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .unwrap_or_default();
+    let running = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(HostnameSeen { running, configured: configured.to_owned() })
 }
 
-/// Reaches the goal.
+/// Sets both names. Not by hostnamectl: that needs D-Bus and polkit, and refuses where cloud images mask them.
 pub fn perform_hostname(
-    _goal: &Hostname,
-    _seen: &HostnameSeen,
+    goal: &Hostname,
+    seen: &HostnameSeen,
     _cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    if seen.configured != goal.name {
+        let text = format!("{}\n", goal.name);
+        let path = Path::new("/etc/hostname");
+        disk::write_atomic(path, &mut text.as_bytes(), Access::root(0o644), &|_| Ok(()))?;
+    }
+    if seen.running != goal.name {
+        rustix::system::sethostname(goal.name.as_bytes())
+            .map_err(|e| format!("can't set the host name to {}: {e}", goal.name))?;
+    }
+    Ok(())
 }
 
-/// Looks at the goal.
+/// Looks for time services.
 pub fn observe_time_sync_on(_goal: &TimeSyncOn, _host: &Host) -> Result<TimeSyncSeen, String> {
-    Err("not written yet".into())
+    let mut seen = TimeSyncSeen::default();
+    for unit in TIME_SERVICES {
+        let shown = super::unit::show(unit, &["LoadState", "ActiveState"])?;
+        let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
+        if is("LoadState", "loaded") {
+            seen.installed.get_or_insert((*unit).to_owned());
+            if is("ActiveState", "active") {
+                seen.active.get_or_insert((*unit).to_owned());
+            }
+        }
+    }
+    Ok(seen)
 }
 
-/// Reaches the goal.
+/// Starts the service that is installed, or installs systemd's own.
 pub fn perform_time_sync_on(
     _goal: &TimeSyncOn,
-    _seen: &TimeSyncSeen,
-    _cx: &mut Performing<'_>,
+    seen: &TimeSyncSeen,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    let unit = match &seen.installed {
+        Some(unit) => unit.clone(),
+        None if exists("apt-get") => {
+            super::package::install_from_distribution("systemd-timesyncd", cx)?;
+            "systemd-timesyncd.service".to_owned()
+        }
+        None => {
+            return Err("no time service is installed here, and this distribution's package manager is not \
+                        supported yet; install chrony, then run kubewan again"
+                .into());
+        }
+    };
+    cx.record([format!("enabled:{unit}")])?;
+    Program::new("systemctl").args(["enable", "--now", &unit]).stdout().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_modules_builtin() {
+        let list = "kernel/fs/overlayfs/overlay.ko\nkernel/net/bridge/br-netfilter.ko.xz\n";
+        assert!(is_builtin(list, "overlay") && is_builtin(list, "br_netfilter"));
+        assert!(!is_builtin(list, "over"));
+    }
+
+    #[test]
+    fn finds_and_comments_out_swap() {
+        let fstab = "# /etc/fstab\nUUID=1-2 / ext4 errors=remount-ro 0 1\n/swapfile none swap sw 0 0\n\
+                     # /dev/sdb1 none swap sw 0 0\n UUID=3\tnone\tswap\tsw,pri=5 0 0";
+        assert_eq!(
+            fstab_swaps(fstab),
+            ["/swapfile none swap sw 0 0", "UUID=3\tnone\tswap\tsw,pri=5 0 0"]
+        );
+        let without = fstab_without_swap(fstab);
+        assert!(without.contains("\n# kubewan: /swapfile none swap sw 0 0\n"), "{without}");
+        assert!(without.ends_with("# kubewan:  UUID=3\tnone\tswap\tsw,pri=5 0 0"), "{without}");
+        assert_eq!(fstab_swaps(&without), Vec::<String>::new());
+        assert_eq!(without.replace(SwapOff::FSTAB_MARK, ""), fstab);
+    }
+
+    #[test]
+    fn reads_proc_swaps_and_units() {
+        let swaps = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
+                     /dev/dm-1                               partition\t998396\t\t780\t\t-2\n\
+                     /swap\\040file                           file\t\t1048572\t\t0\t\t-3\n";
+        assert_eq!(active_swaps(swaps), ["/dev/dm-1", "/swap file"]);
+        assert_eq!(active_swaps(""), Vec::<String>::new());
+        let listed = "dev-disk-by\\x2duuid-1.swap generated -\ndev-zram0.swap static enabled\n";
+        assert_eq!(swap_units(listed), ["dev-disk-by\\x2duuid-1.swap", "dev-zram0.swap"]);
+    }
+
+    #[test]
+    fn sysctl_keys_are_paths_with_dots() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward").unwrap(), "/proc/sys/net/ipv4/ip_forward");
+        let path = sysctl_path("net.ipv4.conf.eth0/1.rp_filter").unwrap();
+        assert_eq!(path, "/proc/sys/net/ipv4/conf/eth0.1/rp_filter");
+        assert!(sysctl_path("net..ip_forward").is_err());
+        assert!(sysctl_path("net.//.x").is_err());
+        let host = Host::at("/nonexistent");
+        let goal = Sysctl { key: "kernel.no_such_key".into(), value: "1".into() };
+        assert_eq!(observe_sysctl(&goal, &host), Ok(SysctlSeen { value: None }));
+        let goal = Sysctl { key: "kernel.ostype".into(), value: "Linux".into() };
+        assert_eq!(goal.diff(&observe_sysctl(&goal, &host).unwrap()), None);
+    }
+
+    #[test]
+    fn reads_selinux_config() {
+        assert!(says_enforcing("SELINUX=enforcing"));
+        assert!(!says_enforcing("# SELINUX=enforcing"));
+        assert!(!says_enforcing("SELINUXTYPE=targeted"));
+        assert!(!says_enforcing("SELINUX=permissive"));
+    }
 }

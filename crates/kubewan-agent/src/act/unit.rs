@@ -1,34 +1,235 @@
-//! systemd units and our interface.
+//! systemd units, and our network interface, which one of them brings up.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use kubewan_core::action::unit::{LinkSeen, UnitSeen};
 use kubewan_core::action::{Link, Unit};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 
 use super::{Host, Performing};
+use crate::command::Program;
 
-/// Looks at the goal.
-pub fn observe_unit(_goal: &Unit, _host: &Host) -> Result<UnitSeen, String> {
-    Err("not written yet".into())
+/// How long a unit may take to become active.
+const START_MAX: Duration = Duration::from_secs(90);
+
+/// Properties of a unit, in systemd's words.
+///
+/// # Errors
+/// Fails where systemd does not answer. A unit that systemd does not know is no error.
+pub fn show(unit: &str, properties: &[&str]) -> Result<BTreeMap<String, String>, String> {
+    let text = Program::new("systemctl")
+        .arg("show")
+        .arg(format!("--property={}", properties.join(",")))
+        .args(["--no-pager", "--", unit])
+        .stdout()?;
+    Ok(parse_properties(&text))
 }
 
-/// Reaches the goal.
-pub fn perform_unit(
-    _goal: &Unit,
-    _seen: &UnitSeen,
-    _cx: &mut Performing<'_>,
-) -> Result<(), String> {
-    Err("not written yet".into())
+/// `Key=value` lines.
+fn parse_properties(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
-/// Looks at the goal.
-pub fn observe_link(_goal: &Link, _host: &Host) -> Result<LinkSeen, String> {
-    Err("not written yet".into())
+/// Looks at the unit, and at files that changed after it started.
+pub fn observe_unit(goal: &Unit, _host: &Host) -> Result<UnitSeen, String> {
+    let shown = show(
+        &goal.name,
+        &["LoadState", "ActiveState", "UnitFileState", "ActiveEnterTimestampMonotonic"],
+    )?;
+    let get = |key: &str| shown.get(key).cloned().unwrap_or_default();
+    let started = get("ActiveEnterTimestampMonotonic").parse().unwrap_or(0);
+    let active = get("ActiveState");
+    let stale = match (active.as_str(), started) {
+        ("active", 1..) => changed_since(&goal.restart_on, realtime_ns(started)),
+        _ => Vec::new(),
+    };
+    let loaded = get("LoadState") != "not-found";
+    let mut enabled = get("UnitFileState");
+    // systemd says nothing of units that have no [Install] and came from a generator.
+    if enabled.is_empty() && loaded && get("LoadState") == "masked" {
+        enabled = "masked".into();
+    }
+    Ok(UnitSeen { loaded, enabled, active: if loaded { active } else { String::new() }, stale })
 }
 
-/// Reaches the goal.
-pub fn perform_link(
-    _goal: &Link,
-    _seen: &LinkSeen,
-    _cx: &mut Performing<'_>,
-) -> Result<(), String> {
-    Err("not written yet".into())
+/// A time of the monotonic clock (microseconds, as systemd has it) on the wall clock (nanoseconds).
+///
+/// systemd's own wall-clock stamp would be wrong for files after the clock was set, as time services do
+/// soon after boot; files get their stamps from the clock as it is then, so an error of that size remains.
+fn realtime_ns(monotonic_us: i64) -> i128 {
+    let ns = |clock| {
+        let time = clock_gettime(clock);
+        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    };
+    ns(ClockId::Realtime) - ns(ClockId::Monotonic) + i128::from(monotonic_us) * 1000
+}
+
+/// Those files that changed after a time. A change of the mode or a rename counts, so it is ctime.
+fn changed_since(paths: &[String], ns: i128) -> Vec<String> {
+    paths
+        .iter()
+        .filter(|path| {
+            std::fs::metadata(path.as_str()).is_ok_and(|m| {
+                i128::from(m.ctime()) * 1_000_000_000 + i128::from(m.ctime_nsec()) > ns
+            })
+        })
+        .cloned()
+        .collect()
+}
+
+/// Enables or disables, starts, restarts or stops the unit.
+pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Result<(), String> {
+    let name = goal.name.as_str();
+    // Cheap, and systemd only notices a unit file's change when someone tells it to look.
+    systemctl(&["daemon-reload"])?;
+    if (goal.enabled || goal.active == Some(true)) && seen.enabled.starts_with("masked") {
+        return Err(format!(
+            "{name} is masked: someone decided that it must not start here; `systemctl unmask {name}` if it \
+             may, then run kubewan again"
+        ));
+    }
+    // `static` units have nothing to enable; systemd says so by failing.
+    if goal.enabled && !matches!(seen.enabled.as_str(), "enabled" | "static") {
+        systemctl(&["enable", name])?;
+    }
+    if !goal.enabled && seen.enabled == "enabled" {
+        systemctl(&["disable", name])?;
+    }
+    let running = seen.active == "active" || seen.active == "activating";
+    match goal.active {
+        Some(true) if !running || !seen.stale.is_empty() => restart(name, cx),
+        Some(false) if running => {
+            Program::new("systemctl").args(["stop", name]).timeout(START_MAX).stdout().map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn systemctl(args: &[&str]) -> Result<(), String> {
+    Program::new("systemctl").args(args.iter().copied()).timeout(START_MAX).stdout().map(drop)
+}
+
+/// Starts a unit anew and waits until it is active.
+pub fn restart(name: &str, cx: &mut Performing<'_>) -> Result<(), String> {
+    (cx.progress)(&format!("restarts {name}"));
+    // The start limit counts starts, not failures: several changes in a row would meet it.
+    let _ = systemctl(&["reset-failed", name]);
+    let begun = Instant::now();
+    let started = Program::new("systemctl").args(["restart", name]).timeout(START_MAX).stdout();
+    let error = match started {
+        Ok(_) => loop {
+            let shown = show(name, &["ActiveState", "SubState", "Result"])?;
+            let get = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
+            match get("ActiveState") {
+                "active" => return Ok(()),
+                "activating" | "reloading" if begun.elapsed() < START_MAX => {}
+                state => {
+                    break format!("it is {state} ({}, {})", get("SubState"), get("Result"));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        },
+        Err(error) => error,
+    };
+    let last = journal_tail(name);
+    Err(format!("{name} does not start: {error}{last}"))
+}
+
+/// The unit's last lines in systemd's journal, as a tail for a message.
+pub fn journal_tail(name: &str) -> String {
+    let lines = Program::new("journalctl")
+        .args(["--unit", name, "--lines=15", "--no-pager", "--output=cat"])
+        .timeout(Duration::from_secs(10))
+        .stdout()
+        .unwrap_or_default();
+    if lines.trim().is_empty() {
+        return format!("; see `journalctl -u {name}`");
+    }
+    let lines: String = lines.lines().map(|line| format!("\n  {line}")).collect();
+    format!("; its last lines:{lines}")
+}
+
+/// Looks at the interface.
+pub fn observe_link(goal: &Link, _host: &Host) -> Result<LinkSeen, String> {
+    let program = Program::new("ip").args(["-json", "address", "show", "dev", &goal.name]);
+    let output = program.output()?;
+    // iproute2 ends with 1 for a device that is not there.
+    if output.code != 0 && output.stderr.contains("does not exist") {
+        return Ok(LinkSeen::default());
+    }
+    parse_link(&program.checked(output)?.stdout)
+}
+
+/// `ip -json address show dev NAME`.
+fn parse_link(json: &str) -> Result<LinkSeen, String> {
+    let value: Value = serde_json::from_str(json)
+        .map_err(|e| format!("`ip -json address` answered something else than JSON: {e}"))?;
+    // Old versions of iproute2 print an empty object for each other interface.
+    let links = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(link) = links.iter().find(|link| link.get("ifname").is_some()) else {
+        return Ok(LinkSeen::default());
+    };
+    let list = |key: &str| link[key].as_array().cloned().unwrap_or_default();
+    let addresses = list("addr_info")
+        .iter()
+        .filter(|info| info["family"] == "inet")
+        .filter_map(|info| Some(format!("{}/{}", info["local"].as_str()?, info["prefixlen"])))
+        .collect();
+    Ok(LinkSeen { exists: true, up: list("flags").iter().any(|flag| flag == "UP"), addresses })
+}
+
+/// Restarts the unit that makes the interface.
+pub fn perform_link(goal: &Link, _seen: &LinkSeen, cx: &mut Performing<'_>) -> Result<(), String> {
+    systemctl(&["daemon-reload"])?;
+    restart(&goal.unit, cx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_properties() {
+        // systemd 252, `systemctl show --property=… -- containerd.service`
+        let text = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\
+                    ActiveEnterTimestampMonotonic=12437719\nExecStart={ path=/x ; argv[]=/x a=b }\n";
+        let shown = parse_properties(text);
+        assert_eq!(shown["ActiveEnterTimestampMonotonic"], "12437719");
+        assert_eq!(shown["ExecStart"], "{ path=/x ; argv[]=/x a=b }");
+    }
+
+    #[test]
+    fn reads_an_interface() {
+        let json = r#"[{},{"ifindex":5,"ifname":"kubewan0","flags":["BROADCAST","NOARP","UP","LOWER_UP"],
+            "mtu":1500,"operstate":"UNKNOWN","addr_info":[
+            {"family":"inet","local":"198.51.100.10","prefixlen":32,"scope":"global","label":"kubewan0"},
+            {"family":"inet6","local":"fe80::1","prefixlen":64,"scope":"link"}]}]"#;
+        let seen = parse_link(json).unwrap();
+        let addresses = vec!["198.51.100.10/32".to_owned()];
+        assert_eq!(seen, LinkSeen { exists: true, up: true, addresses });
+        assert_eq!(parse_link("[{}]"), Ok(LinkSeen::default()));
+        let lo = Link { name: "lo".into(), address: [127, 0, 0, 1].into(), unit: String::new() };
+        let seen = observe_link(&lo, &Host::at("/nonexistent")).unwrap();
+        assert_eq!(seen.addresses, ["127.0.0.1/8"]);
+        let none = Link { name: "nosuch0".into(), ..lo };
+        assert_eq!(observe_link(&none, &Host::at("/nonexistent")), Ok(LinkSeen::default()));
+    }
+
+    #[test]
+    fn a_file_changed_after_the_start_is_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config").to_str().unwrap().to_owned();
+        std::fs::write(&path, "x").unwrap();
+        let now = clock_gettime(ClockId::Monotonic);
+        let now_us = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+        let paths = [path.clone(), "/nonexistent".to_owned()];
+        assert_eq!(changed_since(&paths, realtime_ns(now_us - 60_000_000)), [path]);
+        assert_eq!(changed_since(&paths, realtime_ns(now_us + 60_000_000)), Vec::<String>::new());
+    }
 }

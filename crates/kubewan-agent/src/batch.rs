@@ -1,0 +1,398 @@
+//! A batch at work: the steps of one phase on this host, in order, inside the transient unit. Each step looks
+//! again before it acts, writes ahead to the journal, acts, and looks again.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kubewan_core::action::{Action, Change, Observed, diff};
+use kubewan_core::journal::{Begun, Entry};
+use kubewan_core::plan::outputs_of;
+use kubewan_core::protocol::{BatchEvent, BatchNews, OrderedStep, Orders};
+use serde_json::Value;
+
+use crate::act::{self, Host, Performing};
+use crate::journal::{self, Journal};
+use crate::redact::redact;
+
+/// Orders of a batch in its folder; gone as soon as they are read, for they hold secrets.
+pub const ORDERS: &str = "orders.json";
+
+/// The batch's log in its folder, a [`BatchEvent`] a line.
+pub const EVENTS: &str = "events.jsonl";
+
+/// Longest line of progress, in characters.
+const LINE_MAX: usize = 400;
+
+/// Works off the batch whose orders are in a folder, under its time bound; returns the exit code.
+pub fn main(dir: &Path, host: Host) -> i32 {
+    let (orders, log) = match take_orders(dir).and_then(|o| Log::open(dir).map(|log| (o, log))) {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("kubewan agent: {error}");
+            return 1;
+        }
+    };
+    let log = Arc::new(Mutex::new(log));
+    let over = watch(&orders, Arc::clone(&log));
+    perform(&orders, host, &log);
+    drop(over);
+    // A step that failed has said so in the log; the unit itself did its work.
+    0
+}
+
+/// Reads the orders and removes them.
+fn take_orders(dir: &Path) -> Result<Orders, String> {
+    let path = dir.join(ORDERS);
+    let failed = |e: String| format!("can't read the orders {}: {e}", path.display());
+    let text = std::fs::read(&path).map_err(|e| failed(e.to_string()))?;
+    std::fs::remove_file(&path).map_err(|e| failed(e.to_string()))?;
+    serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))
+}
+
+/// Ends the process when the batch's time is over. systemd before 229 has no RuntimeMaxSec, and later ones
+/// would not say which step it was; when the main process goes, systemd ends the rest of its cgroup.
+fn watch(orders: &Orders, log: Arc<Mutex<Log>>) -> Sender<()> {
+    let (sender, receiver) = channel::<()>();
+    let seconds = orders.timeout_s;
+    std::thread::spawn(move || {
+        if receiver.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
+            let mut log = lock(&log);
+            let step = log.step.clone();
+            let error = format!(
+                "the batch did not end within {seconds} s and was stopped here; run kubewan again, it goes on \
+                 from this step"
+            );
+            let _ = log.write(BatchNews::Failed { step, error });
+            std::process::exit(1);
+        }
+    });
+    sender
+}
+
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Works off orders and writes the log.
+pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
+    let host = host.with_values(orders.values.clone());
+    let first = orders.steps.first().map(|step| step.id.clone()).unwrap_or_default();
+    let news = match Journal::open(&host, &orders.cluster) {
+        Err(error) => BatchNews::Failed { step: first, error },
+        Ok(journal) => {
+            let mut batch = Batch { orders, host: &host, journal, log };
+            match orders
+                .steps
+                .iter()
+                .try_for_each(|step| batch.step(step).map_err(|error| (step.id.clone(), error)))
+            {
+                Ok(()) => BatchNews::Finished,
+                Err((step, error)) => {
+                    BatchNews::Failed { step, error: redact(&error, &orders.values) }
+                }
+            }
+        }
+    };
+    if let Err(error) = lock(log).write(news) {
+        // Then the relaying side finds the unit gone and the log without an end.
+        eprintln!("kubewan agent: {error}");
+    }
+}
+
+struct Batch<'a> {
+    orders: &'a Orders,
+    host: &'a Host,
+    journal: Journal,
+    log: &'a Mutex<Log>,
+}
+
+impl Batch<'_> {
+    fn step(&mut self, step: &OrderedStep) -> Result<(), String> {
+        lock(self.log).step.clone_from(&step.id);
+        let action = with_values(&step.action, self.orders)?;
+        let before = act::observe(&action, self.host)?;
+        let change = diff(&action, &before).map_err(|e| e.to_string())?;
+        let changed = change.is_some();
+        let after = match change {
+            None => {
+                self.close_interrupted(&action, &before)?;
+                before
+            }
+            Some(change) => {
+                self.refuse_foreign_change(step, &change)?;
+                self.change(step, &action, before)?
+            }
+        };
+        for number in self.orders.undoes.get(&step.id).into_iter().flatten() {
+            self.journal.undo(*number)?;
+        }
+        let outputs =
+            outputs_of(&after).into_iter().map(|(field, value)| (field.into(), value)).collect();
+        self.say(BatchNews::Done { step: step.id.clone(), changed, outputs })
+    }
+
+    /// Writes ahead, performs, verifies.
+    fn change(
+        &mut self,
+        step: &OrderedStep,
+        action: &Action,
+        before: Observed,
+    ) -> Result<Observed, String> {
+        self.say(BatchNews::Started { step: step.id.clone() })?;
+        let interrupted = self.interrupted(action);
+        let along = if interrupted.is_empty() { Vec::new() } else { self.recorded_along() };
+        let kept = self.keep_contents(action, &before)?;
+        let number = self.journal.begin(
+            &self.orders.run,
+            &step.id,
+            &step.action,
+            before.clone(),
+            unix_ms() / 1000,
+        )?;
+        let (log, values) = (self.log, &self.orders.values);
+        let mut progress = |line: &str| {
+            let line: String = redact(line, values).chars().take(LINE_MAX).collect();
+            let news = BatchNews::Progress { step: step.id.clone(), line };
+            // A line of progress that can't be written is no reason to stop half-way.
+            let _ = lock(log).write(news);
+        };
+        let mut cx = Performing::new(self.host, values, &mut progress);
+        cx.record(along.into_iter().chain(kept))?;
+        act::perform(action, &before, &mut cx)?;
+        let along = cx.along;
+        let after = has_ended(act::observe(action, self.host)?);
+        if let Some(left) = diff(action, &after).map_err(|e| e.to_string())? {
+            let details: String =
+                left.details.iter().take(8).map(|line| format!("\n  {line}")).collect();
+            return Err(format!(
+                "{} {} was performed, and is still not as it has to be: {}{details}",
+                action.kind(),
+                action.subject(),
+                left.summary
+            ));
+        }
+        self.journal.end(number, after.clone(), along)?;
+        let _ = std::fs::remove_file(self.host.along_path());
+        // What a reset does is not to be taken back in its turn.
+        if !self.orders.undoes.is_empty() {
+            self.journal.undo(number)?;
+        }
+        Ok(after)
+    }
+
+    /// The plan showed a change of one state, and the host has another: someone else is at work here.
+    fn refuse_foreign_change(&self, step: &OrderedStep, change: &Change) -> Result<(), String> {
+        let Some(basis) = &change.basis else { return Ok(()) };
+        let expected = match &step.shown {
+            Some(shown) if shown.basis.is_none() || shown.basis.as_ref() == Some(basis) => {
+                return Ok(());
+            }
+            Some(_) => "had another content or mode when the plan was shown",
+            None => "was right when the plan was shown",
+        };
+        let touched = self.journal.entries().iter().any(|entry| match entry {
+            Entry::Begun(begun) if begun.run == self.orders.run => may_touch(begun, &step.action),
+            _ => false,
+        });
+        if touched {
+            return Ok(());
+        }
+        Err(format!(
+            "someone changed {} on this host meanwhile: it {expected}. Nothing was overwritten; run kubewan \
+             again to see the plan for the state it has now",
+            step.action.subject()
+        ))
+    }
+
+    /// Actions on the same subject that a killed batch began and did not end, if nothing was begun later.
+    fn interrupted(&self, action: &Action) -> Vec<u64> {
+        let same =
+            |other: &Action| other.kind() == action.kind() && other.subject() == action.subject();
+        journal::standing(self.journal.entries())
+            .into_iter()
+            .filter(|(begun, ended)| !ended && same(&begun.action))
+            .map(|(begun, _)| begun.number)
+            .collect()
+    }
+
+    /// A killed batch may have reached the goal and not come to say so.
+    fn close_interrupted(&mut self, action: &Action, seen: &Observed) -> Result<(), String> {
+        let numbers = self.interrupted(action);
+        let Some((last, others)) = numbers.split_last() else { return Ok(()) };
+        for number in others {
+            self.journal.end(*number, seen.clone(), Vec::new())?;
+        }
+        let along = self.recorded_along();
+        self.journal.end(*last, seen.clone(), along)?;
+        let _ = std::fs::remove_file(self.host.along_path());
+        Ok(())
+    }
+
+    fn recorded_along(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.host.along_path()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Keeps the contents of files that an action changes, and says where, for those whose goal is no file.
+    fn keep_contents(&self, action: &Action, before: &Observed) -> Result<Vec<String>, String> {
+        let mut along = Vec::new();
+        match action {
+            Action::File(file) => {
+                self.keep(&file.path)?;
+            }
+            Action::Block(block) => {
+                self.keep(&block.path)?;
+            }
+            _ => {
+                for path in act::files_rewritten(action, before) {
+                    let mode = std::fs::metadata(path).map_or(0o644, |m| m.mode() & 0o7777);
+                    if let Some(sha256) = self.keep(path)? {
+                        along.push(format!("kept:{mode:o}:{sha256}:{path}"));
+                    }
+                }
+            }
+        }
+        Ok(along)
+    }
+
+    fn keep(&self, path: &str) -> Result<Option<String>, String> {
+        // The first content of a big file is enough: later ones are ours, and a gigabyte of old kubelets
+        // is no help to anyone.
+        let big = std::fs::metadata(path).is_ok_and(|m| m.len() > 1 << 20);
+        let known = journal::standing(self.journal.entries())
+            .iter()
+            .any(|(begun, _)| matches!(&begun.action, Action::File(file) if file.path == path));
+        if big && known { Ok(None) } else { act::file::keep_first(path, self.host) }
+    }
+
+    fn say(&self, news: BatchNews) -> Result<(), String> {
+        lock(self.log).write(news)
+    }
+}
+
+/// Whether an action may have changed the file that another is about.
+fn may_touch(earlier: &Begun, now: &Action) -> bool {
+    let (subject, path) = (earlier.action.subject(), now.subject());
+    match &earlier.action {
+        Action::File(_) | Action::Block(_) => subject == path,
+        Action::Removed(_) => subject == path || path.starts_with(&format!("{subject}/")),
+        // Packages and kubeadm write many files; which, only they know.
+        Action::Package(_)
+        | Action::KubeadmInit(_)
+        | Action::KubeadmJoin(_)
+        | Action::KubeadmReset(_) => true,
+        _ => act::files_rewritten(&earlier.action, &earlier.before).contains(&path.as_str()),
+    }
+}
+
+/// kubeadm's goals are reached when the journal says that their run ended well. It is about to say so:
+/// perform returned without an error.
+fn has_ended(seen: Observed) -> Observed {
+    match seen {
+        Observed::KubeadmInit(mut seen) => {
+            seen.ended = true;
+            Observed::KubeadmInit(seen)
+        }
+        Observed::KubeadmJoin(mut seen) => {
+            seen.ended = true;
+            Observed::KubeadmJoin(seen)
+        }
+        other => other,
+    }
+}
+
+/// The action with values in place of its markers. Only what is performed has them; the journal has markers.
+fn with_values(action: &Action, orders: &Orders) -> Result<Action, String> {
+    let mut value =
+        serde_json::to_value(action).map_err(|e| format!("can't read the step: {e}"))?;
+    if let Some(marker) = put_values(&mut value, orders) {
+        return Err(format!(
+            "the value {marker} is not known here; the step that yields it has not run"
+        ));
+    }
+    serde_json::from_value(value).map_err(|e| format!("can't read the step: {e}"))
+}
+
+/// Puts values in place and returns a marker that has none.
+fn put_values(value: &mut Value, orders: &Orders) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            for (marker, value) in &orders.values {
+                if text.contains(marker.as_str()) {
+                    *text = text.replace(marker.as_str(), value);
+                }
+            }
+            leftover_marker(text)
+        }
+        Value::Array(items) => items.iter_mut().find_map(|item| put_values(item, orders)),
+        Value::Object(fields) => fields.values_mut().find_map(|field| put_values(field, orders)),
+        _ => None,
+    }
+}
+
+fn leftover_marker(text: &str) -> Option<String> {
+    ["@output(", "@secret("].iter().find_map(|start| {
+        let at = text.find(start)?;
+        let end = text[at..].find(")@")? + at + 2;
+        (!text[at..end].contains('\n')).then(|| text[at..end].to_owned())
+    })
+}
+
+/// A batch's log.
+pub struct Log {
+    file: std::fs::File,
+    seq: u64,
+    /// The step in progress.
+    step: String,
+}
+
+impl Log {
+    /// Opens the log in a batch's folder; a log that is there is gone on with.
+    ///
+    /// # Errors
+    /// Fails where it can't be opened.
+    pub fn open(dir: &Path) -> Result<Log, String> {
+        let path = dir.join(EVENTS);
+        let old = std::fs::read(&path).unwrap_or_default();
+        let seq = parse_events(&old).iter().map(|event| event.seq).max().unwrap_or(0);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| format!("can't open {}: {e}", path.display()))?;
+        if !old.is_empty() && !old.ends_with(b"\n") {
+            let _ = file.write_all(b"\n");
+        }
+        Ok(Log { file, seq, step: String::new() })
+    }
+
+    fn write(&mut self, what: BatchNews) -> Result<(), String> {
+        self.seq += 1;
+        let event = BatchEvent { seq: self.seq, unix_ms: unix_ms(), what };
+        let mut line = serde_json::to_vec(&event).map_err(|e| format!("event log: {e}"))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| format!("can't write the event log: {e}"))
+    }
+}
+
+/// Whole lines of a log; what a power cut tore is passed over.
+pub fn parse_events(bytes: &[u8]) -> Vec<BatchEvent> {
+    bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;
