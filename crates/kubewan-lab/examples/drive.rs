@@ -4,12 +4,13 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use kubewan_lab::{Lab, LabError, LabEvent, LabOptions, leftovers};
+use kubewan_lab::{ImageChoice, Lab, LabError, LabEvent, LabOptions, leftovers, rehearsal_bundle};
 
 const USAGE: &str = "\
 usage: drive up [HOSTS [DIR]] | ls | info | leftovers | down
        drive exec HOST PROGRAM ARGUMENT... | ssh HOST ARGUMENT...
-       drive reboot HOST | rewind [HOST...] | cut HOST | heal HOST | spoofed | look HOST";
+       drive reboot HOST | rewind [HOST...] | cut HOST | heal HOST | spoofed | look HOST
+       drive rehearsal-bundle PROGRAM";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -66,6 +67,10 @@ fn drive(arguments: &[&str]) -> Result<(), LabError> {
             let error =
                 std::process::Command::new(&command[0]).args(&command[1..]).args(argv).exec();
             eprintln!("error: {error}");
+        }
+        ["rehearsal-bundle", program] => {
+            let folder = rehearsal_bundle(ImageChoice::default(), program.as_ref(), &mut show)?;
+            println!("{} after {:.2}s", folder.display(), start.elapsed().as_secs_f64());
         }
         ["reboot", host] => Lab::open()?.reboot(host, &mut show)?,
         ["rewind", hosts @ ..] => Lab::open()?.rewind(hosts, &mut show)?,

@@ -146,13 +146,18 @@ fn discard(folder: &Path) -> Result<(), LabError> {
 }
 
 fn images() -> PathBuf {
+    cache().join("images")
+}
+
+/// Where the lab keeps what is costly to make.
+pub(crate) fn cache() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     cache
         .filter(|cache| cache.is_absolute())
         .or_else(|| home.map(|home| home.join(".cache")))
         .unwrap_or_else(|| PathBuf::from("/var/cache"))
-        .join("kubewan/lab/images")
+        .join("kubewan/lab")
 }
 
 fn recipe_hash(choice: ImageChoice) -> String {

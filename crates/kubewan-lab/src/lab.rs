@@ -54,6 +54,11 @@ pub enum LabEvent {
         /// How long it took.
         took: Duration,
     },
+    /// Packages and programs for rehearsals are being downloaded, once for this recipe.
+    DownloadingParts {
+        /// Where they will be kept.
+        folder: PathBuf,
+    },
     /// A lab as asked for is up already.
     AlreadyUp,
     /// The Internet and the clouds are there.

@@ -12,6 +12,7 @@ mod inventory;
 mod lab;
 mod leftovers;
 mod observe;
+mod rehearsal_bundle;
 mod snapshot;
 mod up;
 
@@ -37,4 +38,5 @@ pub use inventory::{KubernetesChoice, render_inventory};
 pub use kernel::{CgroupLayout, KernelFacts};
 pub use lab::{HostStatus, Lab, LabEvent, LabHost, LabInfo, LabOptions};
 pub use leftovers::leftovers;
+pub use rehearsal_bundle::rehearsal_bundle;
 pub use snapshot::{Allow, Difference, HostSnapshot, Report, compare};

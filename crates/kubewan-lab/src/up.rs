@@ -112,7 +112,7 @@ fn prepare(
         option: "this machine's routes",
         value: "in the way".into(),
         why: "every range that documentation reserves is routed somewhere already".into(),
-        next: "remove the routes to 198.51.100.0/24, 192.0.2.0/24 or 203.0.113.0/24".into(),
+        next: "remove the routes to 198.51.100.0/24 or 192.0.2.0/24".into(),
     })?;
     kernel::load_modules();
     let state = State::new(dir, folder, topology, sysctl::record());
