@@ -1,6 +1,8 @@
 //! Bundles: the folder with everything a host needs, as docs/bundle.md describes it. This module reads
 //! `bundle.yaml` and answers what a cluster takes from it; reading and hashing files is not done here.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// The only format there is so far.
@@ -61,7 +63,78 @@ pub enum ArtifactKind {
     Package,
 }
 
+/// Reads the text of a `bundle.yaml`.
+///
+/// # Errors
+/// Fails with what is wrong, for people: the place in the text, or the artifact.
+pub fn parse(text: &str) -> Result<Bundle, String> {
+    let bundle: Bundle = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    if bundle.format != FORMAT {
+        return Err(format!("format {} is not known; this kubewan reads {FORMAT}", bundle.format));
+    }
+    let mut paths = BTreeSet::new();
+    for artifact in &bundle.artifacts {
+        let path = &artifact.path;
+        if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(format!("{}: path `{path}` does not stay in the bundle", artifact.name));
+        }
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if artifact.sha256.len() != 64 || !artifact.sha256.bytes().all(hex) {
+            return Err(format!("{path}: sha256 is not 64 lower-case hexadecimal digits"));
+        }
+        if artifact.kind == ArtifactKind::Package && artifact.distribution.is_none() {
+            return Err(format!("{path}: a package needs its distribution, as debian-12"));
+        }
+        if !paths.insert(path) {
+            return Err(format!("{path} is listed twice"));
+        }
+    }
+    Ok(bundle)
+}
+
+/// CNI plugins that flannel's configuration chains, and what they need.
+const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+
+/// Images that a cluster runs.
+const IMAGES: [&str; 9] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "coredns",
+    "pause",
+    "etcd",
+    "flannel",
+    "flannel-cni-plugin",
+];
+
 impl Bundle {
+    /// Architectures that it has anything for.
+    pub fn architectures(&self) -> BTreeSet<&str> {
+        self.artifacts.iter().map(|a| a.arch.as_str()).collect()
+    }
+
+    /// What a cluster on that architecture needs and the bundle has not, packages left out: those may come from
+    /// the distribution. A rehearsal runs no pods and needs no images but what its stand-ins take.
+    pub fn missing(&self, arch: &str) -> Vec<String> {
+        let binaries = ["kubeadm", "kubelet", "kubectl"]
+            .into_iter()
+            .filter(|name| self.binary(name, arch).is_none())
+            .map(|name| format!("binary {name}"));
+        let plugins = CNI_PLUGINS
+            .into_iter()
+            .filter(|name| !self.of(ArtifactKind::CniPlugin, arch).any(|a| a.name == *name))
+            .map(|name| format!("cni-plugin {name}"));
+        let images = IMAGES
+            .into_iter()
+            .filter(|name| self.image(name, arch).is_none())
+            .map(|name| format!("image {name}"));
+        if self.rehearsal {
+            return binaries.collect();
+        }
+        binaries.chain(plugins).chain(images).collect()
+    }
+
     /// Artifacts of one kind for one architecture, in the file's order.
     pub fn of(&self, kind: ArtifactKind, arch: &str) -> impl Iterator<Item = &Artifact> {
         self.artifacts.iter().filter(move |a| a.kind == kind && a.arch == arch)
@@ -88,5 +161,44 @@ impl Bundle {
     ) -> impl Iterator<Item = &'a Artifact> {
         self.of(ArtifactKind::Package, arch)
             .filter(move |a| a.distribution.as_deref() == Some(distribution))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "format: 1\nkubernetes: \"1.36.2\"\nartifacts:\n";
+
+    fn artifact(line: &str) -> String {
+        let sha = "0".repeat(64);
+        format!("{HEAD}  - {{ version: \"1\", arch: amd64, size: 1, sha256: \"{sha}\", {line} }}\n")
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let bundle = parse(&artifact("kind: binary, name: kubeadm, path: bin/kubeadm")).unwrap();
+        assert_eq!(bundle.architectures().into_iter().collect::<Vec<_>>(), ["amd64"]);
+        let missing = bundle.missing("amd64");
+        assert!(!missing.contains(&"binary kubeadm".to_owned()));
+        assert!(missing.contains(&"binary kubelet".to_owned()));
+        assert!(missing.contains(&"image flannel".to_owned()));
+        assert!(missing.contains(&"cni-plugin portmap".to_owned()));
+        assert!(bundle.missing("arm64").contains(&"binary kubeadm".to_owned()));
+    }
+
+    #[test]
+    fn what_can_not_be_trusted_is_refused() {
+        for (line, words) in [
+            ("kind: binary, name: x, path: ../x", "does not stay in the bundle"),
+            ("kind: binary, name: x, path: /x", "does not stay in the bundle"),
+            ("kind: package, name: x, path: x.deb", "needs its distribution"),
+            ("kind: binary, name: x, path: x, colour: red", "colour"),
+        ] {
+            let error = parse(&artifact(line)).unwrap_err();
+            assert!(error.contains(words), "{line}: {error}");
+        }
+        let error = parse("format: 2\nkubernetes: \"1\"\nartifacts: []\n").unwrap_err();
+        assert_eq!(error, "format 2 is not known; this kubewan reads 1");
     }
 }

@@ -1,1 +1,22 @@
-//! To be written.
+//! Effects on many hosts. [`fleet::Fleet`] connects to them over the system's ssh ([`ssh`], [`bootstrap`], [`client`]),
+//! [`survey`] looks at them, [`executor`] carries out a plan, [`proofs`] and [`smoke`] show that what stands there works.
+//! Nothing here prints: it answers values and emits [`kubewan_core::event::Event`]s.
+
+pub mod bundle;
+pub mod error;
+pub mod executor;
+pub mod fleet;
+pub mod nodes;
+pub mod program;
+pub mod proofs;
+pub mod resolve;
+pub mod smoke;
+pub mod survey;
+pub mod upload;
+
+pub mod bootstrap;
+pub mod client;
+pub mod failure;
+pub mod frame;
+pub mod random;
+pub mod ssh;

@@ -1,0 +1,155 @@
+//! How a host gets the agent and starts it, over the same connection that then speaks the agent's protocol.
+//!
+//! The remote side of the talk is one POSIX shell script:
+//!
+//! | the host says | we answer |
+//! |---|---|
+//! | `kubewan-host NONCE Linux x86_64` | `SHA256 BYTES`: the program for that machine and its size when compressed |
+//! | `kubewan-have NONCE` | nothing |
+//! | `kubewan-need NONCE` | that many bytes of gzip |
+//! | `kubewan-agent NONCE` (the agent itself) | requests |
+//!
+//! The nonce tells our lines from a login shell's banner. We never write ahead of an answer, so it does no harm that
+//! some shells and tools read more than they were asked to.
+
+/// Where agents live on a host, each in a folder with the name of its SHA-256.
+pub const AGENTS: &str = "/var/lib/kubewan/agent";
+
+/// Becomes root and runs its first argument. Neither script holds a quote, backslash, newline or exclamation mark:
+/// login shells from csh to fish then hand them on as they are.
+const BECOME_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -c \"$1\" kubewan; else exec sudo -n sh -c \"$1\" kubewan; fi";
+
+/// The remote command for one connection.
+pub fn remote_command(nonce: &str) -> String {
+    format!("sh -c '{BECOME_ROOT}' kubewan '{}'", script(nonce))
+}
+
+fn script(nonce: &str) -> String {
+    let sum = |path: &str| format!("\"$(sha256sum {path} 2>/dev/null | cut -c1-64)\" = \"$sha\"");
+    [
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH",
+        "LC_ALL=C",
+        "export PATH LC_ALL",
+        "umask 077",
+        &format!("echo kubewan-host {nonce} $(uname -s) $(uname -m)"),
+        "read -r sha size || exit 70",
+        &format!("d={AGENTS}/$sha"),
+        "f=$d/kubewan",
+        &format!(
+            "if [ {have} ]; then echo kubewan-have {nonce}; else echo kubewan-need {nonce}; mkdir -p $d && \
+             head -c $size | gzip -dc > $d/new.$$ && [ {got} ] && chmod 700 $d/new.$$ && mv -f $d/new.$$ $f || \
+             {{ rm -f $d/new.$$; echo kubewan-bad {nonce}; exit 71; }}; fi",
+            have = sum("$f"),
+            got = sum("$d/new.$$"),
+        ),
+        // What the agent writes gets its mode from the agent.
+        "umask 022",
+        &format!("exec $f agent serve {nonce}"),
+    ]
+    .join("; ")
+}
+
+/// A line that the host says before the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The script runs as root on such a machine.
+    Host {
+        /// `uname -s`.
+        system: String,
+        /// `uname -m`.
+        machine: String,
+    },
+    /// The agent is there already.
+    Have,
+    /// The agent has to be sent.
+    Need,
+    /// What was sent could not be stored.
+    Bad,
+    /// The agent runs; frames follow.
+    Agent,
+}
+
+/// Reads a line; `None` for a banner's. A banner without a newline at its end may stand before ours.
+pub fn understand(line: &str, nonce: &str) -> Option<Said> {
+    let (before, after) = line.split_once(nonce)?;
+    let mut words = after.split_whitespace();
+    match before.trim_end() {
+        text if text.ends_with("kubewan-host") => {
+            Some(Said::Host { system: words.next()?.to_owned(), machine: words.next()?.to_owned() })
+        }
+        text if text.ends_with("kubewan-have") => Some(Said::Have),
+        text if text.ends_with("kubewan-need") => Some(Said::Need),
+        text if text.ends_with("kubewan-bad") => Some(Said::Bad),
+        text if text.ends_with("kubewan-agent") => Some(Said::Agent),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn every_login_shell_hands_the_scripts_on() {
+        for text in [BECOME_ROOT.to_owned(), script("00ff")] {
+            assert!(!text.contains(['\'', '\\', '\n', '!']), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_is_valid_for_a_shell() {
+        let status =
+            Command::new("sh").args(["-n", "-c", &remote_command("00ff")]).status().unwrap();
+        assert!(status.success());
+        let status = Command::new("sh").args(["-n", "-c", &script("00ff")]).status().unwrap();
+        assert!(status.success());
+    }
+
+    #[test]
+    fn banners_are_skipped() {
+        let nonce = "00ff";
+        assert_eq!(understand("Welcome to Debian!", nonce), None);
+        assert_eq!(understand("kubewan-host 1234 Linux x86_64", nonce), None);
+        let host = Said::Host { system: "Linux".into(), machine: "x86_64".into() };
+        assert_eq!(understand("kubewan-host 00ff Linux x86_64", nonce), Some(host.clone()));
+        assert_eq!(understand("no newline: kubewan-host 00ff Linux x86_64", nonce), Some(host));
+        assert_eq!(understand("kubewan-agent 00ff", nonce), Some(Said::Agent));
+    }
+
+    /// The script itself, run here up to the point where it would write below /var/lib.
+    #[test]
+    fn a_program_that_is_sent_arrives_whole() {
+        use flate2::{Compression, write::GzEncoder};
+        let root = tempfile::tempdir().unwrap();
+        let program = b"#!/bin/sh\necho kubewan-agent $3; cat\n";
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(program).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let sha = kubewan_core::sha256_hex(program);
+        let script = script("00ff").replace(AGENTS, &root.path().display().to_string());
+        let talk = |bytes: &[u8]| {
+            let mut child = Command::new("sh")
+                .args(["-c", &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut input = child.stdin.take().unwrap();
+            writeln!(input, "{sha} {}", gzip.len()).unwrap();
+            // dash reads no further than the newline, so the answers need not be waited for here.
+            input.write_all(bytes).unwrap();
+            drop(input);
+            let output = child.wait_with_output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let cut = talk(&gzip[..gzip.len() / 2]);
+        assert_eq!(cut, ["kubewan-need 00ff", "kubewan-bad 00ff"]);
+        let mut first = gzip.clone();
+        first.extend(b"frames\n");
+        assert_eq!(talk(&first), ["kubewan-need 00ff", "kubewan-agent 00ff", "frames"]);
+        assert_eq!(talk(b"frames\n"), ["kubewan-have 00ff", "kubewan-agent 00ff", "frames"]);
+    }
+}

@@ -1,0 +1,358 @@
+//! One SSH connection to one host, with the agent at its other end.
+//!
+//! The product runs one thread per host and is not async: a cluster has a few dozen hosts at most, each with one `ssh`
+//! child, and a thread that waits costs nothing there. Every wait has a limit. A reader thread turns what the host
+//! sends into messages on a channel, a writer thread keeps a peer that stopped reading from blocking us, and what takes
+//! too long is ended by killing `ssh`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kubewan_core::inventory::Host;
+use kubewan_core::protocol::{BatchEvent, Request, Response};
+
+use crate::bootstrap::{self, Said};
+use crate::failure::{ConnectError, Obstacle, classify};
+use crate::program::Programs;
+use crate::ssh::{self, SshChild};
+use crate::{frame, random};
+
+/// Until a login has led to our script: ssh's own time-outs come first.
+const LOGIN: Duration = Duration::from_secs(60);
+
+/// For sending the agent: 10 MB at 20 kB/s.
+const PUSH: Duration = Duration::from_secs(600);
+
+/// Most bytes before our first line, and in one line.
+const NOISE_MAX: u64 = 1 << 20;
+
+/// The last words on standard error that are kept.
+const STDERR_KEPT: usize = 16 << 10;
+
+/// An agent that answers requests. The executor's tests have one of their own.
+pub trait Agent: Send {
+    /// Sends a request without waiting, so that several can be on their way.
+    ///
+    /// # Errors
+    /// Fails where the link is gone.
+    fn send(&mut self, request: &Request, payload: Option<Vec<u8>>) -> Result<(), LinkLost>;
+
+    /// Waits for the answer to the oldest request without one, telling events that come before it.
+    ///
+    /// # Errors
+    /// Fails where the link is gone or nothing at all came within `patience`.
+    fn receive(
+        &mut self,
+        patience: Duration,
+        events: &mut dyn FnMut(BatchEvent),
+    ) -> Result<Response, LinkLost>;
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Agent::send`] and [`Agent::receive`].
+    fn call(&mut self, request: &Request, patience: Duration) -> Result<Response, LinkLost> {
+        self.send(request, None)?;
+        self.receive(patience, &mut |_| ())
+    }
+}
+
+/// The connection ended, or the agent stopped answering.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection was lost: {0}")]
+pub struct LinkLost(pub String);
+
+/// A connection that was just made.
+pub struct Dialed {
+    /// The agent at its end.
+    pub agent: Box<dyn Agent>,
+    /// It had to be sent first.
+    pub pushed: bool,
+}
+
+/// Makes connections.
+pub trait Dial: Sync {
+    /// Connects to a host and starts its agent.
+    ///
+    /// # Errors
+    /// Fails with what was in the way.
+    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError>;
+}
+
+/// Makes connections with the system's `ssh`.
+#[derive(Debug, Default)]
+pub struct SshDial {
+    /// The inventory's folder.
+    pub base: std::path::PathBuf,
+    /// The agents.
+    pub programs: Programs,
+}
+
+impl Dial for SshDial {
+    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError> {
+        let (connection, pushed) = Connection::open(host, &self.base, &self.programs)?;
+        Ok(Dialed { agent: Box::new(connection), pushed })
+    }
+}
+
+/// What the reader thread passes on.
+enum Incoming {
+    Said(Said),
+    Frame(Vec<u8>),
+    Ended(String),
+}
+
+/// A connection through `ssh`.
+pub struct Connection {
+    ssh: SshChild,
+    outgoing: Sender<Vec<u8>>,
+    incoming: Receiver<Incoming>,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Connection {
+    fn open(host: &Host, base: &Path, programs: &Programs) -> Result<(Self, bool), ConnectError> {
+        let nonce = random::nonce();
+        let mut ssh = ssh::start(host, base, &bootstrap::remote_command(&nonce))
+            .map_err(|error| ConnectError::new(host, Obstacle::NoSsh, &error.to_string()))?;
+        let (stdin, stdout, stderr) = streams(&mut ssh);
+        let (tell, incoming) = channel();
+        thread::spawn(move || read_all(stdout, &nonce, &tell));
+        let (outgoing, to_write) = channel();
+        thread::spawn(move || write_all(stdin, &to_write));
+        let words = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&words);
+        thread::spawn(move || keep_last_words(stderr, &heard));
+        let mut connection = Connection { ssh, outgoing, incoming, stderr: words };
+        let pushed = connection.start_agent(host, programs)?;
+        Ok((connection, pushed))
+    }
+
+    /// The talk that [`bootstrap`] describes; answers whether the agent had to be sent.
+    fn start_agent(&mut self, host: &Host, programs: &Programs) -> Result<bool, ConnectError> {
+        let Some(Said::Host { system, machine }) = self.hear(LOGIN) else {
+            let said = self.last_words();
+            let obstacle = classify(&said, host.ssh.host_key.is_some());
+            return Err(ConnectError::new(host, obstacle, &said));
+        };
+        let program = programs
+            .for_machine(&system, &machine)
+            .map_err(|error| ConnectError::new(host, Obstacle::NoProgram, &error.to_string()))?;
+        let gzip = program.gzip();
+        self.write(format!("{} {}\n", program.sha256, gzip.len()).into_bytes());
+        let mut pushed = false;
+        let mut said = self.hear(LOGIN);
+        if said == Some(Said::Need) {
+            pushed = true;
+            self.write(gzip.to_vec());
+            said = self.hear(PUSH);
+        } else if said == Some(Said::Have) {
+            said = self.hear(LOGIN);
+        }
+        match said {
+            Some(Said::Agent) => Ok(pushed),
+            Some(Said::Bad) => {
+                let said = self.last_words();
+                Err(ConnectError::new(host, Obstacle::NotStored, &said))
+            }
+            _ => {
+                let said = self.last_words();
+                Err(ConnectError::new(host, Obstacle::NotStarted, &said))
+            }
+        }
+    }
+
+    /// The next line of ours; `None` where the connection ends before it, or it does not come in time.
+    fn hear(&mut self, patience: Duration) -> Option<Said> {
+        match self.incoming.recv_timeout(patience) {
+            Ok(Incoming::Said(said)) => Some(said),
+            _ => None,
+        }
+    }
+
+    fn write(&self, bytes: Vec<u8>) {
+        // A writer that is gone has met a closed pipe; the reader then tells why.
+        let _ = self.outgoing.send(bytes);
+    }
+
+    /// Ends `ssh` and answers what it said.
+    fn last_words(&mut self) -> String {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline && matches!(self.ssh.child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.ssh.child.kill();
+        let status = self.ssh.child.wait();
+        // The thread that keeps the words may be a moment behind the process' end.
+        thread::sleep(Duration::from_millis(20));
+        let said = self.stderr.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
+        match (said.is_empty(), status) {
+            (true, Ok(status)) => format!("ssh ended with {status} and said nothing"),
+            _ => said,
+        }
+    }
+}
+
+impl Agent for Connection {
+    fn send(&mut self, request: &Request, payload: Option<Vec<u8>>) -> Result<(), LinkLost> {
+        let json = serde_json::to_vec(request).map_err(|error| LinkLost(error.to_string()))?;
+        let mut bytes = Vec::with_capacity(json.len() + 8);
+        for part in std::iter::once(&json).chain(&payload) {
+            frame::write(&mut bytes, part).map_err(|error| LinkLost(error.to_string()))?;
+        }
+        self.write(bytes);
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        patience: Duration,
+        events: &mut dyn FnMut(BatchEvent),
+    ) -> Result<Response, LinkLost> {
+        loop {
+            let frame = match self.incoming.recv_timeout(patience) {
+                Ok(Incoming::Frame(frame)) => frame,
+                Ok(Incoming::Said(_)) => continue,
+                Ok(Incoming::Ended(why)) => {
+                    let said = self.last_words();
+                    return Err(LinkLost(format!("{why}: {said}")));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.ssh.child.kill();
+                    let seconds = patience.as_secs();
+                    return Err(LinkLost(format!("the agent did not answer for {seconds} s")));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(LinkLost("it had ended before".into()));
+                }
+            };
+            match serde_json::from_slice(&frame) {
+                Ok(Response::Event(event)) => events(event),
+                Ok(response) => return Ok(response),
+                Err(error) => return Err(LinkLost(format!("not an answer of the agent: {error}"))),
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let _ = self.ssh.child.kill();
+        let _ = self.ssh.child.wait();
+    }
+}
+
+fn streams(ssh: &mut SshChild) -> (ChildStdin, ChildStdout, ChildStderr) {
+    let child = &mut ssh.child;
+    let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
+        unreachable!("ssh::start pipes all three streams");
+    };
+    (stdin, stdout, stderr)
+}
+
+/// Lines until the agent runs, frames after that.
+fn read_all(stdout: ChildStdout, nonce: &str, tell: &Sender<Incoming>) {
+    let mut stdout = BufReader::with_capacity(64 << 10, stdout);
+    let why = match read_lines(&mut stdout, nonce, tell) {
+        Ok(true) => loop {
+            match frame::read(&mut stdout) {
+                Ok(Some(frame)) => {
+                    if tell.send(Incoming::Frame(frame)).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break "the agent ended".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        },
+        Ok(false) => "it ended before the agent ran".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let _ = tell.send(Incoming::Ended(why));
+}
+
+/// Passes our lines on; answers whether the agent has said its line.
+fn read_lines(
+    stdout: &mut impl BufRead,
+    nonce: &str,
+    tell: &Sender<Incoming>,
+) -> std::io::Result<bool> {
+    let mut left = NOISE_MAX;
+    loop {
+        let mut line = Vec::new();
+        let bytes = stdout.by_ref().take(left).read_until(b'\n', &mut line)?;
+        if bytes == 0 {
+            return Ok(false);
+        }
+        left -= bytes as u64;
+        let Some(said) = bootstrap::understand(&String::from_utf8_lossy(&line), nonce) else {
+            continue;
+        };
+        let agent = said == Said::Agent;
+        if tell.send(Incoming::Said(said)).is_err() || agent {
+            return Ok(agent);
+        }
+    }
+}
+
+fn write_all(mut stdin: ChildStdin, to_write: &Receiver<Vec<u8>>) {
+    while let Ok(bytes) = to_write.recv() {
+        if stdin.write_all(&bytes).and_then(|()| stdin.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn keep_last_words(mut stderr: ChildStderr, words: &Mutex<String>) {
+    let mut buffer = [0; 4096];
+    while let Ok(bytes @ 1..) = stderr.read(&mut buffer) {
+        let Ok(mut words) = words.lock() else { return };
+        words.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+        if words.len() > STDERR_KEPT {
+            let mut start = words.len() - STDERR_KEPT;
+            while !words.is_char_boundary(start) {
+                start += 1;
+            }
+            words.drain(..start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_chatters_is_heard_through() {
+        let mut bytes =
+            b"\xff\xfe Last login: today\nMOTD ... kubewan-host 0a Linux x86_64\n".to_vec();
+        bytes.extend(b"kubewan-have 0a\nkubewan-agent 0a\n");
+        frame::write(&mut bytes, b"frame").unwrap();
+        let (tell, told) = channel();
+        let mut stream = bytes.as_slice();
+        assert!(read_lines(&mut stream, "0a", &tell).unwrap());
+        let said: Vec<Said> = told
+            .try_iter()
+            .map(|incoming| match incoming {
+                Incoming::Said(said) => said,
+                _ => panic!("only lines come before frames"),
+            })
+            .collect();
+        let host = Said::Host { system: "Linux".into(), machine: "x86_64".into() };
+        assert_eq!(said, [host, Said::Have, Said::Agent]);
+        assert_eq!(frame::read(&mut stream).unwrap().unwrap(), b"frame");
+    }
+
+    #[test]
+    fn endless_noise_is_given_up() {
+        let noise = vec![b'x'; NOISE_MAX as usize * 2];
+        let (tell, _told) = channel();
+        assert!(!read_lines(&mut noise.as_slice(), "0a", &tell).unwrap());
+    }
+}

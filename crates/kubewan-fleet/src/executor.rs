@@ -1,0 +1,270 @@
+//! Carries out a plan, phase by phase. It makes no choices: what is done on which host, and in which order, stands in
+//! the plan. A phase is a barrier; inside one, hosts work side by side, each on one batch that goes on there whatever
+//! becomes of the connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kubewan_core::action::{Action, Artifact, Input};
+use kubewan_core::event::Event;
+use kubewan_core::plan::{Phase, Plan, PlannedStep};
+use kubewan_core::protocol::{
+    BatchEnd, BatchEvent, BatchNews, OrderedStep, Orders, Request, Response,
+};
+use kubewan_core::secret::Secret;
+
+use crate::error::HostError;
+use crate::fleet::{Emit, Fleet, Member, tell};
+use crate::random;
+use crate::upload::{Sources, UploadError, upload};
+
+/// Seconds that a batch may take beside what its longest steps ask for: package managers that wait for a lock, images
+/// on a slow disk.
+const BATCH_S: u64 = 1800;
+
+/// A silent agent is given so much longer than systemd gives the batch.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// What a run needs beside the plan.
+pub struct Run<'a> {
+    /// The run's name; see [`run_name`].
+    pub name: &'a str,
+    /// What to do.
+    pub plan: &'a Plan,
+    /// Where artifacts come from.
+    pub sources: &'a Sources,
+    /// `reset`: journal entries that steps take back, by step id.
+    pub undoes: &'a BTreeMap<String, Vec<u64>>,
+    /// Hears what happens.
+    pub emit: &'a Emit<'a>,
+}
+
+/// What a batch has brought.
+#[derive(Debug, Default)]
+struct Brought {
+    changed: usize,
+    outputs: BTreeMap<String, String>,
+}
+
+/// A name for a run: when it began, and something that no other run has.
+pub fn run_name() -> String {
+    let seconds = crate::survey::unix_ms() / 1000;
+    format!("{seconds}-{}", kubewan_core::hex(&random::bytes::<3>()))
+}
+
+/// Carries out the plan and answers how many steps changed something.
+///
+/// # Errors
+/// Fails after the phase in which something failed, with what failed on every host: the others end what they began.
+pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
+    let secrets = secrets_of(run.plan);
+    let mut outputs = run.plan.outputs.clone();
+    let mut changed = 0;
+    for phase in Phase::ALL {
+        let mut work: BTreeMap<String, Vec<&PlannedStep>> = BTreeMap::new();
+        for planned in run.plan.changes().filter(|planned| planned.step.phase == phase) {
+            work.entry(planned.step.host.clone()).or_default().push(planned);
+        }
+        if work.is_empty() {
+            continue;
+        }
+        let name = phase.name().to_owned();
+        let hosts: BTreeSet<String> = work.keys().cloned().collect();
+        (run.emit)(Event::PhaseStarted {
+            phase: name.clone(),
+            hosts: hosts.iter().cloned().collect(),
+        });
+        let known = &outputs;
+        let results = fleet.each_of(&hosts, |member| {
+            let steps = &work[&member.host.name];
+            send_artifacts(member, steps, run)?;
+            let orders = orders(run, phase, steps, &secrets, known);
+            run_batch(member, orders, run.emit)
+        });
+        let mut errors = Vec::new();
+        for result in results.into_values() {
+            match result {
+                Ok(brought) => {
+                    changed += brought.changed;
+                    outputs.extend(brought.outputs);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        (run.emit)(Event::PhaseDone { phase: name });
+    }
+    Ok(changed)
+}
+
+/// A fresh value for every secret that the plan names. All of them are bootstrap tokens: what a cluster keeps secret
+/// for longer is made on its hosts.
+fn secrets_of(plan: &Plan) -> BTreeMap<String, Secret> {
+    plan.changes()
+        .flat_map(|planned| inputs_of(&planned.step.action))
+        .filter(|input| matches!(input, Input::Secret { .. }))
+        .map(|input| input.marker())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|marker| (marker, random::bootstrap_token()))
+        .collect()
+}
+
+fn inputs_of(action: &Action) -> Vec<&Input> {
+    match action {
+        Action::KubeadmJoin(join) => join.inputs.iter().collect(),
+        Action::BootstrapToken(token) => vec![&token.token],
+        _ => Vec::new(),
+    }
+}
+
+/// Brings what the steps need to the host. A lost link is made anew and the upload goes on where it was.
+fn send_artifacts(member: &mut Member, steps: &[&PlannedStep], run: &Run) -> Result<(), HostError> {
+    let needed: BTreeSet<&Artifact> =
+        steps.iter().flat_map(|planned| planned.step.action.artifacts()).collect();
+    for artifact in needed {
+        send_artifact(member, artifact, run.sources, run.emit)?;
+    }
+    Ok(())
+}
+
+/// Brings one artifact to a host.
+///
+/// # Errors
+/// Fails where its bytes can't be had, or the host does not take them.
+pub fn send_artifact(
+    member: &mut Member,
+    artifact: &Artifact,
+    sources: &Sources,
+    emit: &Emit,
+) -> Result<(), HostError> {
+    let host = member.host.name.clone();
+    let attempted = format!("sending {}", artifact.name);
+    let unreadable =
+        |said| HostError::File { host: host.clone(), name: artifact.name.clone(), said };
+    let source = sources
+        .get(&artifact.sha256)
+        .ok_or_else(|| unreadable("the bundle does not hold it".to_owned()))?;
+    let mut progress = |bytes| {
+        emit(Event::Upload {
+            host: host.clone(),
+            name: artifact.name.clone(),
+            bytes,
+            total: artifact.size,
+        });
+    };
+    loop {
+        match upload(member.agent(), artifact, source, &mut progress) {
+            Ok(()) => return Ok(()),
+            Err(UploadError::Lost(lost)) => member.reconnect(&attempted, lost, emit)?,
+            Err(UploadError::Refused(said)) => return Err(member.refused(&attempted, said)),
+            Err(UploadError::Unreadable(said)) => return Err(unreadable(said)),
+        }
+    }
+}
+
+/// The batch of one host in one phase. This is the one place where secrets are revealed, and only to hosts whose steps
+/// ask for them.
+fn orders(
+    run: &Run,
+    phase: Phase,
+    steps: &[&PlannedStep],
+    secrets: &BTreeMap<String, Secret>,
+    outputs: &BTreeMap<String, String>,
+) -> Orders {
+    let values = steps
+        .iter()
+        .flat_map(|planned| inputs_of(&planned.step.action))
+        .filter_map(|input| {
+            let marker = input.marker();
+            let secret = secrets.get(&marker).map(|secret| secret.reveal().to_owned());
+            let value = secret.or_else(|| outputs.get(&marker).cloned())?;
+            Some((marker, value))
+        })
+        .collect();
+    let undoes = steps
+        .iter()
+        .filter_map(|p| Some((p.step.id.clone(), run.undoes.get(&p.step.id)?.clone())))
+        .collect();
+    Orders {
+        run: run.name.to_owned(),
+        cluster: run.plan.cluster.clone(),
+        batch: phase.name().to_owned(),
+        steps: steps
+            .iter()
+            .map(|planned| OrderedStep {
+                id: planned.step.id.clone(),
+                action: planned.step.action.clone(),
+                shown: planned.change.clone(),
+            })
+            .collect(),
+        values,
+        timeout_s: BATCH_S + steps.iter().map(|p| seconds_of(&p.step.action)).sum::<u64>(),
+        undoes,
+    }
+}
+
+fn seconds_of(action: &Action) -> u64 {
+    match action {
+        Action::KubeadmInit(init) => init.timeout_s,
+        Action::KubeadmJoin(join) => join.timeout_s,
+        Action::Announced(announced) => announced.timeout_s,
+        Action::Spread(spread) => spread.timeout_s,
+        _ => 0,
+    }
+}
+
+/// Has a host carry out a batch and relays its news until it has ended, over as many connections as that takes.
+fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought, HostError> {
+    let host = member.host.name.clone();
+    let (run, phase) = (orders.run.clone(), orders.batch.clone());
+    let attempted = format!("the phase {phase}");
+    let patience = Duration::from_secs(orders.timeout_s) + GRACE;
+    let request = Request::Run { orders: Box::new(orders) };
+    let mut brought = Brought::default();
+    let mut known = 0;
+    loop {
+        let mut relay = |event: BatchEvent| {
+            // A host that was asked twice tells its news from the start.
+            if event.seq > known {
+                known = event.seq;
+                brought.take(&event.what);
+                tell(&host, &event, emit);
+            }
+        };
+        // Asking again is right after a lost link too: the host attaches us to the batch that it has.
+        let sent = member.agent().send(&request, None);
+        let answer = sent.and_then(|()| member.agent().receive(patience, &mut relay));
+        return match answer {
+            Ok(Response::Ran(BatchEnd::Finished)) => Ok(brought),
+            Ok(Response::Ran(BatchEnd::Failed { step, error })) => {
+                Err(HostError::Step { host, step, said: error })
+            }
+            Ok(Response::Ran(BatchEnd::Lost { reason })) => {
+                Err(HostError::CutOff { host, phase, reason })
+            }
+            Ok(Response::Ran(BatchEnd::Busy { run: other })) if other != run => {
+                Err(HostError::Busy { host, run: other })
+            }
+            Ok(Response::Failed(said)) => Err(member.refused(&attempted, said)),
+            Ok(_) => Err(member.other(&attempted)),
+            Err(lost) => {
+                member.reconnect(&attempted, lost, emit)?;
+                continue;
+            }
+        };
+    }
+}
+
+impl Brought {
+    fn take(&mut self, news: &BatchNews) {
+        let BatchNews::Done { step, changed, outputs } = news else { return };
+        self.changed += usize::from(*changed);
+        for (field, value) in outputs {
+            let input = Input::Output { step: step.clone(), field: field.clone() };
+            self.outputs.insert(input.marker(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The hosts of one run, each with a connection to its agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kubewan_core::action::{Action, Observed};
+use kubewan_core::event::Event;
+use kubewan_core::facts::Facts;
+use kubewan_core::inventory::Host;
+use kubewan_core::journal::Entry;
+use kubewan_core::protocol::{BatchEvent, Request, Response};
+
+use crate::client::{Agent, Dial, LinkLost};
+use crate::error::HostError;
+use crate::failure::ConnectError;
+
+/// Hears what happens. It is called from many threads.
+pub type Emit<'a> = dyn Fn(Event) + Sync + 'a;
+
+/// Logins at a time: a jump host's sshd drops connections beyond ten that are not logged in yet (`MaxStartups`).
+const LOGINS: usize = 8;
+
+/// How long a lost link is tried again.
+const RECONNECT: Duration = Duration::from_secs(300);
+
+/// Longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// For requests that only read.
+const READ: Duration = Duration::from_secs(300);
+
+/// What a command on a host answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Exit code; -1 when it was stopped.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A host and the connection to its agent.
+pub struct Member<'a> {
+    /// The host.
+    pub host: Host,
+    dial: &'a dyn Dial,
+    agent: Box<dyn Agent>,
+}
+
+/// The connected hosts, by name.
+pub struct Fleet<'a> {
+    members: BTreeMap<String, Member<'a>>,
+}
+
+impl<'a> Fleet<'a> {
+    /// Connects to all hosts; answers those that can be had and why the others can't.
+    pub fn connect(
+        dial: &'a dyn Dial,
+        hosts: &[Host],
+        emit: &Emit,
+    ) -> (Fleet<'a>, Vec<ConnectError>) {
+        let waiting = Mutex::new(hosts.iter());
+        let results = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..LOGINS.min(hosts.len()) {
+                scope.spawn(|| {
+                    loop {
+                        // Its own statement: a lock in the loop's head would be held for the login.
+                        let next = waiting.lock().expect("no login panics").next();
+                        let Some(host) = next else { return };
+                        let dialed = dial.dial(host);
+                        if let Ok(dialed) = &dialed {
+                            let pushed_agent = dialed.pushed;
+                            emit(Event::Connected { host: host.name.clone(), pushed_agent });
+                        }
+                        results.lock().expect("no login panics").push((host.clone(), dialed));
+                    }
+                });
+            }
+        });
+        let mut fleet = Fleet { members: BTreeMap::new() };
+        let mut errors = Vec::new();
+        for (host, dialed) in results.into_inner().expect("no login panics") {
+            match dialed {
+                Ok(dialed) => {
+                    let member = Member { host, dial, agent: dialed.agent };
+                    fleet.members.insert(member.host.name.clone(), member);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        // In the operator's order, whichever answered first.
+        let place = |name: &str| hosts.iter().position(|host| host.name == name);
+        errors.sort_by_key(|error| place(&error.host));
+        (fleet, errors)
+    }
+
+    /// Names of the connected hosts.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// One host.
+    pub fn member(&mut self, name: &str) -> Option<&mut Member<'a>> {
+        self.members.get_mut(name)
+    }
+
+    /// Does something on all hosts at the same time.
+    pub fn each<T: Send>(
+        &mut self,
+        work: impl Fn(&mut Member<'a>) -> T + Sync,
+    ) -> BTreeMap<String, T> {
+        self.on(None, work)
+    }
+
+    /// Does something on some hosts at the same time.
+    pub fn each_of<T: Send>(
+        &mut self,
+        names: &BTreeSet<String>,
+        work: impl Fn(&mut Member<'a>) -> T + Sync,
+    ) -> BTreeMap<String, T> {
+        self.on(Some(names), work)
+    }
+
+    fn on<T: Send>(
+        &mut self,
+        names: Option<&BTreeSet<String>>,
+        work: impl Fn(&mut Member<'a>) -> T + Sync,
+    ) -> BTreeMap<String, T> {
+        let work = &work;
+        thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .members
+                .iter_mut()
+                .filter(|(name, _)| names.is_none_or(|names| names.contains(*name)))
+                .map(|(name, member)| (name.clone(), scope.spawn(move || work(member))))
+                .collect();
+            threads
+                .into_iter()
+                .map(|(name, thread)| (name, thread.join().expect("a host's work does not panic")))
+                .collect()
+        })
+    }
+}
+
+impl Member<'_> {
+    /// The agent, for talks that this module does not know.
+    pub fn agent(&mut self) -> &mut dyn Agent {
+        self.agent.as_mut()
+    }
+
+    /// Sends a request that only reads and waits for its answer; once more over a new connection if this one is lost.
+    ///
+    /// # Errors
+    /// Fails where the host can't be reached any more or its agent refuses.
+    pub fn call(&mut self, attempted: &str, request: &Request) -> Result<Response, HostError> {
+        self.call_for(attempted, request, READ)
+    }
+
+    fn call_for(
+        &mut self,
+        attempted: &str,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Response, HostError> {
+        let response = match self.agent.call(request, patience) {
+            Ok(response) => response,
+            Err(_) => {
+                self.agent = self.dial.dial(&self.host)?.agent;
+                self.agent.call(request, patience).map_err(|lost| self.lost(attempted, lost))?
+            }
+        };
+        match response {
+            Response::Failed(said) => Err(self.refused(attempted, said)),
+            response => Ok(response),
+        }
+    }
+
+    /// Everything about the host.
+    ///
+    /// # Errors
+    /// As [`Member::call`].
+    pub fn facts(&mut self) -> Result<Facts, HostError> {
+        let attempted = "reading the host's facts";
+        match self.call(attempted, &Request::Gather)? {
+            Response::Facts(facts) => Ok(*facts),
+            _ => Err(self.other(attempted)),
+        }
+    }
+
+    /// How far the host is from these goals, in their order.
+    ///
+    /// # Errors
+    /// As [`Member::call`].
+    pub fn observe(
+        &mut self,
+        goals: Vec<Action>,
+    ) -> Result<Vec<Result<Observed, String>>, HostError> {
+        let attempted = "looking at the host's state";
+        let asked = goals.len();
+        match self.call(attempted, &Request::Observe { goals })? {
+            Response::Observed(seen) if seen.len() == asked => Ok(seen),
+            _ => Err(self.other(attempted)),
+        }
+    }
+
+    /// The host's journal.
+    ///
+    /// # Errors
+    /// As [`Member::call`].
+    pub fn journal(&mut self) -> Result<Vec<Entry>, HostError> {
+        let attempted = "reading the host's journal";
+        match self.call(attempted, &Request::Journal)? {
+            Response::Journal(entries) => Ok(entries),
+            _ => Err(self.other(attempted)),
+        }
+    }
+
+    /// The text of a small file; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Member::call`].
+    pub fn read(&mut self, path: &str) -> Result<Option<String>, HostError> {
+        let attempted = format!("reading {path}");
+        match self.call(&attempted, &Request::Read { path: path.into() })? {
+            Response::Text(text) => Ok(text),
+            _ => Err(self.other(&attempted)),
+        }
+    }
+
+    /// Runs the host's own kubectl as the cluster's admin.
+    ///
+    /// # Errors
+    /// As [`Member::call`]; that kubectl itself fails is no error here.
+    pub fn kubectl(
+        &mut self,
+        args: &[&str],
+        stdin: Option<String>,
+        timeout_s: u64,
+    ) -> Result<Output, HostError> {
+        let attempted = format!("kubectl {}", args.join(" "));
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let request = Request::Kubectl { args, stdin, timeout_s };
+        match self.call_for(&attempted, &request, Duration::from_secs(timeout_s + 30))? {
+            Response::Output { code, stdout, stderr } => Ok(Output { code, stdout, stderr }),
+            _ => Err(self.other(&attempted)),
+        }
+    }
+
+    /// Connects from the host to other addresses.
+    ///
+    /// # Errors
+    /// As [`Member::call`]; that an address does not answer is no error here.
+    pub fn probe(
+        &mut self,
+        targets: Vec<String>,
+        timeout_ms: u64,
+    ) -> Result<Vec<Result<String, String>>, HostError> {
+        let attempted = "connecting from the host to others";
+        let asked = targets.len();
+        match self.call(attempted, &Request::Probe { targets, timeout_ms })? {
+            Response::Probed(answers) if answers.len() == asked => Ok(answers),
+            _ => Err(self.other(attempted)),
+        }
+    }
+
+    /// Has the agent remove itself and all it kept.
+    ///
+    /// # Errors
+    /// Fails where the agent says that it could not.
+    pub fn farewell(&mut self) -> Result<(), HostError> {
+        let attempted = "removing kubewan's own files";
+        match self.call(attempted, &Request::Farewell)? {
+            Response::Gone => Ok(()),
+            _ => Err(self.other(attempted)),
+        }
+    }
+
+    /// Waits until a batch that another connection started has ended, whatever its end.
+    ///
+    /// # Errors
+    /// Fails where the host can't be reached any more, or the batch does not end within `patience`.
+    pub fn wait_for(
+        &mut self,
+        run: &str,
+        patience: Duration,
+        emit: &Emit,
+    ) -> Result<(), HostError> {
+        let host = self.host.name.clone();
+        let attempted = format!("waiting for what the run {run} left at work");
+        let mut next = 1;
+        loop {
+            let request = Request::Attach { run: run.into(), from: next };
+            let mut relay = |event: BatchEvent| {
+                next = event.seq + 1;
+                tell(&host, &event, emit);
+            };
+            let sent = self.agent.send(&request, None);
+            match sent.and_then(|()| self.agent.receive(patience, &mut relay)) {
+                // It may have ended just before we asked, and then the agent knows nothing of it.
+                Ok(Response::Ran(_) | Response::Failed(_)) => return Ok(()),
+                Ok(_) => return Err(self.other(&attempted)),
+                Err(lost) => self.reconnect(&attempted, lost, emit)?,
+            }
+        }
+    }
+
+    /// Makes a new connection in place of a lost one, trying for five minutes.
+    ///
+    /// # Errors
+    /// Fails where the link does not come back, or comes back to a host that refuses us.
+    pub fn reconnect(
+        &mut self,
+        attempted: &str,
+        lost: LinkLost,
+        emit: &Emit,
+    ) -> Result<(), HostError> {
+        let host = self.host.name.clone();
+        emit(Event::Link { host: host.clone(), up: false, reason: lost.to_string() });
+        let deadline = Instant::now() + RECONNECT;
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match self.dial.dial(&self.host) {
+                Ok(dialed) => {
+                    self.agent = dialed.agent;
+                    emit(Event::Link { host, up: true, reason: "connected again".into() });
+                    return Ok(());
+                }
+                Err(error) if !error.may_pass() => return Err(error.into()),
+                Err(_) if Instant::now() + pause > deadline => {
+                    return Err(self.lost(attempted, lost));
+                }
+                Err(_) => thread::sleep(pause),
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn lost(&self, attempted: &str, lost: LinkLost) -> HostError {
+        HostError::Lost { host: self.host.name.clone(), attempted: attempted.into(), lost }
+    }
+
+    /// The agent's refusal as an error.
+    pub fn refused(&self, attempted: &str, said: String) -> HostError {
+        HostError::Answer { host: self.host.name.clone(), attempted: attempted.into(), said }
+    }
+
+    /// An answer to another question than the one asked: a bug, not a user's error.
+    pub fn other(&self, attempted: &str) -> HostError {
+        self.refused(attempted, "the agent gave another answer than the one asked for".into())
+    }
+}
+
+/// Passes a batch's news on.
+pub fn tell(host: &str, event: &BatchEvent, emit: &Emit) {
+    if let Some(news) = kubewan_core::event::StepNews::of(&event.what) {
+        emit(Event::Step { host: host.into(), news });
+    }
+}

@@ -1,0 +1,203 @@
+//! How the system's `ssh` is called. `~/.ssh/config`, agents, jump hosts and known_hosts are the operator's and
+//! already work, so nothing here reads them: what the inventory says is added on the command line, and host keys are
+//! verified always (never `accept-new`).
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use kubewan_core::inventory::Host;
+use tempfile::NamedTempFile;
+
+/// Seconds until a host that does not answer is given up.
+const CONNECT_TIMEOUT_S: u32 = 15;
+
+/// A link is dead after so many unanswered keepalives …
+const ALIVE_COUNT: u32 = 4;
+
+/// … sent so many seconds apart: 20 s in all, long enough for a route that changes, short enough to reconnect.
+const ALIVE_INTERVAL_S: u32 = 5;
+
+/// A running `ssh` and, where the host's key is pinned, the file that says so.
+#[derive(Debug)]
+pub struct SshChild {
+    /// The process, all three streams piped.
+    pub child: Child,
+    _pin: Option<NamedTempFile>,
+}
+
+/// What `ssh` is given as destination.
+pub fn destination(host: &Host) -> &str {
+    host.ssh.host.as_deref().unwrap_or(&host.address)
+}
+
+/// Name under which a pinned key is looked up: no address, so that nothing else in any file can match it.
+fn pin_alias(host: &Host) -> String {
+    format!("kubewan-{}", host.name)
+}
+
+/// The arguments for `ssh`, without the program's name.
+///
+/// `base` is the inventory's folder, from which relative key paths are taken; `pin` the file that holds the pinned key.
+pub fn arguments(host: &Host, base: &Path, pin: Option<&Path>, remote: &str) -> Vec<String> {
+    let mut args: Vec<String> = vec!["-T".into(), "-x".into(), "-a".into()];
+    let mut option = |text: String| args.extend(["-o".to_owned(), text]);
+    option("BatchMode=yes".into());
+    option(format!("ConnectTimeout={CONNECT_TIMEOUT_S}"));
+    option(format!("ServerAliveInterval={ALIVE_INTERVAL_S}"));
+    option(format!("ServerAliveCountMax={ALIVE_COUNT}"));
+    option("StrictHostKeyChecking=yes".into());
+    option("ControlMaster=no".into());
+    option("ClearAllForwardings=yes".into());
+    option("RemoteCommand=none".into());
+    option("PermitLocalCommand=no".into());
+    // Notes and banners below that level would bury the words that failure::classify looks for.
+    option("LogLevel=ERROR".into());
+    if let (Some(pin), Some(key)) = (pin, &host.ssh.host_key) {
+        option(format!("UserKnownHostsFile={}", quoted(&pin.display().to_string())));
+        option("GlobalKnownHostsFile=/dev/null".into());
+        option(format!("HostKeyAlias={}", pin_alias(host)));
+        option("UpdateHostKeys=no".into());
+        option("VerifyHostKeyDNS=no".into());
+        // A connection that ssh shares was verified against another file.
+        option("ControlPath=none".into());
+        if let Some(algorithms) = algorithms_of(key) {
+            option(format!("HostKeyAlgorithms={algorithms}"));
+        }
+    }
+    if let Some(key) = &host.ssh.key {
+        let path = expand(key, base);
+        option("IdentitiesOnly=yes".into());
+        args.extend(["-i".to_owned(), path]);
+    }
+    if let Some(user) = &host.ssh.user {
+        args.extend(["-l".to_owned(), user.clone()]);
+    }
+    if let Some(port) = host.ssh.port {
+        args.extend(["-p".to_owned(), port.to_string()]);
+    }
+    args.extend(["--".to_owned(), destination(host).to_owned(), remote.to_owned()]);
+    args
+}
+
+/// Starts `ssh` with this remote command.
+///
+/// # Errors
+/// Fails where there is no `ssh`, or the file for the pinned key can't be written.
+pub fn start(host: &Host, base: &Path, remote: &str) -> io::Result<SshChild> {
+    let pin = host.ssh.host_key.as_deref().map(|key| pin_file(host, key)).transpose()?;
+    let args = arguments(host, base, pin.as_ref().map(NamedTempFile::path), remote);
+    let child = Command::new("ssh")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    Ok(SshChild { child, _pin: pin })
+}
+
+/// A known_hosts file of our own with the one key; tempfile makes it 0600 under a name nobody can guess.
+fn pin_file(host: &Host, key: &str) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("kubewan-known-host-").tempfile()?;
+    writeln!(file, "{} {}", pin_alias(host), key.trim())?;
+    file.flush()?;
+    Ok(file)
+}
+
+/// Signature algorithms that the pinned key can serve. Without it a host with several keys may offer another
+/// one, which ssh then reports as changed.
+fn algorithms_of(key: &str) -> Option<&str> {
+    match key.split_whitespace().next()? {
+        "ssh-rsa" => Some("rsa-sha2-512,rsa-sha2-256"),
+        kind => Some(kind),
+    }
+}
+
+/// A path as ssh is to read it: `~` is the operator's home, a relative path starts at the inventory's folder.
+fn expand(path: &str, base: &Path) -> String {
+    match path.strip_prefix("~/") {
+        // ssh expands it itself, by the user database.
+        Some(_) => path.to_owned(),
+        None => base.join(path).display().to_string(),
+    }
+}
+
+/// ssh splits the values of file options at blanks.
+fn quoted(path: &str) -> String {
+    if path.contains(' ') { format!("\"{path}\"") } else { path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubewan_core::inventory::{Role, Ssh};
+
+    fn host(ssh: Ssh) -> Host {
+        Host {
+            name: "master01".into(),
+            address: "198.51.100.10".into(),
+            private_address: None,
+            ssh,
+            roles: vec![Role::ControlPlane],
+            labels: Default::default(),
+            taints: Vec::new(),
+            firewall: None,
+            time: None,
+            hostname: None,
+            kubelet_args: Default::default(),
+        }
+    }
+
+    const COMMON: &str = "-T -x -a -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=5 \
+        -o ServerAliveCountMax=4 -o StrictHostKeyChecking=yes -o ControlMaster=no -o ClearAllForwardings=yes \
+        -o RemoteCommand=none -o PermitLocalCommand=no -o LogLevel=ERROR";
+
+    #[test]
+    fn nothing_set_leaves_all_to_the_operators_configuration() {
+        let args = arguments(&host(Ssh::default()), Path::new("/c"), None, "run");
+        assert_eq!(args.join(" "), format!("{COMMON} -- 198.51.100.10 run"));
+    }
+
+    #[test]
+    fn what_is_set_wins() {
+        let ssh = Ssh {
+            host: Some("bastioned".into()),
+            user: Some("ubuntu".into()),
+            port: Some(2222),
+            key: Some("keys/id".into()),
+            host_key: None,
+        };
+        let args = arguments(&host(ssh), Path::new("/c"), None, "run");
+        let end = "-o IdentitiesOnly=yes -i /c/keys/id -l ubuntu -p 2222 -- bastioned run";
+        assert_eq!(args.join(" "), format!("{COMMON} {end}"));
+    }
+
+    #[test]
+    fn a_pinned_key_is_the_only_one() {
+        let ssh = Ssh { host_key: Some("ssh-ed25519 AAAA me@there".into()), ..Ssh::default() };
+        let host = host(ssh);
+        let args = arguments(&host, Path::new("/c"), Some(Path::new("/tmp/pin")), "run").join(" ");
+        for wanted in [
+            "UserKnownHostsFile=/tmp/pin",
+            "GlobalKnownHostsFile=/dev/null",
+            "HostKeyAlias=kubewan-master01",
+            "HostKeyAlgorithms=ssh-ed25519",
+            "ControlPath=none",
+        ] {
+            assert!(args.contains(wanted), "{wanted} is not in {args}");
+        }
+        let file = pin_file(&host, host.ssh.host_key.as_deref().unwrap()).unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text, "kubewan-master01 ssh-ed25519 AAAA me@there\n");
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &file.as_file().metadata().unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_rsa_key_asks_for_sha2_signatures() {
+        assert_eq!(algorithms_of("ssh-rsa AAAA"), Some("rsa-sha2-512,rsa-sha2-256"));
+        assert_eq!(algorithms_of(""), None);
+    }
+}

@@ -1,0 +1,282 @@
+//! What can be typed. Only names, types and help texts: what a command does stands in [`crate::commands`].
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Builds and keeps one Kubernetes cluster on servers that share nothing but the public Internet.
+#[derive(Debug, Parser)]
+#[command(name = "kubewan", version, after_help = FIRST_STEPS, max_term_width = 100)]
+pub struct Args {
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+Examples:
+  kubewan lab up                 three clouds behind NAT on this machine, and a cluster in them
+  kubewan plan                   what would be done on the servers of cluster.yaml
+  kubewan up                     show it, ask, do it, prove it
+  kubewan smoke                  prove that pods on all servers reach each other
+
+Exit codes: 0 done, 1 failed, 2 changes (plan --detailed-exitcode), 3 refused, 4 host unreachable,
+5 not confirmed, 6 a proof failed, 64 wrong usage.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show every step on every host with its reason and diff; change nothing
+    Plan(PlanArgs),
+    /// Show the plan, ask, apply it, and prove the result
+    Up(UpArgs),
+    /// Show hosts, nodes, versions, addresses, and what is not right
+    Status(StatusArgs),
+    /// Prove the cluster: pods on every node, HTTP, Services, DNS, logs, exec
+    Smoke(SmokeArgs),
+    /// Show what must be reachable, from whom, and why
+    Ports(PortsArgs),
+    /// Print the admin's kubeconfig
+    Kubeconfig(KubeconfigArgs),
+    /// Give the hosts back as they were, from their journals
+    Reset(ResetArgs),
+    /// Print the JSON schema of cluster.yaml
+    #[command(after_help = "Example:\n  kubewan schema > cluster.schema.json")]
+    Schema,
+    /// Look at bundles: folders with everything a host needs
+    #[command(subcommand)]
+    Bundle(BundleCommand),
+    /// Servers to try with: clouds behind NAT on this machine
+    #[command(subcommand)]
+    Lab(LabCommand),
+}
+
+/// Where the inventory is.
+#[derive(Debug, ClapArgs)]
+pub struct File {
+    /// The inventory
+    #[arg(short, long, value_name = "FILE", default_value = "cluster.yaml")]
+    pub file: PathBuf,
+}
+
+/// Form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Table,
+    /// For programs; see docs/reference.md
+    Json,
+}
+
+/// Form of an answer that has more columns than fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WideOutput {
+    /// For people
+    Table,
+    /// For programs; see docs/reference.md
+    Json,
+    /// For people with wide screens
+    Wide,
+}
+
+/// `plan`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan plan
+  kubewan plan -f home.yaml --detailed-exitcode    0: nothing to do, 2: changes
+  kubewan plan -o json | jq '.steps[] | select(.change)'")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Exit with 2 where there is something to do, with 0 where there is nothing
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `up`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan up
+  kubewan up --yes -o json > run.jsonl     one event a line
+
+It is safe to run again at any time: what is right already is left alone, and what was cut off goes on.")]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Apply without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Leave out the proof with pods at the end
+    #[arg(long)]
+    pub no_smoke: bool,
+}
+
+/// `status`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  kubewan status\n  kubewan status -o wide\n  kubewan status -o json | jq '.hosts[] | select(.ready | not)'"
+)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = WideOutput::Table)]
+    pub output: WideOutput,
+}
+
+/// `smoke`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan smoke                    the image is made from kubewan itself: no registry is needed
+  kubewan smoke --image nginx      the recipe's test, with an image that the nodes pull")]
+pub struct SmokeArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Instead run this image once, and ask it by HTTP
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+}
+
+/// `ports`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Example:\n  kubewan ports            what to enter at your providers' firewalls; asks no host"
+)]
+pub struct PortsArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `kubeconfig`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Example:\n  (umask 077; kubewan kubeconfig > ~/.kube/home) && kubectl --kubeconfig ~/.kube/home get nodes"
+)]
+pub struct KubeconfigArgs {
+    #[command(flatten)]
+    pub file: File,
+}
+
+/// `reset`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan reset
+  kubewan reset --confirm home     without asking: the cluster's name, typed")]
+pub struct ResetArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// The cluster's name: reset without asking for it
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+}
+
+/// `bundle`
+#[derive(Debug, Subcommand)]
+pub enum BundleCommand {
+    /// Check every file of a bundle, and say what a cluster would miss
+    #[command(
+        after_help = "Example:\n  kubewan bundle check ~/.cache/kubewan/bundles/kubernetes-1.36.2"
+    )]
+    Check(BundleCheckArgs),
+}
+
+/// `bundle check`
+#[derive(Debug, ClapArgs)]
+pub struct BundleCheckArgs {
+    /// The bundle's folder
+    pub dir: PathBuf,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `lab`
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Make the lab and a cluster in it
+    #[command(after_help = "\
+Examples:
+  kubewan lab up
+  kubewan lab up --hosts-only      servers only; then: kubewan up -f lab/cluster.yaml
+  kubewan lab up --kubernetes rehearsal")]
+    Up(LabUpArgs),
+    /// Show the lab's hosts
+    Ls,
+    /// Log in to a host
+    #[command(after_help = "Example:\n  kubewan lab ssh node01")]
+    Ssh {
+        /// The host
+        host: String,
+    },
+    /// Run a command on a host, not over its network
+    #[command(after_help = "Example:\n  kubewan lab exec node01 -- ip address")]
+    Exec {
+        /// The host
+        host: String,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Reboot a host: nothing of its network is left but the NIC
+    Reboot {
+        /// The host
+        host: String,
+    },
+    /// Take a host, or all, back to the day it was made
+    Rewind {
+        /// The host; all where none is named
+        host: Option<String>,
+    },
+    /// Remove the lab: nothing of it is left on this machine
+    Down,
+}
+
+/// `lab up`
+#[derive(Debug, ClapArgs)]
+pub struct LabUpArgs {
+    /// Folder for the inventory, keys and known_hosts
+    #[arg(long, value_name = "DIR", default_value = "lab")]
+    pub dir: PathBuf,
+    /// How many hosts, each in a cloud of its own
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub hosts: u8,
+    /// Make the hosts and stop there
+    #[arg(long)]
+    pub hosts_only: bool,
+    /// Which Kubernetes
+    #[arg(long, value_enum, default_value_t = LabKubernetes::Auto)]
+    pub kubernetes: LabKubernetes,
+    /// The bundle's folder
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+}
+
+/// Which Kubernetes a lab gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LabKubernetes {
+    /// A bundle where there is one, else a rehearsal
+    Auto,
+    /// A bundle
+    Bundle,
+    /// Stand-ins that take the place of Kubernetes
+    Rehearsal,
+}

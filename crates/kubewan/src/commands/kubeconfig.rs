@@ -1,0 +1,78 @@
+//! `kubewan kubeconfig`: the admin's way to the API, from the operator's machine.
+
+use serde_json::{Value, json};
+
+use crate::args::{KubeconfigArgs, Output};
+use crate::cluster::Cluster;
+use crate::exit_code::Code;
+use crate::failure::Failure;
+use crate::report::{self, progress::Progress};
+use crate::site::Site;
+
+const ADMIN: &str = "/etc/kubernetes/admin.conf";
+
+/// Prints the kubeconfig. It holds a private key: it goes to standard output only.
+pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
+    let site = Site::read(&args.file.file)?;
+    let dial = site.dial();
+    let progress = Progress::new(Output::Table);
+    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
+    let first = site.inventory.first_control_plane();
+    let address = cluster.addresses[&first.name];
+    let text = cluster.control_plane().read(ADMIN)?.ok_or_else(|| {
+        let text = format!(
+            "error: {}: there is no {ADMIN}\n  = help: `kubewan up` makes the cluster",
+            first.name
+        );
+        Failure::text(Code::Refused, text)
+    })?;
+    let port = kubewan_core::render::kubeadm::API_PORT;
+    let server = format!("https://{address}:{port}");
+    let text = for_operator(&text, &site.inventory.name, &server).map_err(|said| {
+        Failure::text(Code::Failed, format!("error: {}: {ADMIN}: {said}", first.name))
+    })?;
+    report::data(&text);
+    Ok(Code::Done)
+}
+
+/// The admin's kubeconfig as the operator needs it: hosts reach the API by a name of ours in their /etc/hosts, the
+/// operator by the public address, which is in its certificate; and the context has the cluster's name.
+fn for_operator(text: &str, cluster: &str, server: &str) -> Result<String, String> {
+    let admin: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let part = |pointer: &str| {
+        admin.pointer(pointer).cloned().ok_or(format!("it has no {}", pointer.replace('/', ".")))
+    };
+    let user = format!("{cluster}-admin");
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": cluster, "cluster": {
+            "certificate-authority-data": part("/clusters/0/cluster/certificate-authority-data")?,
+            "server": server,
+        } }],
+        "users": [{ "name": user, "user": part("/users/0/user")? }],
+        "contexts": [{ "name": cluster, "context": { "cluster": cluster, "user": user } }],
+        "current-context": cluster,
+    });
+    serde_saphyr::to_string(&config).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_gets_the_public_address_and_the_clusters_name() {
+        let admin = "apiVersion: v1\nkind: Config\nclusters:\n- name: kubernetes\n  cluster: {certificate-authority-data: \
+            Q0E=, server: https://api.home.kubewan:6443}\nusers:\n- name: kubernetes-admin\n  user: \
+            {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}\n";
+        let text = for_operator(admin, "home", "https://198.51.100.10:6443").unwrap();
+        let config: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(config["clusters"][0]["cluster"]["server"], "https://198.51.100.10:6443");
+        assert_eq!(config["clusters"][0]["cluster"]["certificate-authority-data"], "Q0E=");
+        assert_eq!(config["users"][0]["user"]["client-key-data"], "S0VZ");
+        assert_eq!(config["current-context"], "home");
+        assert_eq!(config["contexts"][0]["context"]["user"], config["users"][0]["name"]);
+        assert!(for_operator("kind: Config", "home", "x").unwrap_err().contains("it has no"));
+    }
+}

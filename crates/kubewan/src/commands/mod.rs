@@ -1,0 +1,56 @@
+//! The commands, one file each. A command asks, decides what to do with the answer and hands it to
+//! [`crate::report`]; how things are done stands in kubewan-fleet, what has to be done in kubewan-core.
+
+mod bundle;
+mod kubeconfig;
+mod plan;
+mod ports;
+mod reset;
+mod schema;
+mod smoke;
+pub mod status;
+mod up;
+
+use std::path::Path;
+
+use crate::args::{BundleCommand, Command};
+use crate::exit_code::Code;
+use crate::failure::Failure;
+
+/// Runs a command.
+pub fn run(command: Command) -> Result<Code, Failure> {
+    match command {
+        Command::Plan(args) => plan::run(&args),
+        Command::Up(args) => up::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Smoke(args) => smoke::run(&args),
+        Command::Ports(args) => ports::run(&args),
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::Reset(args) => reset::run(&args),
+        Command::Schema => schema::run(),
+        Command::Bundle(BundleCommand::Check(args)) => bundle::check(&args),
+        Command::Lab(_) => Err(Failure::text(Code::Failed, "error: not in this build")),
+    }
+}
+
+/// What no user types: this program as the agent on a host, inside a smoke pod, or, in a lab, in the place of
+/// Kubernetes' programs. Their arguments are their own.
+pub fn hidden(words: &[String]) -> Option<u8> {
+    let (program, rest) = words.split_first()?;
+    #[cfg(feature = "rehearsal")]
+    {
+        let name = Path::new(program).file_name()?.to_str()?;
+        if matches!(name, "kubeadm" | "kubelet" | "kube-apiserver") {
+            return Some(kubewan_rehearsal::main(name, rest.to_vec()) as u8);
+        }
+    }
+    #[cfg(not(feature = "rehearsal"))]
+    let _: &Path = program.as_ref();
+    let (command, rest) = rest.split_first()?;
+    match command.as_str() {
+        "agent" => Some(kubewan_agent::main(rest) as u8),
+        "smoke-server" => Some(kubewan_fleet::smoke::server(rest)),
+        "smoke-client" => Some(kubewan_fleet::smoke::client(rest)),
+        _ => None,
+    }
+}

@@ -1,0 +1,115 @@
+//! `kubewan reset`: gives the hosts back as they were, from their journals.
+
+use std::collections::BTreeMap;
+
+use kubewan_core::event::Event;
+use kubewan_core::journal::Entry;
+use kubewan_core::plan::{Plan, reset};
+use kubewan_fleet::executor::{self, Run};
+use kubewan_fleet::survey;
+use kubewan_fleet::upload::Sources;
+
+use crate::args::{Output, ResetArgs};
+use crate::cluster::Cluster;
+use crate::exit_code::Code;
+use crate::failure::Failure;
+use crate::report::{self, plan_view, progress::Progress};
+use crate::site::Site;
+
+/// Takes everything back.
+pub fn run(args: &ResetArgs) -> Result<Code, Failure> {
+    let site = Site::read(&args.file.file)?;
+    let dial = site.dial();
+    let progress = Progress::new(args.output);
+    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
+    let (plan, undoes) = plan(&mut cluster)?;
+    if args.output == Output::Table {
+        report::data(&plan_view::text(&plan));
+    }
+    report::findings(&plan.findings);
+    if plan.is_refused() {
+        return Ok(Code::Refused);
+    }
+    confirm(args, &plan)?;
+    let progress = Progress::for_plan(args.output, &plan);
+    let emit = |event: Event| progress.hear(&event);
+    let name = executor::run_name();
+    emit(Event::RunStarted { run: name.clone(), cluster: plan.cluster.clone(), rehearsal: false });
+    let sources = Sources::new();
+    let run = Run { name: &name, plan: &plan, sources: &sources, undoes: &undoes, emit: &emit };
+    let result = executor::apply(&mut cluster.fleet, &run)
+        .map_err(|errors| Failure::on_hosts(&errors))
+        .and_then(|changed| farewell(&mut cluster).map(|()| changed));
+    let changed = *result.as_ref().unwrap_or(&0);
+    emit(Event::RunDone { changed, error: result.as_ref().err().map(Failure::summary) });
+    result?;
+    if args.output == Output::Table {
+        report::note("The hosts are as they were.");
+    }
+    Ok(Code::Done)
+}
+
+/// The way back of all hosts as one plan, and which journal entries its steps take back.
+fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Failure> {
+    let name = &cluster.site.inventory.name;
+    let mut way = reset::Reset::default();
+    for (host, journal) in cluster.fleet.each(|member| member.journal()) {
+        let journal = journal?;
+        if let Some(other) = other_cluster(&journal, name) {
+            let text = format!(
+                "error: {host} belongs to the cluster {other}, not to {name}\n  = help: use that cluster's inventory"
+            );
+            return Err(Failure::text(Code::Refused, text));
+        }
+        let back = reset::steps(&host, &journal);
+        way.steps.extend(back.steps);
+        way.undoes.extend(back.undoes);
+        way.left.extend(back.left);
+        way.findings.extend(back.findings);
+    }
+    let seen = survey::observe(&mut cluster.fleet, &way.steps)
+        .map_err(|errors| Failure::on_hosts(&errors))?;
+    reset::spare_foreign_edits(&mut way, &seen);
+    let plan = Plan::new(name, false, way.steps, &seen, way.findings)?;
+    Ok((plan, way.undoes))
+}
+
+fn other_cluster(journal: &[Entry], name: &str) -> Option<String> {
+    journal.iter().find_map(|entry| match entry {
+        Entry::Opened { cluster, .. } if cluster != name => Some(cluster.clone()),
+        _ => None,
+    })
+}
+
+/// The name, typed, is what no finger does by habit.
+fn confirm(args: &ResetArgs, plan: &Plan) -> Result<(), Failure> {
+    let name = &plan.cluster;
+    let question = format!(
+        "This ends the cluster and removes what is in it. Type its name, {name}, to go on:"
+    );
+    let typed = match &args.confirm {
+        Some(typed) => Some(typed.clone()),
+        None => report::ask(&question),
+    };
+    match typed {
+        Some(typed) if typed == *name => Ok(()),
+        Some(typed) => {
+            let text =
+                format!("error: `{typed}` is not the cluster's name, {name}; nothing was changed");
+            Err(Failure::text(Code::Unconfirmed, text))
+        }
+        None => Err(Failure::text(
+            Code::Unconfirmed,
+            format!(
+                "error: there is no terminal to ask on, so nothing was changed\n  = help: `--confirm {name}`"
+            ),
+        )),
+    }
+}
+
+/// Removes what kubewan itself keeps on the hosts, the journals last.
+fn farewell(cluster: &mut Cluster) -> Result<(), Failure> {
+    let results = cluster.fleet.each(|member| member.farewell());
+    let errors: Vec<_> = results.into_values().filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::on_hosts(&errors)) }
+}

@@ -1,0 +1,134 @@
+//! `kubewan up`: shows the plan, asks, applies it, and proves the result.
+
+use std::collections::BTreeMap;
+
+use kubewan_core::event::{Event, Outcome, Proof};
+use kubewan_core::plan::Plan;
+use kubewan_fleet::bundle::BundleDir;
+use kubewan_fleet::executor::{self, Run};
+use kubewan_fleet::{proofs, smoke};
+
+use crate::args::{Output, UpArgs};
+use crate::cluster::Cluster;
+use crate::commands::status::Status;
+use crate::exit_code::Code;
+use crate::failure::Failure;
+use crate::report::{self, plan_view, progress::Progress, table};
+use crate::site::Site;
+
+/// Makes the cluster be as the inventory says.
+pub fn run(args: &UpArgs) -> Result<Code, Failure> {
+    let site = Site::read(&args.file.file)?;
+    let bundle = site.bundle()?;
+    let dial = site.dial();
+    let progress = Progress::new(args.output);
+    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
+    let plan = cluster.plan(&bundle.bundle)?;
+    let show = args.output == Output::Table;
+    report::rehearsal(show && plan.rehearsal, || {
+        if show {
+            report::data(&plan_view::text(&plan));
+        }
+        report::findings(&plan.findings);
+        if plan.is_refused() {
+            return Ok(Code::Refused);
+        }
+        if !plan.is_empty() && !args.yes {
+            confirm()?;
+        }
+        carry_out(args, &mut cluster, &bundle, &plan)
+    })
+}
+
+/// Only the whole word counts: what follows changes servers.
+fn confirm() -> Result<(), Failure> {
+    let question = "Apply this plan? Only 'yes' is accepted:";
+    match report::ask(question).as_deref() {
+        Some("yes") => Ok(()),
+        Some(_) => Err(Failure::text(Code::Unconfirmed, "Nothing was changed.")),
+        None => Err(Failure::text(
+            Code::Unconfirmed,
+            "error: there is no terminal to ask on, so nothing was changed\n  = help: look at the plan, then use `--yes`",
+        )),
+    }
+}
+
+fn carry_out(
+    args: &UpArgs,
+    cluster: &mut Cluster,
+    bundle: &BundleDir,
+    plan: &Plan,
+) -> Result<Code, Failure> {
+    let progress = Progress::for_plan(args.output, plan);
+    let emit = |event: Event| progress.hear(&event);
+    let name = executor::run_name();
+    emit(Event::RunStarted {
+        run: name.clone(),
+        cluster: plan.cluster.clone(),
+        rehearsal: plan.rehearsal,
+    });
+    let undoes = BTreeMap::new();
+    let sources = bundle.sources();
+    let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit: &emit };
+    let applied =
+        executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors));
+    let result = applied.and_then(|changed| {
+        let proven = prove(args, cluster, bundle, changed, &emit)?;
+        Ok((changed, proven))
+    });
+    let (changed, error) = match &result {
+        Ok((changed, true)) => (*changed, None),
+        Ok((changed, false)) => (*changed, Some("a proof failed".to_owned())),
+        Err(failure) => (0, Some(failure.summary())),
+    };
+    emit(Event::RunDone { changed, error });
+    let (_, proven) = result?;
+    if args.output == Output::Table {
+        let status = Status::of(cluster);
+        report::data(&table::status(&status, false));
+    }
+    Ok(if proven { Code::Done } else { Code::Unproven })
+}
+
+/// Shows that the cluster works and that nothing is left to do; answers whether all of it was so.
+fn prove(
+    args: &UpArgs,
+    cluster: &mut Cluster,
+    bundle: &BundleDir,
+    changed: usize,
+    emit: &(dyn Fn(Event) + Sync),
+) -> Result<bool, Failure> {
+    let inventory = &cluster.site.inventory;
+    let addresses = cluster.addresses.clone();
+    let mut proofs = proofs::readiness(cluster.control_plane(), inventory, &addresses, emit)?;
+    if changed > 0 {
+        cluster.look_again(emit)?;
+        let rest = cluster.plan(&bundle.bundle)?;
+        let proof = at_rest(&rest);
+        emit(Event::Proof(proof.clone()));
+        proofs.push(proof);
+    }
+    if changed > 0 && !args.no_smoke {
+        let test = smoke::Test {
+            inventory,
+            addresses: &addresses,
+            archs: &cluster.archs(),
+            programs,
+            rehearsal: bundle.bundle.rehearsal,
+            emit,
+        };
+        proofs.extend(smoke::run(&mut cluster.fleet, &test).map_err(|e| Failure::on_hosts(&e))?);
+    }
+    Ok(proofs.iter().all(|proof| proof.outcome != Outcome::Failed))
+}
+
+/// After a run that succeeded, the plan is empty.
+fn at_rest(plan: &Plan) -> Proof {
+    let left: Vec<&str> = plan.changes().map(|planned| planned.step.id.as_str()).collect();
+    let outcome = if left.is_empty() { Outcome::Passed } else { Outcome::Failed };
+    let detail = match left.len() {
+        0 => "the plan is empty".into(),
+        _ => format!("still to do: {}", left.join(", ")),
+    };
+    Proof { check: "at-rest".into(), subject: plan.cluster.clone(), outcome, detail }
+}

@@ -1,0 +1,38 @@
+//! Answers for programs; docs/reference.md describes them. Every document carries `format`.
+
+use kubewan_core::finding::Finding;
+use serde::Serialize;
+
+/// Format of the documents.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a, T: Serialize> {
+    format: u32,
+    #[serde(flatten)]
+    content: &'a T,
+}
+
+/// Prints one document.
+pub fn document(content: &impl Serialize) {
+    let document = Document { format: FORMAT, content };
+    match serde_json::to_string_pretty(&document) {
+        Ok(text) => super::data(&(text + "\n")),
+        Err(error) => super::note(&format!("error: can't write JSON: {error}")),
+    }
+}
+
+/// Prints one line of a stream.
+pub fn line(content: &impl Serialize) {
+    match serde_json::to_string(content) {
+        Ok(text) => super::data(&(text + "\n")),
+        Err(error) => super::note(&format!("error: can't write JSON: {error}")),
+    }
+}
+
+/// Findings where an answer was asked for that could not be had.
+#[derive(Serialize)]
+pub struct Refusal<'a> {
+    /// What is not right.
+    pub findings: &'a [Finding],
+}

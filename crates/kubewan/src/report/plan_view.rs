@@ -1,0 +1,150 @@
+//! A plan for people: per host and phase, with a sign before each change, its reason, and its diff.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use kubewan_core::action::ChangeKind;
+use kubewan_core::plan::{Phase, Plan, PlannedStep};
+use serde::Serialize;
+
+/// Most detail lines of one change: a whole manifest says less than its first lines.
+const DETAILS: usize = 60;
+
+/// How many changes there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Something new.
+    pub create: usize,
+    /// Something gets another content or state.
+    pub update: usize,
+    /// Something goes.
+    pub delete: usize,
+    /// Something is run.
+    pub run: usize,
+    /// Steps that are right already.
+    pub unchanged: usize,
+}
+
+/// A plan with its summary: what `plan -o json` prints.
+#[derive(Serialize)]
+pub struct PlanDocument<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    summary: Summary,
+}
+
+impl<'a> PlanDocument<'a> {
+    /// The document of a plan.
+    pub fn new(plan: &'a Plan) -> Self {
+        PlanDocument { plan, summary: Summary::of(plan) }
+    }
+}
+
+impl Summary {
+    /// Counts a plan's changes.
+    pub fn of(plan: &Plan) -> Summary {
+        let mut summary = Summary::default();
+        for planned in &plan.steps {
+            let count = match planned.change.as_ref().map(|change| change.kind) {
+                Some(ChangeKind::Create) => &mut summary.create,
+                Some(ChangeKind::Update) => &mut summary.update,
+                Some(ChangeKind::Delete) => &mut summary.delete,
+                Some(ChangeKind::Run) => &mut summary.run,
+                None => &mut summary.unchanged,
+            };
+            *count += 1;
+        }
+        summary
+    }
+
+    /// The summary as a sentence.
+    pub fn sentence(&self) -> String {
+        let Summary { create, update, delete, run, unchanged } = self;
+        if create + update + delete + run == 0 {
+            return format!("Nothing to do: all {unchanged} goals are reached.");
+        }
+        format!(
+            "Plan: {create} to create, {update} to change, {delete} to delete, {run} to run; {unchanged} right already."
+        )
+    }
+}
+
+/// A plan as text.
+pub fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for phase in Phase::ALL {
+        let steps: Vec<&PlannedStep> = plan.changes().filter(|p| p.step.phase == phase).collect();
+        // In the plan's order, which is the operator's.
+        let mut told = BTreeSet::new();
+        for host in steps.iter().map(|planned| &planned.step.host) {
+            if !told.insert(host) {
+                continue;
+            }
+            let _ = writeln!(text, "{host}: {}", phase.title());
+            for planned in steps.iter().filter(|planned| &planned.step.host == host) {
+                step(&mut text, planned);
+            }
+            text.push('\n');
+        }
+    }
+    text + &Summary::of(plan).sentence() + "\n"
+}
+
+fn step(text: &mut String, planned: &PlannedStep) {
+    let Some(change) = &planned.change else { return };
+    let _ = writeln!(text, "  {} {}", sign(change.kind), change.summary);
+    let _ = writeln!(text, "      # {}", planned.step.why);
+    for line in change.details.iter().take(DETAILS) {
+        let _ = writeln!(text, "      {line}");
+    }
+    if change.details.len() > DETAILS {
+        let more = change.details.len() - DETAILS;
+        let _ = writeln!(text, "      … {more} more lines; all of them: -o json");
+    }
+}
+
+fn sign(kind: ChangeKind) -> char {
+    match kind {
+        ChangeKind::Create => '+',
+        ChangeKind::Update => '~',
+        ChangeKind::Delete => '-',
+        ChangeKind::Run => '>',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubewan_core::action::{Action, Observed, Sysctl, system::SysctlSeen};
+    use kubewan_core::plan::Step;
+
+    fn plan(value: &str) -> Plan {
+        let goal = Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() };
+        let step = Step::new(Phase::Prepare, "node01", Action::Sysctl(goal), "pods' packets pass");
+        let seen = Observed::Sysctl(SysctlSeen { value: Some(value.into()) });
+        let seen = [(step.id.clone(), Ok(seen))].into();
+        Plan::new("home", false, vec![step], &seen, Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn a_change_has_its_sign_and_reason() {
+        assert_eq!(
+            text(&plan("0")),
+            "node01: prepare the hosts\n  ~ set net.ipv4.ip_forward = 1 (now 0)\n      # pods' packets pass\n\n\
+             Plan: 0 to create, 1 to change, 0 to delete, 0 to run; 0 right already.\n"
+        );
+    }
+
+    #[test]
+    fn nothing_to_do_is_one_line() {
+        assert_eq!(text(&plan("1")), "Nothing to do: all 1 goals are reached.\n");
+    }
+
+    #[test]
+    fn the_document_is_the_plan_with_a_summary() {
+        let value = serde_json::to_value(PlanDocument::new(&plan("0"))).unwrap();
+        assert_eq!(value["summary"]["update"], 1);
+        assert_eq!(value["steps"][0]["id"], "node01/sysctl:net.ipv4.ip_forward");
+        assert_eq!(value["steps"][0]["change"]["kind"], "update");
+    }
+}

@@ -1,0 +1,103 @@
+//! Tables, without lines: they can be read, cut and compared.
+
+use kubewan_core::network::ports::{Port, Source};
+
+use crate::commands::status::{HostStatus, Status};
+
+/// Spaces between two columns.
+const GAP: usize = 3;
+
+/// A table with a head, as text.
+fn text(head: &[&str], rows: &[Vec<String>]) -> String {
+    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+    let width = |column: usize| {
+        let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line += &format!("{cell:<width$}", width = width + GAP);
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// The nodes table.
+pub fn status(status: &Status, wide: bool) -> String {
+    let mut head = vec!["HOST", "ADDRESS", "ROLES", "NODE", "VERSION", "INTERNAL-IP"];
+    if wide {
+        head.extend(["OS", "KERNEL", "RUNTIME", "PUBLIC ADDRESS ON", "CLOCK", "POD CIDR"]);
+    }
+    let rows: Vec<Vec<String>> = status.hosts.iter().map(|host| row(host, wide)).collect();
+    text(&head, &rows)
+}
+
+fn row(host: &HostStatus, wide: bool) -> Vec<String> {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+    let mut row = vec![
+        host.name.clone(),
+        host.address.clone(),
+        host.roles.join(","),
+        host.state().to_owned(),
+        or_none(&host.version),
+        or_none(&host.internal_ip),
+    ];
+    if wide {
+        row.extend([
+            or_none(&host.os),
+            or_none(&host.kernel),
+            or_none(&host.runtime),
+            or_none(&host.address_on),
+            host.clock_offset_ms.map_or("-".into(), |ms| format!("{ms:+} ms")),
+            or_none(&host.pod_cidr),
+        ]);
+    }
+    row
+}
+
+/// What must be reachable.
+pub fn ports(ports: &[Port]) -> String {
+    let rows: Vec<Vec<String>> = ports
+        .iter()
+        .map(|port| {
+            let from: Vec<&str> = port.from.iter().map(source).collect();
+            vec![port.host.clone(), port.notation(), from.join(", "), port.why.clone()]
+        })
+        .collect();
+    text(&["HOST", "PORT", "FROM", "WHY"], &rows)
+}
+
+fn source(source: &Source) -> &str {
+    match source {
+        Source::Operator => "you",
+        Source::Anyone => "anyone",
+        Source::Host(name) => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubewan_core::network::ports::Protocol;
+
+    #[test]
+    fn ports_are_one_line_each() {
+        let port = Port {
+            host: "master01".into(),
+            protocol: Protocol::Tcp,
+            first: 6443,
+            last: 6443,
+            from: vec![Source::Operator, Source::Host("node01".into())],
+            why: "Kubernetes API".into(),
+        };
+        assert_eq!(
+            ports(&[port]),
+            "HOST       PORT       FROM          WHY\nmaster01   6443/tcp   you, node01   Kubernetes API\n"
+        );
+    }
+}

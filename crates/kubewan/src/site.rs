@@ -1,0 +1,49 @@
+//! The inventory file and what lies around it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kubewan_core::inventory::{self, Inventory};
+use kubewan_fleet::bundle::{self, BundleDir};
+use kubewan_fleet::client::SshDial;
+use kubewan_fleet::program::Programs;
+
+use crate::exit_code::Code;
+use crate::failure::Failure;
+
+/// The operator's side of a cluster.
+#[derive(Debug)]
+pub struct Site {
+    /// The inventory.
+    pub inventory: Inventory,
+    /// Its folder: relative paths in it start there.
+    pub base: PathBuf,
+}
+
+impl Site {
+    /// Reads and checks an inventory.
+    pub fn read(path: &Path) -> Result<Site, Failure> {
+        let name = path.display().to_string();
+        let bytes = fs::read(path).map_err(|error| {
+            let hint = "name one with `--file`, or make three servers to try with `kubewan lab up`";
+            Failure::text(
+                Code::Refused,
+                format!("error: can't read {name}: {error}\n  = help: {hint}"),
+            )
+        })?;
+        let inventory = inventory::parse_bytes(&name, &bytes)
+            .map_err(|errors| Failure::text(Code::Refused, errors.to_string()))?;
+        let base = path.parent().filter(|base| !base.as_os_str().is_empty());
+        Ok(Site { inventory, base: base.unwrap_or(Path::new(".")).to_owned() })
+    }
+
+    /// The bundle that the inventory asks for.
+    pub fn bundle(&self) -> Result<BundleDir, Failure> {
+        Ok(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?)
+    }
+
+    /// How its hosts are connected to.
+    pub fn dial(&self) -> SshDial {
+        SshDial { base: self.base.clone(), programs: Programs::default() }
+    }
+}
