@@ -1,20 +1,136 @@
-//! Container images.
+//! Container images in containerd's `k8s.io` namespace, through its own `ctr`.
+
+use std::path::Path;
+use std::time::Duration;
 
 use kubewan_core::action::Image;
 use kubewan_core::action::package::ImageSeen;
 
 use super::{Host, Performing};
+use crate::command::{Program, exists};
+use crate::disk;
 
-/// Looks at the goal.
-pub fn observe_image(_goal: &Image, _host: &Host) -> Result<ImageSeen, String> {
-    Err("not written yet".into())
+/// Where containerd answers.
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// How long an import may take; slow disks unpack a gigabyte in minutes.
+const IMPORT_MAX: Duration = Duration::from_secs(900);
+
+fn ctr(args: &[&str]) -> Program {
+    Program::new("ctr").args(["--namespace", "k8s.io"]).args(args.iter().copied())
 }
 
-/// Reaches the goal.
+/// Looks whether the image is there with all its layers. Without containerd there is no image.
+pub fn observe_image(goal: &Image, _host: &Host) -> Result<ImageSeen, String> {
+    if !Path::new(SOCKET).exists() || !exists("ctr") {
+        return Ok(ImageSeen { present: false });
+    }
+    let filter = format!("name=={}", goal.reference);
+    let output = ctr(&["images", "check", &filter]).output()?;
+    if output.code != 0 {
+        // The socket stays behind when containerd is stopped.
+        return Ok(ImageSeen { present: false });
+    }
+    Ok(ImageSeen { present: is_complete(&output.stdout, &goal.reference) })
+}
+
+/// `ctr images check`: reference, type, digest, status, size, unpacked. Whether it is unpacked depends on the
+/// snapshotter, and the runtime unpacks what is not.
+fn is_complete(text: &str, reference: &str) -> bool {
+    text.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.next() == Some(reference) && fields.nth(2) == Some("complete")
+    })
+}
+
+/// Imports the image, and gives it its reference where the archive has another name for it.
 pub fn perform_image(
-    _goal: &Image,
+    goal: &Image,
     _seen: &ImageSeen,
-    _cx: &mut Performing<'_>,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    let archive = cx.host.artifact(&goal.artifact.sha256);
+    let path = archive.to_string_lossy().into_owned();
+    let found = disk::sha256_of(&archive)
+        .map_err(|e| format!("can't take {} of the bundle from {path}: {e}", goal.artifact.name))?;
+    if found != goal.artifact.sha256 {
+        let _ = std::fs::remove_file(&archive);
+        return Err(format!(
+            "{} of the bundle was damaged on this host (sha256 {found}); run kubewan again, and it is \
+             uploaded anew",
+            goal.artifact.name
+        ));
+    }
+    if !Path::new(SOCKET).exists() {
+        return Err(format!(
+            "containerd does not answer at {SOCKET}, so {} can't be imported; see `systemctl status \
+             containerd`",
+            goal.reference
+        ));
+    }
+    (cx.progress)(&format!("imports {}", goal.reference));
+    let output = ctr(&["images", "import", &path]).timeout(IMPORT_MAX).stdout()?;
+    if !observe_image(goal, cx.host)?.present {
+        let names = imported(&output);
+        let [name] = names.as_slice() else {
+            return Err(format!(
+                "{} holds {}, not {}",
+                goal.artifact.name,
+                if names.is_empty() { "no image".into() } else { names.join(", ") },
+                goal.reference
+            ));
+        };
+        ctr(&["images", "tag", "--force", name, &goal.reference]).stdout()?;
+    }
+    // The runtime has its own copy now, and images are the largest part of a bundle.
+    let _ = std::fs::remove_file(&archive);
+    Ok(())
+}
+
+/// References in what `ctr images import` says: `unpacking REF (sha256:…)...done`, and since 2.0
+/// `REF saved`, with spaces around.
+fn imported(text: &str) -> Vec<String> {
+    let mut names: Vec<String> = text
+        .lines()
+        .filter_map(|line| {
+            let line = line.trim();
+            match line.strip_prefix("unpacking ") {
+                Some(rest) => rest.split(' ').next(),
+                None => line.split_once(char::is_whitespace).and_then(|(name, rest)| {
+                    (rest.trim_start().starts_with("saved") && name.contains(':')).then_some(name)
+                }),
+            }
+        })
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_complete() {
+        let text = "\
+REF                       TYPE                                                 DIGEST        STATUS         SIZE              UNPACKED
+registry.k8s.io/pause:3.9 application/vnd.docker.distribution.manifest.v2+json sha256:8d4106 complete (2/2) 314.0 KiB/314.0 KiB true
+registry.k8s.io/etcd:3.5  application/vnd.docker.distribution.manifest.v2+json sha256:8d4107 incomplete (1/2) 1.0 KiB/314.0 KiB false
+";
+        assert!(is_complete(text, "registry.k8s.io/pause:3.9"));
+        assert!(!is_complete(text, "registry.k8s.io/etcd:3.5"));
+        assert!(!is_complete(text, "registry.k8s.io/pause:3"));
+    }
+
+    #[test]
+    fn reads_what_was_imported() {
+        let old = "unpacking docker.io/library/pause:3.9 (sha256:8d41)...done\n";
+        assert_eq!(imported(old), ["docker.io/library/pause:3.9"]);
+        let new = "registry.k8s.io/pause:3.10                        saved\t\napplication/vnd.oci sha256:8d\n\
+                   Importing\telapsed: 0.2 s\ttotal:   0.0 B\t(0.0 B/s)\n";
+        assert_eq!(imported(new), ["registry.k8s.io/pause:3.10"]);
+        assert_eq!(imported(""), Vec::<String>::new());
+    }
 }

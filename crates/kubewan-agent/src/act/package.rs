@@ -1,25 +1,397 @@
-//! Distribution packages.
+//! Distribution packages, through dpkg and apt. apt orders what it gets, so files of the bundle go through it
+//! too; it needs no package lists for that where they satisfy each other.
 
-use kubewan_core::action::Package;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
 use kubewan_core::action::package::PackageSeen;
+use kubewan_core::action::{Artifact, Package};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{Host, Performing};
+use crate::command::{Program, exists};
+use crate::disk;
 
-/// Looks at the goal.
-pub fn observe_package(_goal: &Package, _host: &Host) -> Result<PackageSeen, String> {
-    Err("not written yet".into())
+/// How long another program may hold the package lock. A first boot's upgrades take minutes.
+const LOCK_MAX: Duration = Duration::from_secs(600);
+
+/// How long a run of apt may take.
+const APT_MAX: Duration = Duration::from_secs(1800);
+
+/// Locks of dpkg and apt, as they take them.
+const LOCKS: &[&str] =
+    &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock"];
+
+/// A package in dpkg's database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    name: String,
+    /// `${db:Status-Abbrev}`: wanted (`i`, `h`, `p`), then the state (`i` installed, `c` only configuration,
+    /// others half-way).
+    status: String,
+    version: String,
 }
 
-/// Reaches the goal.
+impl Known {
+    fn installed(&self) -> bool {
+        self.status[1..].starts_with('i') && self.status.get(2..).unwrap_or("").trim().is_empty()
+    }
+
+    fn held(&self) -> bool {
+        self.status.starts_with('h')
+    }
+
+    /// A run of dpkg was cut off here.
+    fn halfway(&self) -> bool {
+        !matches!(self.status.as_bytes().get(1), Some(b'i' | b'c' | b'n') | None)
+    }
+}
+
+/// Asks dpkg about names; all packages where there are none.
+fn known(names: &[String]) -> Result<Vec<Known>, String> {
+    if !exists("dpkg-query") {
+        return Err("packages of this distribution (dnf, rpm) are not supported yet; take a host with Debian \
+                    or Ubuntu, or install the packages by hand"
+            .into());
+    }
+    let program = Program::new("dpkg-query")
+        .args(["--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n"])
+        .args(names);
+    let output = program.output()?;
+    // Code 1 says that some name is not known; those known are printed all the same.
+    if output.code > 1 {
+        program.checked(output.clone())?;
+    }
+    Ok(parse_known(&output.stdout))
+}
+
+fn parse_known(text: &str) -> Vec<Known> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t');
+            let (name, status) = (fields.next()?, fields.next()?);
+            let version = fields.next()?;
+            (status.len() >= 2).then(|| Known {
+                name: name.into(),
+                status: status.into(),
+                version: version.into(),
+            })
+        })
+        .collect()
+}
+
+/// Looks which packages are installed, and held.
+pub fn observe_package(goal: &Package, _host: &Host) -> Result<PackageSeen, String> {
+    let known = known(&goal.names)?;
+    let version = |name: &String| {
+        known.iter().find(|k| &k.name == name && k.installed()).map(|k| k.version.clone())
+    };
+    Ok(PackageSeen {
+        installed: goal.names.iter().map(|name| (name.clone(), version(name))).collect(),
+        held: known.iter().filter(|k| k.held()).map(|k| k.name.clone()).collect(),
+    })
+}
+
+/// Installs and holds, or purges.
 pub fn perform_package(
-    _goal: &Package,
-    _seen: &PackageSeen,
-    _cx: &mut Performing<'_>,
+    goal: &Package,
+    seen: &PackageSeen,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    Err("not written yet".into())
+    wait_for_locks(cx)?;
+    mend_interrupted(cx)?;
+    if goal.absent {
+        return purge(goal, seen, cx);
+    }
+    let missing: Vec<String> =
+        seen.installed.iter().filter(|(_, v)| v.is_none()).map(|(n, _)| n.clone()).collect();
+    if !missing.is_empty() {
+        let files = link_files(goal, cx.host)?;
+        let installed =
+            if files.is_empty() { install_names(&missing, cx) } else { install_files(&files, cx) };
+        let _ = std::fs::remove_dir_all(files_dir(cx.host));
+        installed?;
+    }
+    let unheld: Vec<&String> = goal.held.iter().filter(|n| !seen.held.contains(n)).collect();
+    if !unheld.is_empty() {
+        Program::new("apt-mark").arg("hold").args(unheld).stdout()?;
+    }
+    Ok(())
 }
 
 /// Installs one package with the host's package manager.
-pub fn install_from_distribution(_name: &str, _cx: &mut Performing<'_>) -> Result<(), String> {
-    Err("not written yet".into())
+pub fn install_from_distribution(name: &str, cx: &mut Performing<'_>) -> Result<(), String> {
+    wait_for_locks(cx)?;
+    mend_interrupted(cx)?;
+    install_names(&[name.to_owned()], cx)
 }
+
+fn install_names(names: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
+    if let Err(first) = install(names, cx) {
+        // Lists may be old, or not there at all on a fresh cloud image.
+        (cx.progress)("fetches the package lists");
+        apt(&["update"]).stdout().map_err(|e| format!("{first}; and {e}"))?;
+        install(names, cx)?;
+    }
+    Ok(())
+}
+
+/// Installs files of the bundle: those that are missing, and where these need it, newer versions too.
+fn install_files(files: &[DebFile], cx: &mut Performing<'_>) -> Result<(), String> {
+    let missing: Vec<String> =
+        files.iter().filter(|f| f.standing == Standing::Missing).map(|f| f.path.clone()).collect();
+    let wanted: Vec<String> =
+        files.iter().filter(|f| f.standing != Standing::Enough).map(|f| f.path.clone()).collect();
+    if missing.len() == wanted.len() || simulate(&missing).is_ok() {
+        install(&missing, cx)
+    } else {
+        install(&wanted, cx)
+    }
+}
+
+/// `apt-get install` of names or paths; what comes newly is recorded before it comes.
+fn install(what: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
+    let plan = simulate(what)?;
+    let before = installed_names()?;
+    cx.record(newly_installed(&plan).into_iter().map(|name| format!("package:{name}")))?;
+    let program = apt(&["install", "--yes", "--no-install-recommends"]).args(what);
+    let result = program.stream(&mut |line| {
+        if is_progress(line) {
+            (cx.progress)(line);
+        }
+    });
+    let after = installed_names()?;
+    cx.record(after.difference(&before).map(|name| format!("package:{name}")))?;
+    result.map(drop).map_err(|e| {
+        format!(
+            "{e}\nsee /var/log/dpkg.log and `dpkg --audit` on this host, then run kubewan again"
+        )
+    })
+}
+
+fn simulate(what: &[String]) -> Result<String, String> {
+    apt(&["install", "--simulate", "--no-install-recommends"]).args(what).stdout()
+}
+
+fn apt(args: &[&str]) -> Program {
+    Program::new("apt-get")
+        .args(args.iter().copied())
+        .args([
+            "--quiet",
+            // A configuration file that someone changed stays; ours are steps of their own.
+            "--option=Dpkg::Options::=--force-confold",
+            "--option=Dpkg::Options::=--force-confdef",
+            "--option=DPkg::Lock::Timeout=300",
+            "--option=Acquire::http::Timeout=30",
+            "--option=Acquire::https::Timeout=30",
+            "--option=Acquire::Retries=3",
+        ])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("APT_LISTCHANGES_FRONTEND", "none")
+        // needrestart lists what should restart, and restarts nothing behind our back.
+        .env("NEEDRESTART_MODE", "l")
+        .env("NEEDRESTART_SUSPEND", "1")
+        .timeout(APT_MAX)
+}
+
+/// Lines of apt and dpkg that tell how far they are.
+fn is_progress(line: &str) -> bool {
+    ["Get:", "Unpacking ", "Setting up ", "Removing ", "Purging "]
+        .iter()
+        .any(|start| line.starts_with(start))
+}
+
+/// Packages that `apt-get --simulate` would install and that have no older version here.
+fn newly_installed(simulation: &str) -> Vec<String> {
+    simulation
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst "))
+        .filter_map(|rest| rest.split_once(' '))
+        .filter(|(_, rest)| !rest.starts_with('['))
+        .map(|(name, _)| name.split(':').next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+/// Packages that `apt-get --simulate` would take away.
+fn removed(simulation: &str) -> Vec<String> {
+    simulation
+        .lines()
+        .filter_map(|line| line.strip_prefix("Remv ").or(line.strip_prefix("Purg ")))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(|name| name.split(':').next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+fn installed_names() -> Result<BTreeSet<String>, String> {
+    Ok(known(&[])?.into_iter().filter(Known::installed).map(|k| k.name).collect())
+}
+
+fn purge(goal: &Package, seen: &PackageSeen, cx: &mut Performing<'_>) -> Result<(), String> {
+    let there: Vec<String> =
+        seen.installed.iter().filter(|(_, v)| v.is_some()).map(|(n, _)| n.clone()).collect();
+    let base = ["purge", "--yes", "--allow-change-held-packages", "--no-auto-remove"];
+    let simulation = apt(&base).arg("--simulate").args(&there).stdout()?;
+    let others: Vec<String> =
+        removed(&simulation).into_iter().filter(|name| !goal.names.contains(name)).collect();
+    if !others.is_empty() {
+        return Err(format!(
+            "to purge {} would take away {} too, which someone installed since; remove those first, or keep \
+             both and take the packages out of the journal's way by hand",
+            there.join(" "),
+            others.join(" ")
+        ));
+    }
+    let held: Vec<&String> = seen.held.iter().filter(|n| goal.names.contains(n)).collect();
+    if !held.is_empty() {
+        Program::new("apt-mark").arg("unhold").args(held).stdout()?;
+    }
+    let program = apt(&base).args(&there);
+    program
+        .stream(&mut |line| {
+            if is_progress(line) {
+                (cx.progress)(line);
+            }
+        })
+        .map(drop)
+}
+
+/// Whether a file's package has to be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is not installed.
+    Missing,
+    /// An older version is installed.
+    Older,
+    /// This version or a newer one is installed.
+    Enough,
+}
+
+struct DebFile {
+    path: String,
+    standing: Standing,
+}
+
+fn files_dir(host: &Host) -> PathBuf {
+    host.root().join("packages")
+}
+
+/// Gives uploaded packages names that end in `.deb`, by which apt knows a file, and compares them with what
+/// is installed.
+fn link_files(goal: &Package, host: &Host) -> Result<Vec<DebFile>, String> {
+    let dir = files_dir(host);
+    let _ = std::fs::remove_dir_all(&dir);
+    if goal.artifacts.is_empty() {
+        return Ok(Vec::new());
+    }
+    disk::make_private_dir(&dir)?;
+    let installed: BTreeMap<String, String> = known(&[])?
+        .into_iter()
+        .filter(Known::installed)
+        .map(|known| (known.name, known.version))
+        .collect();
+    goal.artifacts.iter().map(|artifact| link_file(artifact, &dir, host, &installed)).collect()
+}
+
+fn link_file(
+    artifact: &Artifact,
+    dir: &Path,
+    host: &Host,
+    installed: &BTreeMap<String, String>,
+) -> Result<DebFile, String> {
+    let source = host.artifact(&artifact.sha256);
+    let failed = |e: std::io::Error| {
+        format!("can't take {} of the bundle from {}: {e}", artifact.name, source.display())
+    };
+    let found = disk::sha256_of(&source).map_err(failed)?;
+    if found != artifact.sha256 {
+        let _ = std::fs::remove_file(&source);
+        return Err(format!(
+            "{} of the bundle was damaged on this host (sha256 {found}); run kubewan again, and it is \
+             uploaded anew",
+            artifact.name
+        ));
+    }
+    let path = dir.join(format!("{}.deb", &artifact.sha256[..16]));
+    std::fs::hard_link(&source, &path).map_err(failed)?;
+    let path = path.to_string_lossy().into_owned();
+    let fields =
+        Program::new("dpkg-deb").args(["--field", &path, "Package", "Version"]).stdout()?;
+    let (name, version) = parse_fields(&fields)
+        .ok_or_else(|| format!("{} of the bundle is no Debian package", artifact.name))?;
+    let standing = match installed.get(&name) {
+        None => Standing::Missing,
+        Some(installed) if is_older(installed, &version)? => Standing::Older,
+        Some(_) => Standing::Enough,
+    };
+    Ok(DebFile { path, standing })
+}
+
+/// `Package: NAME` and `Version: VERSION` lines.
+fn parse_fields(text: &str) -> Option<(String, String)> {
+    let field = |key: &str| {
+        text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
+    };
+    Some((field("Package:")?, field("Version:")?))
+}
+
+fn is_older(installed: &str, version: &str) -> Result<bool, String> {
+    let output =
+        Program::new("dpkg").args(["--compare-versions", installed, "lt", version]).output()?;
+    Ok(output.code == 0)
+}
+
+/// Finishes what a killed run of dpkg began: until then apt refuses everything.
+fn mend_interrupted(cx: &mut Performing<'_>) -> Result<(), String> {
+    let journaled = std::fs::read_dir("/var/lib/dpkg/updates")
+        .is_ok_and(|mut entries| entries.next().is_some());
+    if !journaled && !known(&[])?.iter().any(Known::halfway) {
+        return Ok(());
+    }
+    (cx.progress)("finishes an interrupted installation of packages (dpkg --configure -a)");
+    let configured = Program::new("dpkg")
+        .args(["--force-confold", "--force-confdef", "--configure", "--pending"])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .timeout(APT_MAX)
+        .stdout();
+    if configured.is_err() {
+        // What was only unpacked may lack what it depends on; apt brings it or says what is missing.
+        apt(&["install", "--yes", "--fix-broken", "--no-install-recommends"]).stdout()?;
+    }
+    Ok(())
+}
+
+/// Waits until nobody else installs packages.
+fn wait_for_locks(cx: &mut Performing<'_>) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut told: Option<Instant> = None;
+    while let Some(pid) = LOCKS.iter().find_map(|path| lock_holder(Path::new(path))) {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let holder = format!("{} (pid {pid})", name.trim());
+        if begun.elapsed() > LOCK_MAX {
+            return Err(format!(
+                "the package lock is held by {holder} for more than {} minutes; see what it does there \
+                 (`ps -fp {pid}`), then run kubewan again",
+                LOCK_MAX.as_secs() / 60
+            ));
+        }
+        if told.is_none_or(|at| at.elapsed() > Duration::from_secs(15)) {
+            told = Some(Instant::now());
+            (cx.progress)(&format!("waits for the package lock, held by {holder}"));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+/// The process that holds a lock on a file.
+fn lock_holder(path: &Path) -> Option<i32> {
+    let file = std::fs::File::open(path).ok()?;
+    let wanted = Flock::from(FlockType::WriteLock);
+    let held = fcntl_getlk(&file, &wanted).ok()??;
+    Some(held.pid.map_or(0, |pid| pid.as_raw_nonzero().get()))
+}
+
+#[cfg(test)]
+#[path = "package_tests.rs"]
+mod tests;
