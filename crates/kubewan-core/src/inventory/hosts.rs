@@ -1,6 +1,7 @@
 //! The list of hosts: names, addresses, roles, labels, taints, and how to log in.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 
 use super::error::{Code, Report, Span, quoted};
@@ -44,8 +45,13 @@ struct Seen {
 
 /// The line on which a value was given before.
 fn before(seen: &mut BTreeMap<String, usize>, value: String, at: Span) -> Option<usize> {
-    let first = *seen.entry(value).or_insert(at.line);
-    (first != at.line).then_some(first)
+    match seen.entry(value) {
+        Entry::Occupied(first) => Some(*first.get()),
+        Entry::Vacant(vacant) => {
+            vacant.insert(at.line);
+            None
+        }
+    }
 }
 
 /// A node's name is a DNS-1123 subdomain (kubeadm's `validation.go`, `nodeRegistration.name`) and, as the value of
@@ -132,7 +138,7 @@ fn login(report: &mut Report<'_>, ssh: &Node, path: &str, seen: &mut Seen) {
         let Some(text) = node.text() else { continue };
         let path = format!("{path}.{key}");
         not_empty(report, ssh, key, &path);
-        let blank = key != "key" && text.contains(char::is_whitespace);
+        let blank = key != "key" && text.contains(' ');
         if text.starts_with('-') || blank {
             let what = if blank { "holds a blank" } else { "starts with `-`" };
             let message = format!("{} cannot be given to ssh: it {what}", quoted(text));
@@ -303,12 +309,9 @@ fn number_of_control_planes(report: &mut Report<'_>, control_planes: &[(Span, St
     let Some((at, path)) = control_planes.get(1..).and_then(|others| others.last()) else { return };
     if count.is_multiple_of(2) {
         let message = format!("{count} control planes make {count} etcd voters, an even number");
-        let help = format!(
-            "{count} voters survive no more failures than {} and fail more often: use one for now, three \
-             in a later release",
-            count - 1
-        );
-        report.push(Code::EtcdVoters, *at, path, message, &help);
+        let help =
+            "one voter less survives as many failures: use one for now, three in a later release";
+        report.push(Code::EtcdVoters, *at, path, message, help);
     } else {
         let message = format!("this release builds one control plane, not {count}");
         let help = "several need a firewalled etcd between clouds, which comes later: make the others workers";

@@ -34,6 +34,7 @@ pub type Settings = serde_json::Map<String, serde_json::Value>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Inventory {
     /// The cluster's name: a DNS label. It names the kubeconfig context and the API's host name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Which Kubernetes, and from where.
     pub kubernetes: Kubernetes,
@@ -54,6 +55,7 @@ pub struct Inventory {
     #[serde(default)]
     pub hostname: HostnamePolicy,
     /// The servers, in the operator's order. The first with the role `control-plane` runs `kubeadm init`.
+    #[schemars(length(min = 1))]
     pub hosts: Vec<Host>,
 }
 
@@ -62,6 +64,7 @@ pub struct Inventory {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Kubernetes {
     /// The release, `MAJOR.MINOR.PATCH`, as in `1.36.2`.
+    #[schemars(regex(pattern = r"^1\.[1-9][0-9]*\.(0|[1-9][0-9]*)$"))]
     pub version: String,
     /// Where binaries and images come from.
     #[serde(default)]
@@ -158,17 +161,19 @@ pub struct Network {
     pub backend: Backend,
     /// Addresses of pods; every node gets a /24 of it.
     #[serde(default = "default_pod_subnet")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", regex(pattern = r"^[0-9.]+/[0-9]+$"))]
     pub pod_subnet: Ipv4Net,
     /// Addresses of Services.
     #[serde(default = "default_service_subnet")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", regex(pattern = r"^[0-9.]+/[0-9]+$"))]
     pub service_subnet: Ipv4Net,
     /// The cluster's DNS domain.
     #[serde(default = "default_dns_domain")]
     pub dns_domain: String,
-    /// The largest packet that leaves a NIC, in bytes, where a path carries less than the NIC says.
+    /// The largest packet that leaves a NIC, in bytes, where a path carries less than the NIC says. Every IPv4
+    /// host takes 576 (RFC 791 §3.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 576))]
     pub mtu: Option<u16>,
 }
 
@@ -231,8 +236,13 @@ pub enum HostnamePolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Host {
     /// Node name: a DNS-1123 subdomain, unique.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// The address the world reaches it by: an IPv4 address or a DNS name.
+    #[schemars(length(min = 1, max = 253))]
     pub address: String,
     /// Its address inside its own site, where that matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,6 +251,7 @@ pub struct Host {
     #[serde(default)]
     pub ssh: Ssh,
     /// What the host does; at least one role.
+    #[schemars(length(min = 1))]
     pub roles: Vec<Role>,
     /// Labels for its node.
     #[serde(default)]
@@ -274,6 +285,7 @@ pub struct Ssh {
     pub user: Option<String>,
     /// Port of the SSH server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// Private key file; a relative path is taken from the inventory's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,8 @@
 
 use std::net::Ipv4Addr;
 
+use super::error::quoted;
+
 /// Why a text is not a DNS-1123 label (`IsDNS1123Label`; RFC 1123 §2.1).
 pub(super) fn dns_label(text: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -13,7 +15,7 @@ pub(super) fn dns_label(text: &str) -> Result<(), String> {
         return Err(format!("it has {} characters, 63 are allowed", text.len()));
     }
     if let Some(bad) = text.chars().find(|c| !allowed(*c)) {
-        return Err(format!("it holds `{}`", bad.escape_default()));
+        return Err(format!("it holds {}", quoted(&bad.to_string())));
     }
     if text.starts_with('-') || text.ends_with('-') {
         return Err("it starts or ends with `-`".into());
@@ -58,7 +60,7 @@ pub(super) fn address(text: &str) -> Result<Address, (String, String)> {
         ));
     }
     if let Some((scheme, _)) = text.split_once("://") {
-        let reason = format!("it is a {} URL", scheme.escape_default());
+        let reason = format!("it is a URL, {}", quoted(&format!("{scheme}://")));
         return Err((reason, "give the address alone".into()));
     }
     if text.contains('@') {
@@ -130,7 +132,7 @@ fn value_characters(text: &str) -> Result<(), String> {
         return Err(format!("it has {} characters, 63 are allowed", text.len()));
     }
     if let Some(bad) = text.chars().find(|c| !allowed(*c)) {
-        return Err(format!("it holds `{}`", bad.escape_default()));
+        return Err(format!("it holds {}", quoted(&bad.to_string())));
     }
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     if !edge(text.chars().next()) || !edge(text.chars().next_back()) {

@@ -199,3 +199,70 @@ fn remedy(key: &str, old: &str) -> String {
 fn cluster(code: &str, message: String, remedy: impl Into<String>) -> Finding {
     Finding::error(code, "", message, remedy).for_cluster()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn codes(change: impl Fn(&mut Inventory)) -> Vec<String> {
+        let old = samples::inventory(3);
+        let mut new = old.clone();
+        change(&mut new);
+        let recorded = Recorded::of(&old, &samples::addresses(&old));
+        compare_with_living(&recorded, &new).into_iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn what_stays_the_same_is_honoured_and_so_is_a_new_worker() {
+        assert!(codes(|_| {}).is_empty());
+        let added = codes(|new| {
+            let host = super::super::Host {
+                name: "node09".into(),
+                address: "198.51.100.90".into(),
+                ..new.hosts[1].clone()
+            };
+            new.hosts.push(host);
+        });
+        assert!(added.is_empty());
+    }
+
+    #[test]
+    fn every_change_that_cannot_be_honoured_is_said() {
+        assert_eq!(codes(|new| new.name = "away".into()), ["name-changed"]);
+        assert_eq!(codes(|new| new.kubernetes.version = "1.36.3".into()), ["version-changed"]);
+        assert_eq!(codes(|new| new.network.backend = Backend::Wireguard), ["backend-changed"]);
+        assert_eq!(codes(|new| new.network.dns_domain = "x".into()), ["dns-domain-changed"]);
+        let subnet: Ipv4Net = "172.20.0.0/16".parse().expect("a subnet");
+        assert_eq!(codes(|new| new.network.pod_subnet = subnet), ["pod-subnet-changed"]);
+        assert_eq!(codes(|new| new.network.service_subnet = subnet), ["service-subnet-changed"]);
+        assert_eq!(codes(|new| drop(new.hosts.remove(2))), ["host-removed"]);
+        assert_eq!(codes(|new| new.hosts[1].address = "192.0.2.1".into()), ["address-changed"]);
+        let swapped = codes(|new| {
+            let roles = new.hosts[0].roles.clone();
+            new.hosts[0].roles = std::mem::replace(&mut new.hosts[1].roles, roles);
+        });
+        assert_eq!(swapped, ["first-control-plane-changed", "role-changed", "role-changed"]);
+    }
+
+    #[test]
+    fn a_name_for_the_same_address_is_the_same_host() {
+        let old = samples::inventory(2);
+        let recorded = Recorded::of(&old, &samples::addresses(&old));
+        let mut new = old.clone();
+        new.hosts[1].address = "vps.example.org".into();
+        let resolved = Recorded::of(&new, &samples::addresses(&old));
+        assert!(recorded.refusals(&resolved).is_empty());
+        assert_eq!(compare_with_living(&recorded, &new)[0].code, "address-changed");
+    }
+
+    #[test]
+    fn a_record_survives_json_and_a_newer_one_is_refused() {
+        let old = samples::inventory(2);
+        let recorded = Recorded::of(&old, &samples::addresses(&old));
+        let text = serde_json::to_string(&recorded).expect("JSON");
+        assert_eq!(serde_json::from_str::<Recorded>(&text).expect("a record"), recorded);
+        let newer = Recorded { format: Recorded::FORMAT + 1, ..recorded.clone() };
+        assert_eq!(newer.refusals(&recorded)[0].code, "record-too-new");
+    }
+}

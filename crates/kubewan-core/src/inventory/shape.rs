@@ -121,6 +121,7 @@ pub(super) fn check(report: &mut Report<'_>, shape: &Shape, node: &Node, path: &
         (Shape::Settings, Value::Map(_)) => settings(report, node, path),
         (Shape::Text, Value::Text(text)) => one_line(report, text, path, node.span),
         (Shape::Choice(words), Value::Text(text)) => choice(report, words, text, path, node.span),
+        (_, Value::Reported) => {}
         (Shape::Integer { least, most }, Value::Number(number, raw)) => {
             let fits = number.as_i64().is_some_and(|number| (*least..=*most).contains(&number));
             if !fits {
@@ -139,15 +140,16 @@ pub(super) fn child(path: &str, key: &str) -> String {
 }
 
 fn object(report: &mut Report<'_>, fields: &[Field], node: &Node, path: &str, at: Span) {
+    let mut meant = Vec::new();
     for entry in node.entries() {
         let path = child(path, &entry.key);
         match fields.iter().find(|field| field.name == entry.key) {
             Some(field) => check(report, &field.shape, &entry.value, &path, entry.key_span),
-            None => unknown_key(report, fields, &entry.key, &path, entry.key_span),
+            None => meant.extend(unknown_key(report, fields, &entry.key, &path, entry.key_span)),
         }
     }
     for field in fields.iter().filter(|field| field.required) {
-        if node.get(&field.name).is_none() {
+        if node.get(&field.name).is_none() && !meant.contains(&field.name.as_str()) {
             let whose = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
             let message = format!("`{}` is missing{whose}", field.name);
             let help = format!("`{}`: {}", field.name, field.about);
@@ -156,20 +158,28 @@ fn object(report: &mut Report<'_>, fields: &[Field], node: &Node, path: &str, at
     }
 }
 
-fn unknown_key(report: &mut Report<'_>, fields: &[Field], key: &str, path: &str, at: Span) {
+/// Returns the key that was meant, if one is near.
+fn unknown_key<'a>(
+    report: &mut Report<'_>,
+    fields: &'a [Field],
+    key: &str,
+    path: &str,
+    at: Span,
+) -> Option<&'a str> {
     let names = || fields.iter().map(|field| field.name.as_str());
     let meant = nearest(key, names()).or_else(|| translated(key, names()));
     let help = if key == "<<" {
         "merge keys are not part of YAML 1.2: repeat a whole value with an alias, as `ssh: *login`"
-            .into()
+            .to_owned()
     } else if let Some(name) = meant {
         format!("did you mean `{name}`?")
     } else if let Some(place) = elsewhere(&INVENTORY, "", key) {
-        format!("`{key}` is known as `{place}`")
+        format!("did you mean `{place}`?")
     } else {
         format!("known here: {}", names().collect::<Vec<_>>().join(", "))
     };
     report.push(Code::UnknownKey, at, path, format!("unknown key {}", quoted(key)), &help);
+    meant
 }
 
 /// The path of a key somewhere else in an inventory.
@@ -210,7 +220,11 @@ fn wrong_type(report: &mut Report<'_>, shape: &Shape, node: &Node, path: &str, a
         _ => (format!("{name} must be {wanted}, this is {}", node.kind()), node.span),
     };
     let help = match (shape, &node.value) {
+        (_, Value::Null) if path.ends_with(']') => format!("give it {wanted}, or take it out"),
         (_, Value::Null) => format!("give it {wanted}, or take the key out"),
+        (_, Value::Number(..)) if path == "kubernetes.version" => {
+            "MAJOR.MINOR.PATCH, as \"1.36.2\"".to_owned()
+        }
         (Shape::Text, Value::Number(_, raw) | Value::Unrepresentable(raw)) => {
             format!("put it between quotes: \"{raw}\"")
         }
@@ -258,5 +272,40 @@ fn settings(report: &mut Report<'_>, node: &Node, path: &str) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths at which anything is accepted.
+    fn open_places(shape: &Shape, path: &str, found: &mut Vec<String>) {
+        match shape {
+            Shape::Settings => found.push(path.to_owned()),
+            Shape::List(item) => open_places(item, &format!("{path}[]"), found),
+            Shape::Object(fields) => {
+                for field in fields {
+                    open_places(&field.shape, &child(path, &field.name), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A schema form that [`Shape::of`] does not know would let everything pass.
+    #[test]
+    fn only_settings_take_anything() {
+        let mut found = Vec::new();
+        open_places(&INVENTORY, "", &mut found);
+        let settings = [
+            "kubernetes.kubeadm.cluster",
+            "kubernetes.kubeadm.init",
+            "kubernetes.kubeadm.join",
+            "kubernetes.kubelet",
+            "kubernetes.kubeProxy",
+            "runtime.containerd",
+        ];
+        assert_eq!(found, settings);
     }
 }

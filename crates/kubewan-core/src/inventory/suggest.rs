@@ -10,8 +10,14 @@ pub(super) fn nearest<'a>(
         return None;
     }
     candidates
-        .map(|candidate| (distance(&written, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .filter_map(|candidate| {
+            let most = (candidate.len() / 3).max(1);
+            let plain = plain(candidate);
+            // Lengths alone make that many edits.
+            let hopeless = plain.len().abs_diff(written.len()) > most;
+            let distance = if hopeless { usize::MAX } else { distance(&written, &plain) };
+            (distance <= most).then_some((distance, candidate))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -27,6 +27,8 @@ pub(super) enum Value {
     /// A number that JSON cannot carry or that YAML versions read differently.
     Unrepresentable(String),
     Text(String),
+    /// Something that has been reported and is checked no further.
+    Reported,
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -77,7 +79,7 @@ impl Node {
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self.value {
-            Value::Null => "nothing",
+            Value::Null | Value::Reported => "nothing",
             Value::Bool(_) => "a boolean",
             Value::Number(..) | Value::Unrepresentable(_) => "a number",
             Value::Text(_) => "text",
@@ -89,7 +91,7 @@ impl Node {
     /// As JSON. Numbers that JSON cannot carry have been reported before and become null.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
-            Value::Null | Value::Unrepresentable(_) => serde_json::Value::Null,
+            Value::Null | Value::Reported | Value::Unrepresentable(_) => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
             Value::Number(number, _) => serde_json::Value::Number(number.clone()),
             Value::Text(text) => text.as_str().into(),
@@ -183,7 +185,12 @@ impl<'a> Reader<'a, '_, '_> {
             Some(Err(error)) => {
                 let mark = error.marker();
                 let at = Span { line: mark.line(), column: mark.col() + 1, width: 1 };
-                let message = format!("not YAML: {}", error.info());
+                let message = match error.kind() {
+                    granit_parser::ErrorKind::RecursionLimitExceeded => {
+                        format!("mappings and lists nest deeper than {DEEPEST}")
+                    }
+                    _ => format!("not YAML: {}", error.info()),
+                };
                 self.report.push(Code::Syntax, at, "", message, syntax_help(error.kind()));
                 Err(Stop)
             }
@@ -197,7 +204,8 @@ impl<'a> Reader<'a, '_, '_> {
         if let Some(tag) = event.tag() {
             let message = format!("the tag {} is not read", quoted(&tag.original()));
             let help = "leave the tag out; put text between quotes";
-            self.report.push(Code::Tag, at, "", message, help);
+            let tag_at = span.tag_span().map_or(at, |tag| self.place(tag));
+            self.report.push(Code::Tag, tag_at, "", message, help);
         }
         let anchor = event.anchor_id();
         let (node, size) = match event {
@@ -210,7 +218,7 @@ impl<'a> Reader<'a, '_, '_> {
                 let help = "an alias `*name` repeats what an earlier `&name` marks; \
                             put text that starts with `*` between quotes";
                 self.report.push(Code::UnknownAlias, at, "", message, help);
-                (Node { span: at, value: Value::Null }, 1)
+                (Node { span: at, value: Value::Reported }, 1)
             }
         };
         if let Some(id) = anchor {
@@ -281,6 +289,7 @@ impl<'a> Reader<'a, '_, '_> {
     fn key(&mut self, key: &Node) -> Option<String> {
         match &key.value {
             Value::Text(text) => return Some(text.clone()),
+            Value::Reported => {}
             Value::Null => {
                 let message = "a key is missing before the colon".to_owned();
                 self.report.push(Code::WrongType, key.span, "", message, "");
@@ -316,12 +325,14 @@ impl<'a> Reader<'a, '_, '_> {
 fn syntax_help(kind: &granit_parser::ErrorKind) -> &'static str {
     use granit_parser::ErrorKind as Kind;
     match kind {
-        Kind::RecursionLimitExceeded => "mappings and lists nest too deeply",
         Kind::MappingValueNotAllowed => {
             "a value that holds `: ` goes between quotes; keys of one mapping start in one column"
         }
         Kind::UnclosedQuotedScalar => "the quote that opens here, or before, is never closed",
         Kind::TabInIndentation => "indent with spaces",
+        kind if kind.to_string().contains("did not find expected ','") => {
+            "a `{` or `[` before this place is not closed, or a comma is missing"
+        }
         kind if kind.to_string().contains("tab") => "indent with spaces",
         _ => "",
     }
