@@ -42,10 +42,10 @@ pub struct Release {
 
 /// The minor releases of Kubernetes 1 that kubewan knows, oldest first.
 ///
-/// Source: `cmd/kubeadm/app/constants/constants.go`, `PauseVersion`, of each release. From 1.31 on the
-/// file was read at v1.31.14, v1.32.13, v1.33.13, v1.34.9, v1.35.6 and v1.36.2; before that the values are
-/// those of the images that each release's `kubeadm config images list` is documented to print. v1beta4 came with
-/// kubeadm 1.31 (its release notes).
+/// Source: `PauseVersion` in `cmd/kubeadm/app/constants/constants.go` at v1.31.14, v1.32.13, v1.33.13, v1.34.9,
+/// v1.35.6 and v1.36.2. For 1.22 to 1.30 what `kubeadm config images list` printed, as recorded in minikube's
+/// `pkg/minikube/constants/constants_kubeadm_images.go`: one tag for all patches of a minor release.
+/// v1beta4 came with kubeadm 1.31 (Kubernetes' change log of 1.31).
 pub const RELEASES: &[Release] = &[
     release(22, KubeadmApi::V1Beta3, "3.5"),
     release(23, KubeadmApi::V1Beta3, "3.6"),
