@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// Between two looks at the unit.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long a batch may take from its last word to its end.
+const GOING_MAX: Duration = Duration::from_secs(20);
+
 /// What the unit is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitState {
@@ -89,13 +92,12 @@ pub enum Taken {
 /// What could not be done.
 pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
     let dir = folder(host, &orders.run, &orders.batch)?;
-    if let UnitState::Runs { run, batch } = unit_state()? {
+    if has_ended(&dir) {
+        return Ok(Taken::Follow(dir));
+    }
+    if let UnitState::Runs { run, batch } = settled_unit_state(host)? {
         let same = run == orders.run && batch == orders.batch;
         return Ok(if same { Taken::Follow(dir) } else { Taken::Busy(run) });
-    }
-    let old = std::fs::read(dir.join(EVENTS)).unwrap_or_default();
-    if parse_events(&old).iter().any(|event| end_of(event).is_some()) {
-        return Ok(Taken::Follow(dir));
     }
     remove_stale_spools(host);
     prune(host, &orders.run);
@@ -103,7 +105,7 @@ pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
     let bytes = serde_json::to_vec(orders).map_err(|e| format!("can't write the orders: {e}"))?;
     let spool = dir.join(ORDERS);
     disk::write_atomic(&spool, &mut bytes.as_slice(), Access::root(0o600), &|_| Ok(()))?;
-    let started = start(host, orders, &dir);
+    let started = start(orders, &dir);
     if started.is_err() {
         let _ = std::fs::remove_file(&spool);
         // Two may have come at once: systemd lets one have the name.
@@ -112,6 +114,30 @@ pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
         }
     }
     started.map(|()| Taken::Follow(dir))
+}
+
+/// As [`unit_state`], but a batch that has said its last word is given time to go: the next phase's orders come
+/// a moment after it.
+///
+/// # Errors
+/// Fails where systemd does not answer.
+pub fn settled_unit_state(host: &Host) -> Result<UnitState, String> {
+    let begun = Instant::now();
+    loop {
+        let state = unit_state()?;
+        let UnitState::Runs { run, batch } = &state else { return Ok(state) };
+        let going = folder(host, run, batch).is_ok_and(|dir| has_ended(&dir));
+        if !going || begun.elapsed() > GOING_MAX {
+            return Ok(state);
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// Whether the batch of a folder has said its last word.
+fn has_ended(dir: &Path) -> bool {
+    let log = std::fs::read(dir.join(EVENTS)).unwrap_or_default();
+    parse_events(&log).iter().any(|event| end_of(event).is_some())
 }
 
 /// Names of runs and batches become parts of paths.
@@ -125,7 +151,7 @@ fn folder(host: &Host, run: &str, batch: &str) -> Result<PathBuf, String> {
     Ok(host.runs().join(run).join(batch))
 }
 
-fn start(_host: &Host, orders: &Orders, dir: &Path) -> Result<(), String> {
+fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
     let program =
         std::env::current_exe().map_err(|e| format!("can't find the agent's own program: {e}"))?;
     let program = program.to_string_lossy().into_owned();

@@ -210,7 +210,7 @@ fn is_readable(path: &str) -> bool {
 
 /// Forgets this host, if nothing of it is left to take back.
 fn farewell(host: &Host) -> Result<(), String> {
-    if let UnitState::Runs { run, .. } = relay::unit_state()? {
+    if let UnitState::Runs { run, .. } = relay::settled_unit_state(host)? {
         return Err(format!(
             "a batch of the run {run} is in progress here; wait until it has ended"
         ));
