@@ -46,10 +46,7 @@ pub fn ufw_open(status: &str) -> Vec<String> {
         // `30000:32767/tcp            ALLOW       Anywhere                   # nodeports`
         let line = line.split('#').next().unwrap_or_default();
         let words: Vec<&str> = line.split_whitespace().collect();
-        let allows = match words.as_slice() {
-            [_, "ALLOW", "Anywhere"] | [_, "ALLOW", "IN", "Anywhere"] => true,
-            _ => false,
-        };
+        let allows = matches!(words[..], [_, "ALLOW", "Anywhere"] | [_, "ALLOW", "IN", "Anywhere"]);
         let Some(target) = words.first().filter(|_| allows) else { continue };
         let (ports, protocols) = match target.split_once('/') {
             Some((ports, protocol)) => (ports, vec![protocol]),
@@ -184,7 +181,8 @@ fn input_chains(ruleset: &Value, others_iptables: bool) -> Vec<&Value> {
             let table = chain["table"].as_str().unwrap_or_default();
             let iptables = matches!(chain["family"].as_str(), Some("ip" | "ip6"))
                 && matches!(table, "filter" | "nat" | "mangle" | "raw" | "security");
-            !OTHERS_TABLES.contains(&table) && !(others_iptables && iptables)
+            let others = OTHERS_TABLES.contains(&table) || (others_iptables && iptables);
+            !others
         })
         .collect()
 }

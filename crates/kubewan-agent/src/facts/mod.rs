@@ -22,6 +22,7 @@ use kubewan_core::facts::{Facts, OwnFacts};
 
 use crate::act::Host;
 use crate::journal;
+use crate::relay::{UnitState, settled_unit_state};
 
 pub use cluster_state::{Ownership, evidence, ownership};
 pub use memory::{fstab_swap, swap_areas, swap_units};
@@ -85,9 +86,17 @@ fn clock_unix_ms() -> i64 {
 fn own(host: &Host) -> Result<OwnFacts, String> {
     Ok(OwnFacts {
         journal_entries: journal::read(host)?.len() as u64,
-        running: None,
+        running: running(host),
         rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),
     })
+}
+
+/// The run that has the host now.
+fn running(host: &Host) -> Option<String> {
+    match settled_unit_state(host) {
+        Ok(UnitState::Runs { run, .. }) => Some(run),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,239 @@
+//! The control plane on this host: made once, finished where it was cut short, mended where parts of it went.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use kubewan_core::action::KubeadmInit;
+use kubewan_core::action::kubeadm::InitSeen;
+
+use super::super::cluster::{ADMIN_CONF, is_transient};
+use super::super::{Host, Performing};
+use super::config::Config;
+use super::parts::{AUTHORITIES, CERTIFICATES, PKI, missing_files, missing_objects, wait_ready};
+use super::{ConfigFile, failure, last_lines, pin, second_run, set_aside};
+use crate::facts::{Ownership, ownership};
+
+/// Name of the configuration's file while kubeadm runs.
+const CONFIG_FILE: &str = "kubeadm-init.yaml";
+
+/// How long an API server may take that a host has just booted with.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// How long one is waited for that may well be down.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// How long static pods may take after their manifests were mended.
+const MENDED: Duration = Duration::from_secs(240);
+
+/// Looks how far the control plane is.
+///
+/// # Errors
+/// Fails where the journal can't be read or the API gives an answer that makes no sense.
+pub fn observe_kubeadm_init(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
+    let owned = ownership(host)?;
+    let config = Config(&goal.config);
+    let mut seen = InitSeen {
+        begun: owned.init_begun,
+        ended: owned.init_ended,
+        foreign: owned.foreign(),
+        missing: missing_files(config),
+        ca_hash: fs::read_to_string(super::CA).ok().and_then(|text| pin::of_pem(&text)),
+        unreachable: None,
+    };
+    // What is in the API matters only for a control plane that was whole once.
+    if !seen.ended {
+        return Ok(seen);
+    }
+    let patience = if seen.missing.is_empty() { BOOT } else { SHORT };
+    seen.unreachable = if Path::new(ADMIN_CONF).exists() {
+        wait_ready(host, patience)
+    } else {
+        Some(format!("there is no {ADMIN_CONF}"))
+    };
+    if seen.unreachable.is_none() {
+        match missing_objects(host, config, &goal.node) {
+            Ok(objects) => add(&mut seen.missing, objects),
+            Err(error) if is_transient(&error) => seen.unreachable = Some(error),
+            Err(error) => return Err(format!("can't look at the control plane: {error}")),
+        }
+    }
+    Ok(seen)
+}
+
+/// Adds phases in kubeadm's order: those of files all come before those of objects, but for `kubelet-start`,
+/// which is the last of the files and the first of the objects.
+fn add(missing: &mut Vec<String>, more: Vec<String>) {
+    for phase in more {
+        if !missing.contains(&phase) {
+            missing.push(phase);
+        }
+    }
+}
+
+/// Makes, finishes or mends the control plane.
+///
+/// # Errors
+/// kubeadm's last lines, with those of what did not come up.
+pub fn perform_kubeadm_init(
+    goal: &KubeadmInit,
+    seen: &InitSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    super::refuse_foreign(&seen.foreign, "make a control plane")?;
+    super::refuse_a_second_kubeadm()?;
+    let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
+    if seen.ended {
+        return mend(goal, seen, &file, cx);
+    }
+    let mut checks = Vec::new();
+    if seen.begun {
+        let changed = changed_since(&ownership(cx.host)?, &goal.config);
+        if changed {
+            (cx.progress)("the configuration is another one than before: making certificates anew");
+        }
+        for path in second_run::clear_remains(changed)? {
+            (cx.progress)(&format!("removed {path}, left by the run that was cut short"));
+        }
+        checks = second_run::init_checks(Config(&goal.config));
+        (cx.progress)("running kubeadm init again over what it left");
+    }
+    // The token it would print is one that nobody uses.
+    let mut args =
+        vec!["init".to_owned(), "--config".into(), file.path(), "--skip-token-print".into()];
+    args.extend(set_aside(&goal.ignore_preflight_errors, &checks));
+    let timeout = Duration::from_secs(goal.timeout_s);
+    let failed = |why: String| {
+        format!(
+            "kubeadm init failed{why}{}\n  Nothing of it is lost: `kubewan up` goes on where it stopped",
+            failure::evidence()
+        )
+    };
+    let output = super::run(&args, timeout, cx).map_err(|e| failed(format!(": {e}")))?;
+    if output.code != 0 {
+        let why = format!(" with code {}:{}", output.code, last_lines(&output));
+        // A refusal of preflight has no logs to look at.
+        if why.contains("[ERROR ") {
+            return Err(format!("kubeadm init failed{why}"));
+        }
+        return Err(failed(why));
+    }
+    Ownership::mark_init(cx.host)
+}
+
+/// Whether any run that did not end had another configuration: its certificates may have other names.
+fn changed_since(owned: &Ownership, config: &str) -> bool {
+    owned.init_configs.iter().any(|earlier| earlier != config)
+}
+
+/// Runs just the phases whose parts are gone.
+fn mend(
+    goal: &KubeadmInit,
+    seen: &InitSeen,
+    file: &ConfigFile,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    if seen.missing.iter().any(|phase| phase == "certs/all") {
+        ready_certificates()?;
+    }
+    for phase in &seen.missing {
+        run_phase(goal, phase, file, cx)?;
+    }
+    let waits = |phase: &String| {
+        !phase.starts_with("addon/")
+            && !phase.starts_with("upload-config/")
+            && phase != "bootstrap-token"
+    };
+    if seen.missing.iter().any(waits) {
+        (cx.progress)("waiting for the API server");
+        if let Some(words) = wait_ready(cx.host, MENDED) {
+            return Err(format!(
+                "the control plane did not come back within {} s: {words}{}",
+                MENDED.as_secs(),
+                failure::evidence()
+            ));
+        }
+    }
+    // While files were missing, nobody could ask the API what it lacks.
+    for phase in missing_objects(cx.host, Config(&goal.config), &goal.node)? {
+        run_phase(goal, &phase, file, cx)?;
+    }
+    Ok(())
+}
+
+fn run_phase(
+    goal: &KubeadmInit,
+    phase: &str,
+    file: &ConfigFile,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    let mut args = vec!["init".to_owned(), "phase".into()];
+    args.extend(phase.split('/').map(str::to_owned));
+    args.extend(["--config".to_owned(), file.path()]);
+    if phase == "bootstrap-token" {
+        args.push("--skip-token-print".into());
+    }
+    (cx.progress)(&format!("kubeadm init phase {}", phase.replace('/', " ")));
+    let name = phase.replace('/', " ");
+    let output = super::run(&args, Duration::from_secs(goal.timeout_s), cx)
+        .map_err(|e| format!("kubeadm init phase {name} failed: {e}"))?;
+    if output.code != 0 {
+        return Err(format!(
+            "kubeadm init phase {name} failed with code {}:{}",
+            output.code,
+            last_lines(&output)
+        ));
+    }
+    Ok(())
+}
+
+/// Makes way for certificates that are to be signed again, and refuses where what signs them is gone: kubeadm
+/// would make a new authority that no node trusts.
+fn ready_certificates() -> Result<(), String> {
+    for name in AUTHORITIES {
+        for path in [format!("{PKI}/{name}.crt"), format!("{PKI}/{name}.key")] {
+            if !second_run::is_whole_pem(&path) {
+                return Err(format!(
+                    "{path} is gone or damaged, and every node trusts what it signed: put it back from a copy, \
+                     or make the cluster anew (`kubewan reset`, then `kubewan up`)"
+                ));
+            }
+        }
+    }
+    let (private, public) = (format!("{PKI}/sa.key"), format!("{PKI}/sa.pub"));
+    if !second_run::is_whole_pem(&private) || !second_run::is_whole_pem(&public) {
+        return Err(format!(
+            "{private} or {public} is gone, which sign every service account's token: put them back from a copy \
+             (the public one comes from the other by `openssl pkey -in {private} -pubout -out {public}`)"
+        ));
+    }
+    for name in CERTIFICATES.iter().filter(|name| !AUTHORITIES.contains(name)) {
+        let files = [format!("{PKI}/{name}.crt"), format!("{PKI}/{name}.key")];
+        if !files.iter().all(|file| second_run::is_whole_pem(file)) {
+            files.iter().try_for_each(|file| super::remove_file(file))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_configuration_is_noticed_however_often_it_was_tried() {
+        let owned = |configs: &[&str]| Ownership {
+            init_configs: configs.iter().map(|c| (*c).to_owned()).collect(),
+            ..Ownership::default()
+        };
+        assert!(!changed_since(&owned(&["a", "a"]), "a"));
+        assert!(changed_since(&owned(&["b", "a", "a"]), "a"));
+    }
+
+    #[test]
+    fn phases_come_once() {
+        let mut missing = vec!["etcd/local".to_owned(), "kubelet-start".into()];
+        add(&mut missing, vec!["kubelet-start".into(), "addon/coredns".into()]);
+        assert_eq!(missing, ["etcd/local", "kubelet-start", "addon/coredns"]);
+    }
+}

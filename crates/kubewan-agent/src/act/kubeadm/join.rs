@@ -1,0 +1,236 @@
+//! A node that joins.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kubewan_core::action::KubeadmJoin;
+use kubewan_core::action::kubeadm::JoinSeen;
+
+use super::super::cluster::{is_transient, wait_for, with_conf};
+use super::super::kubelet;
+use super::super::{Host, Performing};
+use super::config::Config;
+use super::{
+    BOOTSTRAP_CONF, ConfigFile, KUBELET_CONF, KUBELET_CONFIG, failure, last_lines, remove_file,
+    second_run, set_aside,
+};
+use crate::command::Program;
+use crate::facts::systemd::Unit;
+use crate::facts::{Ownership, ownership};
+
+/// Name of the configuration's file while kubeadm runs.
+const CONFIG_FILE: &str = "kubeadm-join.yaml";
+
+/// How long a kubelet may take to register its node.
+const REGISTERS: Duration = Duration::from_secs(90);
+
+/// How long a node whose kubelet was stopped may take to be seen as not ready:
+/// `--node-monitor-grace-period` is 50 s (40 s before 1.32).
+const GOES_UNREADY: Duration = Duration::from_secs(120);
+
+/// Runs of `kubeadm join` that a way to the API may fail that comes and goes.
+const TRIES: u32 = 3;
+
+/// What the API says of this node.
+#[derive(Debug, PartialEq, Eq)]
+enum Node {
+    There,
+    Missing,
+    Unknown(String),
+}
+
+/// Looks how far the join is.
+///
+/// # Errors
+/// Fails where the journal can't be read.
+pub fn observe_kubeadm_join(goal: &KubeadmJoin, host: &Host) -> Result<JoinSeen, String> {
+    let owned = ownership(host)?;
+    let mut seen = JoinSeen {
+        begun: owned.join_begun,
+        ended: owned.join_ended,
+        foreign: owned.foreign(),
+        ..JoinSeen::default()
+    };
+    for (path, name) in [(KUBELET_CONF, "kubelet.conf"), (KUBELET_CONFIG, "kubelet-config")] {
+        if !Path::new(path).exists() {
+            seen.missing.push(name.into());
+        }
+    }
+    if seen.begun && Path::new(KUBELET_CONF).exists() {
+        match node(host, &goal.node) {
+            Node::There => {}
+            Node::Missing => seen.missing.push("node".into()),
+            Node::Unknown(words) => seen.unreachable = Some(words),
+        }
+    }
+    Ok(seen)
+}
+
+/// Asks with the kubelet's own credentials: a node may read itself (`plugin/pkg/auth/authorizer/node`).
+fn node(host: &Host, name: &str) -> Node {
+    let program = with_conf(host, KUBELET_CONF)
+        .args(["--request-timeout=10s", "get", "node", name, "-o", "name"])
+        .timeout(Duration::from_secs(20));
+    match program.stdout() {
+        Ok(_) => Node::There,
+        Err(error) => classify(error),
+    }
+}
+
+fn classify(error: String) -> Node {
+    if error.contains("(NotFound)") { Node::Missing } else { Node::Unknown(error) }
+}
+
+/// Joins, finishes a join that was cut short, or joins again.
+///
+/// # Errors
+/// kubeadm's last lines and the kubelet's.
+pub fn perform_kubeadm_join(
+    goal: &KubeadmJoin,
+    seen: &JoinSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    super::refuse_foreign(&seen.foreign, "join")?;
+    super::refuse_a_second_kubeadm()?;
+    if seen.begun {
+        if second_run::clear_other_cluster(Config(&goal.config))? {
+            (cx.progress)("removed the credentials of another cluster's authority");
+        } else if is_joined(seen) && only_node_missing(goal, seen, cx)? {
+            return Ownership::mark_join(cx.host);
+        }
+    }
+    run_join(goal, seen.begun, cx)?;
+    registered(goal, cx)?;
+    Ownership::mark_join(cx.host)
+}
+
+/// All that kubeadm makes on the host is there.
+fn is_joined(seen: &JoinSeen) -> bool {
+    seen.missing.iter().all(|part| part == "node") && seen.unreachable.is_none()
+}
+
+/// The kubelet has all it needs: kubeadm would refuse a node that is ready, and has nothing left to do but to
+/// remove the token's credentials (`runKubeletWaitBootstrapPhase`). A kubelet registers its node only when it
+/// starts, so one whose node was deleted has to start again.
+fn only_node_missing(
+    goal: &KubeadmJoin,
+    seen: &JoinSeen,
+    cx: &mut Performing<'_>,
+) -> Result<bool, String> {
+    remove_file(BOOTSTRAP_CONF)?;
+    if seen.missing.is_empty() && Unit::load(kubelet::UNIT).active() {
+        return Ok(true);
+    }
+    (cx.progress)("restarting the kubelet, which then registers its node");
+    kubelet::restart()?;
+    match registered(goal, cx) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            (cx.progress)(&format!("{error}; joining again"));
+            Ok(false)
+        }
+    }
+}
+
+fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<(), String> {
+    let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
+    let timeout = Duration::from_secs(goal.timeout_s);
+    let mut again = again;
+    let mut tries = 0;
+    let mut unready_until: Option<Instant> = None;
+    loop {
+        let checks = if again { second_run::join_checks() } else { Vec::new() };
+        let mut args = vec!["join".to_owned(), "--config".into(), file.path()];
+        args.extend(set_aside(&goal.ignore_preflight_errors, &checks));
+        let error = match super::run(&args, timeout, cx) {
+            Ok(output) if output.code == 0 => return Ok(()),
+            Ok(output) => format!(" with code {}:{}", output.code, last_lines(&output)),
+            Err(error) => format!(": {error}"),
+        };
+        again = true;
+        tries += 1;
+        if is_still_ready(&error) {
+            let until = *unready_until.get_or_insert_with(|| Instant::now() + GOES_UNREADY);
+            if Instant::now() < until {
+                // The earlier run's kubelet keeps it ready.
+                (cx.progress)("the node is still seen as ready; stopping its kubelet and waiting");
+                let _ = Program::new("systemctl").args(["stop", kubelet::UNIT]).output();
+                thread::sleep(Duration::from_secs(15));
+                continue;
+            }
+        } else if is_transient(&error) && tries < TRIES {
+            (cx.progress)(&format!("the API did not answer; trying again ({tries} of {TRIES})"));
+            thread::sleep(Duration::from_secs(5));
+            continue;
+        }
+        let evidence = if error.contains("[ERROR ") { String::new() } else { failure::evidence() };
+        return Err(format!("kubeadm join failed{error}{evidence}"));
+    }
+}
+
+/// `runKubeletStartJoinPhase` in cmd/kubeadm/app/cmd/phases/join/kubelet.go.
+fn is_still_ready(error: &str) -> bool {
+    error.contains("a Node with name") && error.contains("already exists in the cluster")
+}
+
+/// Waits until the API has the node.
+fn registered(goal: &KubeadmJoin, cx: &mut Performing<'_>) -> Result<(), String> {
+    let host = cx.host;
+    let mut last = String::from("the API has no such node");
+    let found = wait_for(REGISTERS, Duration::from_secs(1), || {
+        Ok(match node(host, &goal.node) {
+            Node::There => Some(()),
+            Node::Missing => None,
+            Node::Unknown(words) => {
+                last = words;
+                None
+            }
+        })
+    })?;
+    found.ok_or_else(|| {
+        format!(
+            "node {} did not register within {} s: {last}{}",
+            goal.node,
+            REGISTERS.as_secs(),
+            kubelet::last_lines(5)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_api_s_own_answer_says_that_a_node_is_missing() {
+        let missing =
+            "`kubectl` ended with code 1: Error from server (NotFound): nodes \"n2\" not found";
+        assert_eq!(classify(missing.into()), Node::Missing);
+        for words in
+            ["error: You must be logged in to the server (Unauthorized)", "connection refused"]
+        {
+            assert_eq!(classify(words.into()), Node::Unknown(words.into()));
+        }
+    }
+
+    #[test]
+    fn knows_kubeadm_s_refusal_of_a_ready_node() {
+        assert!(is_still_ready(
+            "error execution phase kubelet-start: a Node with name \"n2\" and status \"Ready\" already exists in \
+             the cluster. You must delete the existing Node or change the name of this new joining Node"
+        ));
+        assert!(!is_still_ready("nodes \"n2\" not found"));
+    }
+
+    #[test]
+    fn a_join_is_whole_without_its_node() {
+        let seen = |missing: &[&str]| JoinSeen {
+            missing: missing.iter().map(|m| (*m).to_owned()).collect(),
+            ..JoinSeen::default()
+        };
+        assert!(is_joined(&seen(&[])) && is_joined(&seen(&["node"])));
+        assert!(!is_joined(&seen(&["kubelet.conf", "node"])));
+        assert!(!is_joined(&JoinSeen { unreachable: Some("x".into()), ..JoinSeen::default() }));
+    }
+}

@@ -1,0 +1,209 @@
+//! Parts of a control plane, by the `kubeadm init phase` that makes each.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::Host;
+use super::super::cluster::{Answer, admin, ask};
+use super::config::Config;
+use crate::command::Program;
+
+/// Certificates and keys below /etc/kubernetes/pki (cmd/kubeadm/app/phases/certs/certlist.go).
+pub(super) const CERTIFICATES: &[&str] = &[
+    "ca",
+    "apiserver",
+    "apiserver-kubelet-client",
+    "front-proxy-ca",
+    "front-proxy-client",
+    "etcd/ca",
+    "etcd/server",
+    "etcd/peer",
+    "etcd/healthcheck-client",
+    "apiserver-etcd-client",
+];
+
+/// Those that sign others.
+pub(super) const AUTHORITIES: &[&str] = &["ca", "front-proxy-ca", "etcd/ca"];
+
+/// Where they lie.
+pub(super) const PKI: &str = "/etc/kubernetes/pki";
+
+/// kubeconfigs that init makes, by their phase's name.
+pub(super) const KUBECONFIGS: &[&str] =
+    &["admin", "super-admin", "kubelet", "controller-manager", "scheduler"];
+
+/// super-admin.conf came with 1.29 (kubernetes/kubeadm#2414).
+const SUPER_ADMIN_SINCE: u32 = 29;
+
+/// Phases whose parts are files, in the order of cmd/kubeadm/app/cmd/init.go.
+pub(super) fn missing_files(config: Config<'_>) -> Vec<String> {
+    let mut missing = Vec::new();
+    let absent = |path: &str| !Path::new(path).exists();
+    let certificates = CERTIFICATES
+        .iter()
+        .filter(|name| !(config.has_external_etcd() && name.contains("etcd")))
+        .flat_map(|name| [format!("{PKI}/{name}.crt"), format!("{PKI}/{name}.key")])
+        .chain([format!("{PKI}/sa.key"), format!("{PKI}/sa.pub")])
+        .any(|path| absent(&path));
+    if certificates {
+        missing.push("certs/all".to_owned());
+    }
+    for name in KUBECONFIGS {
+        let unknown =
+            *name == "super-admin" && config.minor().is_some_and(|m| m < SUPER_ADMIN_SINCE);
+        if !unknown && absent(&format!("/etc/kubernetes/{name}.conf")) {
+            missing.push(format!("kubeconfig/{name}"));
+        }
+    }
+    if !config.has_external_etcd() && absent("/etc/kubernetes/manifests/etcd.yaml") {
+        missing.push("etcd/local".to_owned());
+    }
+    for part in ["apiserver", "controller-manager", "scheduler"] {
+        if absent(&format!("/etc/kubernetes/manifests/kube-{part}.yaml")) {
+            missing.push(format!("control-plane/{part}"));
+        }
+    }
+    if absent(super::KUBELET_CONFIG) || absent(crate::facts::kubelet::FLAGS_FILE) {
+        missing.push("kubelet-start".to_owned());
+    }
+    missing.retain(|phase| !config.skips(phase));
+    missing
+}
+
+/// Waits until the API says that it is ready; its last words where it does not.
+pub(super) fn wait_ready(host: &Host, patience: Duration) -> Option<String> {
+    let program: Program = admin(host).args(["get", "--raw", "/readyz"]);
+    let mut last = String::new();
+    let ready = super::super::cluster::wait_for(patience, Duration::from_secs(1), || {
+        match program.stdout() {
+            Ok(_) => return Ok(Some(())),
+            Err(error) => last = error,
+        }
+        Ok(None)
+    });
+    match ready {
+        Ok(Some(())) => None,
+        _ => Some(last),
+    }
+}
+
+/// Phases whose parts are in the API, in the order of cmd/kubeadm/app/cmd/init.go; one request for all.
+pub(super) fn missing_objects(
+    host: &Host,
+    config: Config<'_>,
+    node: &str,
+) -> Result<Vec<String>, String> {
+    let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
+    let program = admin(host).args(get).stdin(asked(node).to_string());
+    let found = match ask(host, &program)? {
+        Answer::Object(found) => found,
+        Answer::Nothing => Value::Null,
+        Answer::NoApi => return Ok(Vec::new()),
+    };
+    let mut missing = missing_of(&found, node);
+    missing.retain(|phase| !config.skips(phase));
+    Ok(missing)
+}
+
+/// Kind, namespace, name, and the phases that make it.
+fn objects(node: &str) -> Vec<(&'static str, &'static str, &'static str, String, &'static str)> {
+    let object = |version, kind, namespace, name: &str, phase| {
+        (version, kind, namespace, name.to_owned(), phase)
+    };
+    vec![
+        // A node that was deleted comes back only when its kubelet starts again.
+        object("v1", "Node", "", node, "kubelet-start"),
+        object("v1", "ConfigMap", "kube-system", "kubeadm-config", "upload-config/kubeadm"),
+        object("v1", "ConfigMap", "kube-system", "kubelet-config", "upload-config/kubelet"),
+        object("v1", "ConfigMap", "kube-public", "cluster-info", "bootstrap-token"),
+        object("v1", "ConfigMap", "kube-system", "coredns", "addon/coredns"),
+        object("v1", "Service", "kube-system", "kube-dns", "addon/coredns"),
+        object("apps/v1", "Deployment", "kube-system", "coredns", "addon/coredns"),
+        object("v1", "ConfigMap", "kube-system", "kube-proxy", "addon/kube-proxy"),
+        object("apps/v1", "DaemonSet", "kube-system", "kube-proxy", "addon/kube-proxy"),
+    ]
+}
+
+fn asked(node: &str) -> Value {
+    let items: Vec<Value> = objects(node)
+        .into_iter()
+        .map(|(version, kind, namespace, name, _)| {
+            let mut metadata = json!({ "name": name });
+            if !namespace.is_empty() {
+                metadata["namespace"] = namespace.into();
+            }
+            json!({ "apiVersion": version, "kind": kind, "metadata": metadata })
+        })
+        .collect();
+    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+}
+
+fn missing_of(found: &Value, node: &str) -> Vec<String> {
+    // One object alone is not wrapped into a list.
+    let alone = std::slice::from_ref(found);
+    let items = found["items"].as_array().map_or(alone, Vec::as_slice);
+    let find = |kind: &str, name: &str| {
+        items.iter().find(|item| item["kind"] == kind && item["metadata"]["name"] == name)
+    };
+    let mut missing: Vec<&str> = Vec::new();
+    for (_, kind, _, name, phase) in objects(node) {
+        if find(kind, &name).is_none() && !missing.contains(&phase) {
+            missing.push(phase);
+        }
+    }
+    let labels = find("Node", node).map(|node| &node["metadata"]["labels"]);
+    let marked = labels.is_some_and(|l| l.get("node-role.kubernetes.io/control-plane").is_some());
+    if !marked {
+        // After upload-config, before bootstrap-token.
+        let at = missing
+            .iter()
+            .position(|phase| *phase == "bootstrap-token" || phase.starts_with("addon/"))
+            .unwrap_or(missing.len());
+        missing.insert(at, "mark-control-plane");
+    }
+    missing.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Value {
+        let mut list = asked("n1");
+        list["items"][0]["metadata"]["labels"] =
+            json!({"node-role.kubernetes.io/control-plane": ""});
+        list
+    }
+
+    #[test]
+    fn a_whole_control_plane_misses_nothing() {
+        assert_eq!(missing_of(&whole(), "n1"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_the_phase_of_what_is_not_there() {
+        let mut list = whole();
+        let items = list["items"].as_array_mut().unwrap();
+        items
+            .retain(|i| !matches!(i["metadata"]["name"].as_str(), Some("kube-proxy" | "kube-dns")));
+        assert_eq!(missing_of(&list, "n1"), ["addon/coredns", "addon/kube-proxy"]);
+        let unmarked = asked("n1");
+        assert_eq!(missing_of(&unmarked, "n1"), ["mark-control-plane"]);
+        let all = missing_of(&Value::Null, "n1");
+        assert_eq!(
+            all[..4],
+            [
+                "kubelet-start",
+                "upload-config/kubeadm",
+                "upload-config/kubelet",
+                "mark-control-plane"
+            ]
+        );
+        assert_eq!(all[4..], ["bootstrap-token", "addon/coredns", "addon/kube-proxy"]);
+        // kubectl prints one object without a list around it.
+        let alone = whole()["items"][1].clone();
+        assert!(!missing_of(&alone, "n1").contains(&"upload-config/kubeadm".to_owned()));
+    }
+}

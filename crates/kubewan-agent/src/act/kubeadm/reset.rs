@@ -1,0 +1,199 @@
+//! The inverse of init and join: kubeadm's own reset first, then what it leaves to the reader.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use kubewan_core::action::kubeadm::ResetSeen;
+use kubewan_core::action::{Action, KubeadmReset};
+
+use super::super::kubelet;
+use super::super::{Host, Performing};
+use super::config::Config;
+use super::{last_lines, rules, traces};
+use crate::command::{Program, exists};
+use crate::facts::Ownership;
+use crate::facts::systemd::Unit;
+use crate::journal;
+
+/// The runtime's socket, where no configuration names it.
+const SOCKET: &str = "unix:///run/containerd/containerd.sock";
+
+/// kubeadm removes pods one by one and may wait for an API that is gone.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Looks for traces of kubeadm's work.
+///
+/// # Errors
+/// Fails where the journal can't be read.
+pub fn observe_kubeadm_reset(_goal: &KubeadmReset, host: &Host) -> Result<ResetSeen, String> {
+    Ok(ResetSeen { traces: traces::all(host)? })
+}
+
+/// Removes them.
+///
+/// # Errors
+/// Says what could not be removed.
+pub fn perform_kubeadm_reset(
+    _goal: &KubeadmReset,
+    _seen: &ResetSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    super::refuse_a_second_kubeadm()?;
+    Ownership::unmark(cx.host)?;
+    stop_kubelet()?;
+    start_runtime(cx);
+    kubeadm_reset(cx);
+    remove_containers(cx);
+    for mount in traces::mounts() {
+        unmount(&mount)?;
+    }
+    for name in traces::namespaces() {
+        Program::new("ip").args(["netns", "delete", &name]).stdout()?;
+    }
+    for link in traces::links() {
+        (cx.progress)(&format!("deleting the interface {link}"));
+        Program::new("ip").args(["link", "delete", &link]).stdout()?;
+    }
+    rules::remove()?;
+    for path in traces::paths(cx.host)? {
+        remove(Path::new(&path))?;
+    }
+    for folder in traces::PATHS.iter().chain(traces::FOLDERS) {
+        // Only empty ones go.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+/// It would start the pods again.
+fn stop_kubelet() -> Result<(), String> {
+    if Unit::load(kubelet::UNIT).loaded() {
+        let stop = Program::new("systemctl").args(["stop", kubelet::UNIT]);
+        stop.timeout(Duration::from_secs(120)).stdout()?;
+        let _ = Program::new("systemctl").args(["reset-failed", kubelet::UNIT]).output();
+    }
+    Ok(())
+}
+
+/// Pods can only be removed through a runtime that runs.
+fn start_runtime(cx: &mut Performing<'_>) {
+    let unit = Unit::load("containerd.service");
+    if unit.loaded() && !unit.active() && !unit.masked() {
+        let start = Program::new("systemctl").args(["start", "containerd.service"]);
+        if let Err(error) = start.stdout() {
+            (cx.progress)(&format!("the runtime does not start, its pods may stay: {error}"));
+        }
+    }
+}
+
+/// kubeadm's own part. What it can't do is done below, so its failure is only told.
+fn kubeadm_reset(cx: &mut Performing<'_>) {
+    if !exists("kubeadm") {
+        return;
+    }
+    let mut args = vec!["reset".to_owned(), "--force".into()];
+    // It looks for sockets by itself, and gives up where it finds two.
+    args.push(format!("--cri-socket={}", socket(cx.host)));
+    if !Path::new("/etc/kubernetes/manifests/etcd.yaml").exists() {
+        // Without a manifest it empties /var/lib/etcd all the same, whoever's that is (`getEtcdDataDir`,
+        // cmd/kubeadm/app/cmd/phases/reset/removeetcdmember.go).
+        args.push("--skip-phases=remove-etcd-member".into());
+    }
+    match super::run(&args, TIMEOUT, cx) {
+        Ok(output) if output.code == 0 => {}
+        Ok(output) => {
+            (cx.progress)(&format!("kubeadm reset did not end well:{}", last_lines(&output)))
+        }
+        Err(error) => (cx.progress)(&format!("kubeadm reset did not end well: {error}")),
+    }
+}
+
+/// The socket that kubeadm was given when it made what is taken back.
+fn socket(host: &Host) -> String {
+    let entries = journal::read(host).unwrap_or_default();
+    let configs =
+        journal::standing(&entries).into_iter().rev().filter_map(|(begun, _)| {
+            match &begun.action {
+                Action::KubeadmInit(init) => Some(&init.config),
+                Action::KubeadmJoin(join) => Some(&join.config),
+                _ => None,
+            }
+        });
+    let named = configs.filter_map(|text| Config(text).cri_socket().map(str::to_owned)).next();
+    named.unwrap_or_else(|| SOCKET.to_owned())
+}
+
+/// Containers that kubeadm could not remove.
+fn remove_containers(cx: &mut Performing<'_>) {
+    let left = traces::containers();
+    if left.is_empty() {
+        return;
+    }
+    (cx.progress)(&format!("removing {} containers of pods", left.len()));
+    if exists("crictl") {
+        let socket = socket(cx.host);
+        let args = ["--runtime-endpoint", &socket, "rmp", "-fa"];
+        let _ = Program::new("crictl").args(args).timeout(TIMEOUT).output();
+    }
+    for id in traces::containers() {
+        for words in [
+            vec!["tasks", "kill", "-a", "-s", "SIGKILL", id.as_str()],
+            vec!["tasks", "delete", "-f", id.as_str()],
+            vec!["containers", "delete", id.as_str()],
+        ] {
+            // One that has no task says so; what stays shows when the step is verified.
+            let _ = Program::new("ctr").args(["-n", "k8s.io"]).args(words).output();
+        }
+    }
+}
+
+fn unmount(path: &str) -> Result<(), String> {
+    if Program::new("umount").arg(path).stdout().is_ok() {
+        return Ok(());
+    }
+    // A process may still hold it; detached, it goes with that process.
+    Program::new("umount").args(["--lazy", path]).stdout().map(drop)
+}
+
+fn remove(path: &Path) -> Result<(), String> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == ErrorKind::ResourceBusy => empty(path),
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(format!("can't remove {}: {e}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A folder that is a mount of its own (a disk for /var/lib/etcd) is emptied and stays.
+fn empty(folder: &Path) -> Result<(), String> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        remove(&entry.path())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removes_links_and_not_what_they_lead_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("kept");
+        let folder = dir.path().join("folder");
+        fs::create_dir_all(folder.join("deep")).unwrap();
+        fs::write(&kept, "x").unwrap();
+        std::os::unix::fs::symlink(&kept, folder.join("deep/link")).unwrap();
+        remove(&folder).unwrap();
+        assert!(kept.exists() && !folder.exists());
+        assert_eq!(remove(&folder), Ok(()));
+    }
+}

@@ -1,0 +1,153 @@
+//! What kubeadm, the kubelet, flannel and the runtime leave on a host, as far as it is surely theirs.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use kubewan_core::action::Action;
+
+use super::super::Host;
+use super::super::kubelet;
+use super::rules;
+use crate::command::{Program, exists};
+use crate::facts::systemd::Unit;
+use crate::journal;
+
+/// Files that kubeadm makes and folders that it and its pods fill. `kubeadm reset` removes some of them; CNI's
+/// it leaves to the reader (cmd/kubeadm/app/cmd/reset.go, `manualCleanupInstructions`).
+pub(super) const PATHS: &[&str] = &[
+    "/etc/kubernetes/admin.conf",
+    "/etc/kubernetes/super-admin.conf",
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/controller-manager.conf",
+    "/etc/kubernetes/scheduler.conf",
+    "/etc/kubernetes/pki",
+    "/etc/kubernetes/manifests",
+    "/etc/kubernetes/tmp",
+    "/var/lib/kubelet",
+    "/var/lib/etcd",
+    "/etc/cni/net.d/10-flannel.conflist",
+    "/var/lib/cni",
+    "/run/flannel",
+    "/var/log/pods",
+    "/var/log/containers",
+];
+
+/// Folders that stay only where someone else has something in them.
+pub(super) const FOLDERS: &[&str] = &[
+    "/etc/kubernetes",
+    "/etc/cni/net.d",
+    "/etc/cni",
+    "/usr/libexec/kubernetes/kubelet-plugins/volume/exec",
+    "/usr/libexec/kubernetes/kubelet-plugins/volume",
+    "/usr/libexec/kubernetes/kubelet-plugins",
+    "/usr/libexec/kubernetes",
+];
+
+/// Copied there by flannel's init container.
+const FLANNEL_PLUGIN: &str = "/opt/cni/bin/flannel";
+
+/// Interfaces of flannel, of the bridge plugin and of kube-proxy.
+const LINKS: &[&str] =
+    &["cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "flannel-wg-v6", "kube-ipvs0"];
+
+/// Where the runtime keeps pods' network namespaces.
+const NAMESPACES: &str = "/run/netns";
+
+/// Everything that is there.
+pub(super) fn all(host: &Host) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    if Unit::load(kubelet::UNIT).active() {
+        found.push(format!("{} runs", kubelet::UNIT));
+    }
+    let pods = containers().len();
+    if pods > 0 {
+        found.push(format!("{pods} containers of pods"));
+    }
+    found.extend(paths(host)?);
+    found.extend(mounts().into_iter().map(|mount| format!("mount {mount}")));
+    found.extend(links().into_iter().map(|link| format!("link {link}")));
+    found.extend(namespaces().into_iter().map(|name| format!("network namespace {name}")));
+    found.extend(rules::traces());
+    Ok(found)
+}
+
+/// Files and folders that are there.
+pub(super) fn paths(host: &Host) -> Result<Vec<String>, String> {
+    let there = |path: &&str| match fs::symlink_metadata(path) {
+        // An empty folder is nobody's work: packages bring some of these.
+        Ok(metadata) if metadata.is_dir() => {
+            fs::read_dir(path).is_ok_and(|mut d| d.next().is_some())
+        }
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    let mut found: Vec<String> =
+        PATHS.iter().filter(|p| there(p)).map(|p| (*p).to_owned()).collect();
+    // kubewan may have put the same plugin there itself; that file's own step takes it back.
+    let ours = |action: &Action| matches!(action, Action::File(f) if f.path == FLANNEL_PLUGIN);
+    let entries = journal::read(host)?;
+    if there(&FLANNEL_PLUGIN) && !journal::standing(&entries).iter().any(|(b, _)| ours(&b.action)) {
+        found.push(FLANNEL_PLUGIN.to_owned());
+    }
+    Ok(found)
+}
+
+/// Mounts below the kubelet's folder, the deepest first.
+pub(super) fn mounts() -> Vec<String> {
+    below(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), "/var/lib/kubelet/")
+}
+
+fn below(mounts: &str, folder: &str) -> Vec<String> {
+    let mut found: Vec<String> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(|path| path.replace("\\040", " "))
+        .filter(|path| path.starts_with(folder))
+        .collect();
+    found.sort_by_key(|path| std::cmp::Reverse(path.len()));
+    found
+}
+
+pub(super) fn links() -> Vec<String> {
+    let there = |name: &&&str| Path::new("/sys/class/net").join(name).exists();
+    LINKS.iter().filter(there).map(|name| (*name).to_owned()).collect()
+}
+
+pub(super) fn namespaces() -> Vec<String> {
+    let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("cni-")).collect();
+    names.sort();
+    names
+}
+
+/// Containers in the namespace that containerd keeps for the kubelet's pods.
+pub(super) fn containers() -> Vec<String> {
+    if !exists("ctr") || !Path::new("/run/containerd/containerd.sock").exists() {
+        return Vec::new();
+    }
+    let list = ["-n", "k8s.io", "containers", "list", "-q"];
+    let listed = Program::new("ctr").args(list).timeout(Duration::from_secs(20)).stdout();
+    listed.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_mounts_come_first() {
+        let mounts = "tmpfs /var/lib/kubelet/pods/a/volumes/token tmpfs rw 0 0\n\
+            tmpfs /var/lib/kubelet/pods/a/volumes/token/deep\\040one tmpfs rw 0 0\n\
+            /dev/vda /var/lib/kubelet ext4 rw 0 0\n";
+        assert_eq!(
+            below(mounts, "/var/lib/kubelet/"),
+            [
+                "/var/lib/kubelet/pods/a/volumes/token/deep one",
+                "/var/lib/kubelet/pods/a/volumes/token"
+            ]
+        );
+    }
+}
