@@ -115,6 +115,21 @@ pub fn find(wanted: &Kubernetes, base: &Path, cache: &Path) -> Result<BundleDir,
         }
         return Ok(found);
     }
+    cached(cache).into_iter().find(|found| found.bundle.kubernetes == wanted.version).ok_or_else(
+        || BundleError::NotFound { version: wanted.version.clone(), looked_in: cache.to_owned() },
+    )
+}
+
+/// The cached bundle with the newest Kubernetes.
+pub fn newest(cache: &Path) -> Option<BundleDir> {
+    let version = |found: &BundleDir| -> Vec<u32> {
+        found.bundle.kubernetes.split('.').filter_map(|part| part.parse().ok()).collect()
+    };
+    cached(cache).into_iter().max_by_key(version)
+}
+
+/// All cached bundles that can be read. A rehearsal is none of them: it never takes Kubernetes' place unasked.
+fn cached(cache: &Path) -> Vec<BundleDir> {
     let mut folders: Vec<PathBuf> = fs::read_dir(cache)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
@@ -123,12 +138,8 @@ pub fn find(wanted: &Kubernetes, base: &Path, cache: &Path) -> Result<BundleDir,
         .iter()
         .filter(|folder| folder.join(MANIFEST).is_file())
         .filter_map(|folder| load(folder).ok())
-        // A rehearsal never takes the place of Kubernetes unasked.
-        .find(|found| found.bundle.kubernetes == wanted.version && !found.bundle.rehearsal)
-        .ok_or_else(|| BundleError::NotFound {
-            version: wanted.version.clone(),
-            looked_in: cache.to_owned(),
-        })
+        .filter(|found| !found.bundle.rehearsal)
+        .collect()
 }
 
 /// Reads a folder's `bundle.yaml`.

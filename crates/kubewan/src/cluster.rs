@@ -8,6 +8,7 @@ use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::inventory::Recorded;
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
+use kubewan_fleet::client::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member};
 use kubewan_fleet::resolve;
 use kubewan_fleet::survey::{self, Survey};
@@ -22,6 +23,8 @@ pub struct Cluster<'a> {
     pub site: &'a Site,
     /// Public addresses by host.
     pub addresses: BTreeMap<String, Ipv4Addr>,
+    /// How they are connected to, and the agents they get.
+    pub dial: &'a SshDial,
     /// The hosts.
     pub fleet: Fleet<'a>,
     /// What they say.
@@ -31,11 +34,7 @@ pub struct Cluster<'a> {
 
 impl<'a> Cluster<'a> {
     /// Connects to all hosts and looks at them.
-    pub fn open(
-        site: &'a Site,
-        dial: &'a dyn kubewan_fleet::client::Dial,
-        emit: &Emit,
-    ) -> Result<Cluster<'a>, Failure> {
+    pub fn open(site: &'a Site, dial: &'a SshDial, emit: &Emit) -> Result<Cluster<'a>, Failure> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
         let (mut fleet, errors) = Fleet::connect(dial, &site.inventory.hosts, emit);
@@ -44,7 +43,7 @@ impl<'a> Cluster<'a> {
         }
         let survey =
             survey::survey(&mut fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
-        let mut cluster = Cluster { site, addresses, fleet, survey, recorded: None };
+        let mut cluster = Cluster { site, addresses, dial, fleet, survey, recorded: None };
         cluster.recorded = cluster.read_record()?;
         Ok(cluster)
     }

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod kubeconfig;
+mod lab;
 mod plan;
 mod ports;
 mod reset;
@@ -29,7 +30,7 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Reset(args) => reset::run(&args),
         Command::Schema => schema::run(),
         Command::Bundle(BundleCommand::Check(args)) => bundle::check(&args),
-        Command::Lab(_) => Err(Failure::text(Code::Failed, "error: not in this build")),
+        Command::Lab(command) => lab::run(command),
     }
 }
 
@@ -40,7 +41,7 @@ pub fn hidden(words: &[String]) -> Option<u8> {
     #[cfg(feature = "rehearsal")]
     {
         let name = Path::new(program).file_name()?.to_str()?;
-        if matches!(name, "kubeadm" | "kubelet" | "kube-apiserver") {
+        if kubewan_rehearsal::PROGRAMS.contains(&name) {
             return Some(kubewan_rehearsal::main(name, rest.to_vec()) as u8);
         }
     }

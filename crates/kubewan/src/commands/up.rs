@@ -113,7 +113,7 @@ fn prove(
             inventory,
             addresses: &addresses,
             archs: &cluster.archs(),
-            programs,
+            programs: &cluster.dial.programs,
             rehearsal: bundle.bundle.rehearsal,
             emit,
         };

@@ -1,6 +1,5 @@
 //! Answers for programs; docs/reference.md describes them. Every document carries `format`.
 
-use kubewan_core::finding::Finding;
 use serde::Serialize;
 
 /// Format of the documents.
@@ -28,11 +27,4 @@ pub fn line(content: &impl Serialize) {
         Ok(text) => super::data(&(text + "\n")),
         Err(error) => super::note(&format!("error: can't write JSON: {error}")),
     }
-}
-
-/// Findings where an answer was asked for that could not be had.
-#[derive(Serialize)]
-pub struct Refusal<'a> {
-    /// What is not right.
-    pub findings: &'a [Finding],
 }

@@ -1,11 +1,13 @@
 //! All that is printed. Data goes to standard output, everything else to standard error.
 
 pub mod json;
+pub mod lab;
 pub mod plan_view;
 pub mod progress;
 pub mod table;
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kubewan_core::finding::{Finding, Severity};
 
@@ -26,15 +28,19 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Does something between two lines that say that it is a rehearsal, where it is.
+/// A rehearsal has been announced, and its last line is still to come.
+static REHEARSING: AtomicBool = AtomicBool::new(false);
+
+/// Does something between two lines that say that it is a rehearsal, where it is. One command of a kind inside another
+/// (`lab up` and `up`) says it once.
 pub fn rehearsal<T>(rehearsal: bool, work: impl FnOnce() -> T) -> T {
-    if rehearsal {
-        data(&format!("{REHEARSAL}\n"));
+    if !rehearsal || REHEARSING.swap(true, Ordering::Relaxed) {
+        return work();
     }
+    data(&format!("{REHEARSAL}\n"));
     let result = work();
-    if rehearsal {
-        data(&format!("{REHEARSAL}\n"));
-    }
+    data(&format!("{REHEARSAL}\n"));
+    REHEARSING.store(false, Ordering::Relaxed);
     result
 }
 

@@ -8,7 +8,7 @@ use crate::commands::status::{HostStatus, Status};
 const GAP: usize = 3;
 
 /// A table with a head, as text.
-fn text(head: &[&str], rows: &[Vec<String>]) -> String {
+pub fn text(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
     let width = |column: usize| {
         let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));

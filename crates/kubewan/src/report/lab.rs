@@ -1,0 +1,55 @@
+//! The lab in words.
+
+use kubewan_lab::{HostStatus, LabEvent};
+
+use super::table;
+
+/// One event as a line.
+pub fn event(event: &LabEvent) -> String {
+    let seconds = |took: &std::time::Duration| format!("{:.1} s", took.as_secs_f64());
+    match event {
+        LabEvent::InstallingPackages(names) => format!("installing packages: {}", names.join(" ")),
+        LabEvent::BuildingImage { image, folder } => {
+            format!("building the hosts' image {image}, once: {}", folder.display())
+        }
+        LabEvent::ImageBuilt { took } => format!("the image is built ({})", seconds(took)),
+        LabEvent::DownloadingParts { folder } => {
+            format!("downloading what a rehearsal needs, once: {}", folder.display())
+        }
+        LabEvent::AlreadyUp => "the lab is up already".into(),
+        LabEvent::NetworkReady { clouds } => {
+            format!("{clouds} clouds and the Internet between them are there")
+        }
+        LabEvent::Booting { host } => format!("{host} boots"),
+        LabEvent::HostReady { host, took } => format!("{host} answers ({})", seconds(took)),
+        LabEvent::Stopping { host } => format!("{host} stops"),
+        LabEvent::UndoingFailedUp => "removing what was made so far".into(),
+        LabEvent::Kept { path } => format!("{} was edited and is kept", path.display()),
+        LabEvent::NotRestored { what } => format!("warning: could not be restored: {what}"),
+        // The lab may come to tell more than this version has words for.
+        other => format!("{other:?}"),
+    }
+}
+
+/// The lab's hosts as a table.
+pub fn hosts(hosts: &[HostStatus]) -> String {
+    let rows: Vec<Vec<String>> = hosts
+        .iter()
+        .map(|status| {
+            let host = &status.host;
+            let state = match (status.running, status.cut) {
+                (false, _) => "stopped",
+                (true, true) => "cut off",
+                (true, false) => "runs",
+            };
+            vec![
+                host.name.clone(),
+                host.address.to_string(),
+                host.private.address.to_string(),
+                state.into(),
+                format!("{}: {}", host.cloud, host.cloud_behaviour),
+            ]
+        })
+        .collect();
+    table::text(&["HOST", "PUBLIC", "PRIVATE", "STATE", "CLOUD"], &rows)
+}
