@@ -26,6 +26,8 @@ pub use parse::{parse, parse_bytes};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
 pub use schema::schema;
 
+use crate::versions::{Release, Version};
+
 /// Settings handed through to another program's configuration exactly as the user wrote them.
 pub type Settings = serde_json::Map<String, serde_json::Value>;
 
@@ -378,6 +380,17 @@ impl Inventory {
     /// change without new certificates.
     pub fn api_name(&self) -> String {
         format!("api.{}.kubewan", self.name)
+    }
+
+    /// What its Kubernetes' minor release needs. Validation guarantees that it is known.
+    pub fn release(&self) -> &'static Release {
+        let version: Option<Version> = self.kubernetes.version.parse().ok();
+        version.and_then(Version::release).expect("a checked inventory names a known release")
+    }
+
+    /// The pause image that this release's kubeadm expects: containerd must use the same.
+    pub fn pause_image(&self) -> String {
+        format!("{}/pause:{}", self.kubernetes.image_repository, self.release().pause)
     }
 
     /// The host of that name.

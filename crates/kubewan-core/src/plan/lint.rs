@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::phase::prepare::open_ports;
 use super::planner::View;
+use crate::bundle::ArtifactKind;
 use crate::facts::{CgroupVersion, ClusterState, Facts, FirewallTool};
 use crate::finding::Finding;
 use crate::inventory::{Backend, Firewall, Host, Recorded, RuntimeSource};
@@ -73,7 +74,14 @@ fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         .filter(|name| bundle.binary(name, arch).is_none())
         .map(|name| format!("binary {name} for {arch}"))
         .collect();
-    for image in ["pause", "kube-proxy", "coredns", "flannel", "flannel-cni-plugin"] {
+    let pause = view.inventory.pause_image();
+    if !bundle.of(ArtifactKind::Image, arch).any(|image| image.name == pause) {
+        missing.push(format!(
+            "image {pause} for {arch}, which kubeadm {} expects",
+            view.inventory.kubernetes.version
+        ));
+    }
+    for image in ["kube-proxy", "coredns", "flannel", "flannel-cni-plugin"] {
         // A rehearsal runs no pods, so its bundle carries no images for them.
         if bundle.image(image, arch).is_none() && !bundle.rehearsal {
             missing.push(format!("image {image} for {arch}"));
@@ -355,12 +363,7 @@ fn clock(view: &View, host: &Host, _: &Facts) -> Vec<Finding> {
 /// The kubelet refuses cgroup v1 from 1.35 on unless `failCgroupV1` is false (KEP-5573).
 fn cgroups(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let kubernetes = &view.inventory.kubernetes;
-    let minor = kubernetes
-        .version
-        .split('.')
-        .nth(1)
-        .and_then(|m| m.parse::<u32>().ok())
-        .unwrap_or_default();
+    let minor = view.inventory.release().minor;
     let accepted = kubernetes.kubelet.get("failCgroupV1") == Some(&serde_json::Value::Bool(false));
     if facts.cgroup == CgroupVersion::V2 || minor < 35 || accepted {
         return Vec::new();

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{merge, object};
 use crate::inventory::{Host, Inventory, Settings, Taint};
+use crate::versions::KubeadmApi;
 
 /// Port of the API server.
 pub const API_PORT: u16 = 6443;
@@ -15,37 +16,12 @@ pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
 /// The taint of a control plane that takes no workloads.
 pub const CONTROL_PLANE_TAINT: &str = "node-role.kubernetes.io/control-plane";
 
-/// Which version of kubeadm's own API a Kubernetes minor version is written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// Extra arguments are maps, and the timeout is the API server's.
-    V1Beta3,
-    /// Extra arguments are lists of name and value; a struct of timeouts.
-    V1Beta4,
-}
-
-impl Api {
-    /// v1beta4 exists since 1.31 (kubernetes.io, "kubeadm Configuration (v1beta4)").
-    pub fn of(version: &str) -> Api {
-        let minor =
-            version.split('.').nth(1).and_then(|m| m.parse::<u32>().ok()).unwrap_or_default();
-        if minor >= 31 { Api::V1Beta4 } else { Api::V1Beta3 }
-    }
-
-    fn group_version(self) -> &'static str {
-        match self {
-            Api::V1Beta3 => "kubeadm.k8s.io/v1beta3",
-            Api::V1Beta4 => "kubeadm.k8s.io/v1beta4",
-        }
-    }
-
-    /// Extra arguments in this version's shape.
-    fn args(self, args: &BTreeMap<String, String>) -> Value {
-        match self {
-            Api::V1Beta3 => json!(args),
-            Api::V1Beta4 => {
-                args.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
-            }
+/// Extra arguments in the shape of a version of kubeadm's API.
+fn extra_args(api: KubeadmApi, args: &BTreeMap<String, String>) -> Value {
+    match api {
+        KubeadmApi::V1Beta3 => json!(args),
+        KubeadmApi::V1Beta4 => {
+            args.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
         }
     }
 }
@@ -63,17 +39,17 @@ pub struct Node<'a> {
 
 /// The configuration for `kubeadm init`: four documents, and the only source of what a phase does.
 pub fn init(inventory: &Inventory, node: &Node) -> String {
-    let api = Api::of(&inventory.kubernetes.version);
+    let api = inventory.release().kubeadm_api;
     let user = &inventory.kubernetes;
     let mut init = object(json!({
-        "apiVersion": api.group_version(),
+        "apiVersion": api.api_version(),
         "kind": "InitConfiguration",
         // kubeadm makes a random token when none is given, valid a day; this one nobody uses ends at once.
         "bootstrapTokens": [{ "ttl": "1m0s", "description": "made by kubeadm init, unused" }],
         "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT },
         "nodeRegistration": registration(api, inventory, node, Some(control_plane_taints(node.host))),
     }));
-    if api == Api::V1Beta4 {
+    if api == KubeadmApi::V1Beta4 {
         init.insert("timeouts".into(), json!({ "controlPlaneComponentHealthCheck": "4m0s" }));
     }
     merge(&mut init, &user.kubeadm.init);
@@ -100,7 +76,7 @@ pub fn init(inventory: &Inventory, node: &Node) -> String {
     [init, cluster, kubelet, proxy].iter().map(yaml).collect::<Vec<_>>().join("---\n")
 }
 
-fn cluster(api: Api, inventory: &Inventory, node: &Node) -> Map<String, Value> {
+fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, Value> {
     let network = &inventory.network;
     let mut sans = vec![inventory.api_name(), node.address.to_string(), node.host.name.clone()];
     sans.extend(node.nic_address.map(|a| a.to_string()));
@@ -112,11 +88,11 @@ fn cluster(api: Api, inventory: &Inventory, node: &Node) -> Map<String, Value> {
         ("listen-peer-urls".to_owned(), "https://127.0.0.1:2380".to_owned()),
     ]);
     let mut api_server = object(json!({ "certSANs": sans }));
-    if api == Api::V1Beta3 {
+    if api == KubeadmApi::V1Beta3 {
         api_server.insert("timeoutForControlPlane".into(), json!("4m0s"));
     }
     object(json!({
-        "apiVersion": api.group_version(),
+        "apiVersion": api.api_version(),
         "kind": "ClusterConfiguration",
         "clusterName": inventory.name,
         "kubernetesVersion": format!("v{}", inventory.kubernetes.version),
@@ -128,15 +104,15 @@ fn cluster(api: Api, inventory: &Inventory, node: &Node) -> Map<String, Value> {
             "dnsDomain": network.dns_domain,
         },
         "apiServer": api_server,
-        "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": api.args(&etcd) } },
+        "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": extra_args(api, &etcd) } },
     }))
 }
 
 /// The configuration for `kubeadm join`. `token` and `ca_hash` are markers of values that exist only when it runs.
 pub fn join(inventory: &Inventory, node: &Node, token: &str, ca_hash: &str) -> String {
-    let api = Api::of(&inventory.kubernetes.version);
+    let api = inventory.release().kubeadm_api;
     let mut join = object(json!({
-        "apiVersion": api.group_version(),
+        "apiVersion": api.api_version(),
         "kind": "JoinConfiguration",
         "discovery": {
             "bootstrapToken": {
@@ -163,11 +139,16 @@ pub fn kubelet_args(node: &Node) -> BTreeMap<String, String> {
     args
 }
 
-fn registration(api: Api, inventory: &Inventory, node: &Node, taints: Option<Vec<Taint>>) -> Value {
+fn registration(
+    api: KubeadmApi,
+    inventory: &Inventory,
+    node: &Node,
+    taints: Option<Vec<Taint>>,
+) -> Value {
     let mut registration = object(json!({
         "name": node.host.name,
         "criSocket": CRI_SOCKET,
-        "kubeletExtraArgs": api.args(&kubelet_args(node)),
+        "kubeletExtraArgs": extra_args(api, &kubelet_args(node)),
     }));
     if let Some(taints) = taints {
         // An empty list, unlike none, leaves a control plane untainted.

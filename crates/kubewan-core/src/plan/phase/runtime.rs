@@ -26,7 +26,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     let arch = &facts.kernel.arch;
     let package = package(view, facts);
     let version = bundled_version(view, facts).or(facts.runtime.containerd.clone());
-    let pause = bundle.image("pause", arch).map(|a| a.name.clone()).unwrap_or_default();
+    let pause = view.inventory.pause_image();
     let config = containerd::config(&Containerd {
         version: version.as_deref(),
         pause: &pause,
