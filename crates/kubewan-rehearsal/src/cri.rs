@@ -125,6 +125,17 @@ pub struct Condition {
     pub message: String,
 }
 
+/// A pod that runs, as the runtime lists it.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// The runtime's identifier.
+    pub id: String,
+    /// The pod's uid.
+    pub uid: String,
+    /// The identifier of its running container, if there is one.
+    pub container: Option<String>,
+}
+
 /// A container runtime's socket.
 #[derive(Debug, Clone)]
 pub struct Runtime {
@@ -226,10 +237,21 @@ impl Runtime {
         Ok(if number_of(status, 3) == 1 { Ok(()) } else { Err(number_of(status, 7)) })
     }
 
-    /// The identifiers of all pods that a kubelet started.
-    pub fn sandboxes(&self) -> Res<Vec<String>> {
+    /// All pods that a kubelet started.
+    pub fn sandboxes(&self) -> Res<Vec<Sandbox>> {
+        let containers = self.call("RuntimeService/ListContainers", &Message::default())?;
+        let containers = bytes_of(&containers, 1);
         let answer = self.call("RuntimeService/ListPodSandbox", &Message::default())?;
-        Ok(bytes_of(&answer, 1).into_iter().map(|s| text_of(s, 1)).collect())
+        let sandbox = |s: &[u8]| {
+            let id = text_of(s, 1);
+            let uid = bytes_of(s, 2).first().map(|m| text_of(m, 2)).unwrap_or_default();
+            // States: a sandbox's 0 is ready, a container's 1 is running.
+            let own =
+                |c: &&&[u8]| text_of(c, 2) == id && number_of(c, 6) == 1 && number_of(s, 3) == 0;
+            let container = containers.iter().find(own).map(|c| text_of(c, 1));
+            Sandbox { id, uid, container }
+        };
+        Ok(bytes_of(&answer, 1).into_iter().map(sandbox).collect())
     }
 
     /// Stops and removes a sandbox with all that is in it.

@@ -16,6 +16,8 @@ mod manifests;
 mod net;
 mod pki;
 mod preflight;
+#[cfg(test)]
+mod recorded;
 mod strict;
 mod token;
 mod value;
@@ -31,11 +33,16 @@ pub const VERSION: &str = "v1.36.2";
 pub const LAB_MARK: &str = "/run/kubewan-lab-host";
 
 /// The programs that can be stood in for, by the names they are called with.
-pub const PROGRAMS: [&str; 5] =
-    ["kubeadm", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+pub const PROGRAMS: [&str; 6] =
+    ["kubeadm", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "pause"];
 
 /// Runs the stand-in for `program`, one of [`PROGRAMS`], and returns its exit code.
 pub fn main(program: &str, args: Vec<String>) -> i32 {
+    if program == "pause" {
+        loop {
+            std::thread::park();
+        }
+    }
     eprintln!("[rehearsal] {program}: kubewan's stand-in, not Kubernetes");
     if !Path::new(LAB_MARK).exists() {
         eprintln!(

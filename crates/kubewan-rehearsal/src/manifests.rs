@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::config::{Config, args, timeout};
-use crate::value::{Res, at, strings, text, to_yaml};
+use crate::value::{Res, at, text, to_yaml};
 use crate::{net, pki};
 
 type Args = Vec<(String, String)>;

@@ -223,6 +223,7 @@ impl Client {
                         .map_err(|e| e.to_string())?;
                     return Ok(StreamOwned::new(tls, stream));
                 }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => last = in_go(&error),
                 Err(error) => last = format!("dial tcp {socket}: {}", in_go(&error)),
             }
         }

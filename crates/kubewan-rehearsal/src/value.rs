@@ -106,6 +106,7 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 pub fn show_duration(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0) => format!("{}ms", duration.as_micros() as f64 / 1e3),
         (0, 0, _) if duration.subsec_millis() > 0 => {
             format!("{}s", duration.as_millis() as f64 / 1e3)
         }

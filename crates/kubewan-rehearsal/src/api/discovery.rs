@@ -68,6 +68,11 @@ fn list(group_version: &str) -> Value {
         if r.short != "-" {
             entry["shortNames"] = json!([r.short]);
         }
+        if ["pods", "services", "daemonsets", "deployments", "replicasets", "jobs"]
+            .contains(&r.plural)
+        {
+            entry["categories"] = json!(["all"]);
+        }
         let status = json!({"name": format!("{}/status", r.plural), "singularName": "", "namespaced": r.namespaced,
             "kind": r.kind, "verbs": ["get", "patch", "update"]});
         [entry, status]

@@ -8,6 +8,11 @@ pub mod select;
 pub mod serve;
 pub mod store;
 pub mod table;
+pub mod target;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod write;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -13,8 +13,11 @@ pub enum Store {
     Etcd(Client),
     /// For tests of what stands above.
     #[cfg(test)]
-    Memory(std::sync::Mutex<(u64, std::collections::BTreeMap<String, (u64, String)>)>),
+    Memory(std::sync::Mutex<(u64, Kept)>),
 }
+
+#[cfg(test)]
+type Kept = std::collections::BTreeMap<String, (u64, String)>;
 
 type Entry = (String, u64, String);
 

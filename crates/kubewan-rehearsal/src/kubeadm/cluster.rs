@@ -216,12 +216,12 @@ pub fn show_join_command(init: &mut Init<'_>) -> Res<()> {
             "" => String::new(),
             _ => format!(
                 "{}  {command}\\\n\t--control-plane \n\n",
-                include_str!("../../recorded/init-done-control-plane.txt")
+                include_str!("../../texts/init-done-control-plane.txt")
             ),
         };
         print!(
             "{}",
-            include_str!("../../recorded/init-done.txt")
+            include_str!("../../texts/init-done.txt")
                 .replace("@ControlPlane@", &stable)
                 .replace("@JoinCommand@", &command)
         );

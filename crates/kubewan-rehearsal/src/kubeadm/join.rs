@@ -33,7 +33,7 @@ pub fn run(root: &Path, line: &Line) -> Res<()> {
     let start = Start { root, join: &join, api: &api, found: &found, identity: &identity };
     start.kubelet(&kubelet).map_err(phase("kubelet-start"))?;
     start.wait(&kubelet).map_err(phase("kubelet-wait-bootstrap"))?;
-    print!("{}", include_str!("../../recorded/join-done.txt"));
+    print!("{}", include_str!("../../texts/join-done.txt"));
     Ok(())
 }
 
@@ -103,7 +103,7 @@ fn discover(join: &Value) -> Res<Found> {
 }
 
 /// cmd/kubeadm/app/util/pubkeypin/pubkeypin.go
-fn check_pin(pin: &str) -> Res<()> {
+pub fn check_pin(pin: &str) -> Res<()> {
     let Some((format, hash)) = pin.split_once(':').filter(|(_, h)| !h.contains(':')) else {
         return Err(
             "invalid hash, expected \"format:hex-value\". Known format(s) are: sha256".into()

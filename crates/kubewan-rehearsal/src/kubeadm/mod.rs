@@ -10,6 +10,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+#[cfg(test)]
+pub use join::check_pin;
+
 use crate::config::{self, Config};
 use crate::value::{Res, set};
 use crate::{VERSION, manifests, pki, preflight};

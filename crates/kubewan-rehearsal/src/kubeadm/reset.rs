@@ -51,7 +51,7 @@ pub fn run(root: &Path, line: &Line) -> Res<()> {
     match runtime.sandboxes() {
         Ok(all) => {
             for sandbox in all {
-                if let Err(error) = runtime.remove(&sandbox) {
+                if let Err(error) = runtime.remove(&sandbox.id) {
                     crate::warn(&format!("[reset] Failed to remove containers: {error}"));
                 }
             }
@@ -84,6 +84,6 @@ pub fn run(root: &Path, line: &Line) -> Res<()> {
     for file in files {
         let _ = fs::remove_file(root.join(&file[1..]));
     }
-    print!("{}", include_str!("../../recorded/reset-done.txt"));
+    print!("{}", include_str!("../../texts/reset-done.txt"));
     Ok(())
 }

@@ -105,8 +105,8 @@ pub fn main(args: &[String]) -> Res<()> {
         return Ok(());
     }
     let settings = Settings::load(args)?;
-    if let Some(swap) = swap_in_the_way(&settings.config) {
-        return Err(swap);
+    if let Some(trouble) = host_in_the_way(&settings) {
+        return Err(format!("failed to run Kubelet: {trouble}"));
     }
     let runtime = settings.runtime()?;
     let version = runtime.version().map_err(|e| format!("failed to run Kubelet: {e}"))?;
@@ -121,15 +121,13 @@ pub fn main(args: &[String]) -> Res<()> {
     loop {
         pods.sync(Path::new(&folder), &settings);
         if let Some(api) = &api {
-            if beat % 10 == 0 || !node.settled {
-                if let Err(error) = node.update(api, &settings) {
-                    log(
-                        'E',
-                        &format!("\"Error updating node status, will retry\" err=\"{error}\""),
-                    );
-                }
-            }
-            if beat % 5 == 0 {
+            // A node that is not ready yet is looked at more often, so that it is soon.
+            let due = beat.is_multiple_of(if node.settled { 10 } else { 2 });
+            let done = if due { node.update(api, &settings) } else { Ok(()) };
+            done.unwrap_or_else(|e| {
+                log('E', &format!("\"Error updating node status, will retry\" err=\"{e}\""))
+            });
+            if beat.is_multiple_of(5) {
                 let done =
                     pods.mirror(api, &settings).and_then(|()| flannel::sync(api, &settings.name));
                 done.unwrap_or_else(|e| log('E', &format!("\"Failed to sync pods\" err=\"{e}\"")));
@@ -140,14 +138,57 @@ pub fn main(args: &[String]) -> Res<()> {
     }
 }
 
-fn swap_in_the_way(config: &Value) -> Option<String> {
-    let allowed = at(config, "failSwapOn") == &Value::Bool(false);
+/// What the real one refuses to start with: swap, cgroup v1 unless it is asked for, labels of others.
+fn host_in_the_way(settings: &Settings) -> Option<String> {
+    let off = |name: &str| at(&settings.config, name) == &Value::Bool(false);
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    (!allowed && swaps.lines().count() > 1).then(|| {
-        format!(
-            "failed to run Kubelet: running with swap on is not supported, please disable swap or set --fail-swap-on \
-             flag to false: /proc/swaps contained: {:?}",
+    if !off("failSwapOn")
+        && settings.flag("fail-swap-on") != Some("false")
+        && swaps.lines().count() > 1
+    {
+        return Some(format!(
+            "running with swap on is not supported, please disable swap or set --fail-swap-on flag to false: \
+             /proc/swaps contained: {:?}",
             swaps.lines().collect::<Vec<_>>()
+        ));
+    }
+    if !off("failCgroupV1") && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return Some(
+            "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be \
+             removed in a future release"
+                .into(),
+        );
+    }
+    // pkg/kubelet/apis/well_known_labels.go: a kubelet may set few labels of these domains.
+    const OWN: [&str; 8] = [
+        "kubernetes.io/hostname",
+        "kubernetes.io/arch",
+        "kubernetes.io/os",
+        "beta.kubernetes.io/instance-type",
+        "node.kubernetes.io/instance-type",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+        "beta.kubernetes.io/os",
+    ];
+    let foreign = |key: &&str| {
+        let domain = key.split('/').next().unwrap_or_default();
+        let kubernetes = ["kubernetes.io", "k8s.io"]
+            .iter()
+            .any(|d| domain == *d || domain.ends_with(&format!(".{d}")));
+        let free = ["kubelet.kubernetes.io", "node.kubernetes.io"]
+            .iter()
+            .any(|d| domain == *d || domain.ends_with(&format!(".{d}")));
+        key.contains('/') && kubernetes && !free && !OWN.contains(key)
+    };
+    let labels = settings.flag("node-labels").unwrap_or_default();
+    let foreign: Vec<&str> =
+        labels.split(',').filter_map(|l| l.split('=').next()).filter(foreign).collect();
+    (!foreign.is_empty()).then(|| {
+        format!(
+            "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [{}]\n--node-labels in the \
+             'kubernetes.io' namespace must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io) \
+             or be in the specifically allowed set",
+            foreign.join(" ")
         )
     })
 }

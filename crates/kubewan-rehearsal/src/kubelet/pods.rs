@@ -30,6 +30,8 @@ pub struct Pods {
     runtime: Runtime,
     pods: BTreeMap<String, Pod>,
     clean: bool,
+    /// Pods that an earlier kubelet left running, by uid.
+    left: BTreeMap<String, (String, String)>,
 }
 
 fn digest(content: &str) -> String {
@@ -40,18 +42,25 @@ fn digest(content: &str) -> String {
 impl Pods {
     /// No pods yet.
     pub fn new(runtime: Runtime) -> Pods {
-        Pods { runtime, pods: BTreeMap::new(), clean: false }
+        Pods { runtime, pods: BTreeMap::new(), clean: false, left: BTreeMap::new() }
+    }
+
+    /// Finds what an earlier kubelet left: what runs goes on, the rest is removed.
+    fn adopt(&mut self) -> Res<()> {
+        for sandbox in self.runtime.sandboxes()? {
+            match sandbox.container {
+                Some(container) => drop(self.left.insert(sandbox.uid, (sandbox.id, container))),
+                None => self.runtime.remove(&sandbox.id)?,
+            }
+        }
+        self.clean = true;
+        Ok(())
     }
 
     /// Brings what runs in line with the manifests.
     pub fn sync(&mut self, folder: &Path, settings: &Settings) {
-        if !self.clean {
-            // What an earlier kubelet left is started anew: simpler than adopting it, and etcd keeps its data.
-            let Ok(old) = self.runtime.sandboxes() else { return };
-            for sandbox in old {
-                let _ = self.runtime.remove(&sandbox);
-            }
-            self.clean = true;
+        if !self.clean && self.adopt().is_err() {
+            return;
         }
         let mut wanted = BTreeMap::new();
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -71,6 +80,11 @@ impl Pods {
                 ),
             }
         }
+        let strange = |uid: &String| wanted.values().all(|(digest, _)| digest != uid);
+        let left: Vec<String> = self.left.keys().filter(|u| strange(u)).cloned().collect();
+        for (sandbox, _) in left.iter().filter_map(|uid| self.left.remove(uid)) {
+            let _ = self.runtime.remove(&sandbox);
+        }
         let gone = |name: &String, pod: &Pod| {
             wanted.get(name).is_none_or(|(digest, _)| *digest != pod.digest)
         };
@@ -82,16 +96,12 @@ impl Pods {
             }
         }
         for (name, (digest, manifest)) in wanted {
-            let fresh = Pod {
-                manifest,
-                digest,
-                sandbox: String::new(),
-                container: String::new(),
-                started: String::new(),
-                restarts: 0,
-                wait_until: Instant::now(),
-            };
-            let pod = self.pods.entry(name.clone()).or_insert(fresh);
+            let pod = self.pods.entry(name.clone()).or_insert_with(|| {
+                let (sandbox, container) = self.left.remove(&digest).unwrap_or_default();
+                let started = if container.is_empty() { String::new() } else { value::now() };
+                let wait_until = Instant::now();
+                Pod { manifest, digest, sandbox, container, started, restarts: 0, wait_until }
+            });
             if let Err(error) = pod.sync(&self.runtime, settings) {
                 log(
                     'E',
@@ -213,7 +223,6 @@ impl Pod {
         let linux = Message::default().text(1, parent).message(2, &security);
         Message::default()
             .message(1, &metadata)
-            .text(2, &net::hostname())
             .text(3, &self.log_folder(settings))
             .entry(6, "io.kubernetes.pod.name", &full)
             .entry(6, "io.kubernetes.pod.namespace", "kube-system")
