@@ -6,7 +6,7 @@ use kubewan_core::action::Announced;
 use kubewan_core::action::cluster::AnnouncedSeen;
 
 use super::super::{Host, Performing};
-use super::{admin, change, node, wait_for};
+use super::{admin, change, node, tolerate, wait_for};
 
 /// Where flannel says which address others send to (`pkg/subnet/kube/annotations.go`).
 const ANNOTATION: &str = "flannel.alpha.coreos.com/public-ip";
@@ -56,8 +56,8 @@ pub fn perform_announced(
         let last = now.clone();
         let host = cx.host;
         let changed = wait_for(left, Duration::from_secs(1), || {
-            let seen = observe_announced(goal, host)?;
-            Ok((seen.address != last).then_some(seen.address))
+            let seen = observe_announced(goal, host);
+            tolerate(seen.map(|seen| (seen.address != last).then_some(seen.address)))
         })?;
         match changed {
             Some(address) => now = address,

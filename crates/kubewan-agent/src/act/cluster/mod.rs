@@ -6,6 +6,7 @@ mod node;
 mod spread;
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ const REQUEST: Duration = Duration::from_secs(15);
 /// How long an API that does not answer is asked again while something is performed: an API server that
 /// kubeadm or the kubelet restarts is away for some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it is asked again while something is only looked at.
+const BLINK: Duration = Duration::from_secs(15);
 
 /// Runs this host's kubectl as the cluster's admin.
 ///
@@ -84,22 +88,57 @@ impl Answer {
     }
 }
 
-/// Asks for JSON. An API that should be there and does not answer is an error.
+/// Asks for JSON. An API that should be there and does not answer is an error, after it was asked again for
+/// a while.
 pub(super) fn ask(host: &Host, program: &Program) -> Result<Answer, String> {
     if !Path::new(ADMIN_CONF).exists() {
         return Ok(Answer::NoApi);
     }
-    let output = program.output()?;
-    if output.code != 0 {
-        let words = output.last_words();
-        if words.contains("no matches for kind") || words.contains("(NotFound)") {
+    let begun = Instant::now();
+    loop {
+        let error = match program.output().and_then(|output| program.checked(output)) {
+            Ok(output) => return parse(&output.stdout),
+            Err(error) => error,
+        };
+        if error.contains("no matches for kind") || error.contains("(NotFound)") {
             return Ok(Answer::Nothing);
         }
-        if is_transient(&words) && !ownership(host)?.init_ended {
+        if !is_transient(&error) {
+            return Err(error);
+        }
+        let owned = ownership(host)?;
+        if !owned.init_ended && !owned.join_ended {
             return Ok(Answer::NoApi);
         }
+        if begun.elapsed() > BLINK || is_known_dead() {
+            give_up();
+            return Err(error);
+        }
+        thread::sleep(Duration::from_secs(1));
     }
-    parse(&program.checked(output)?.stdout)
+}
+
+/// When the API was last given up. A plan asks a dozen times, and need not wait each time.
+fn dead_since() -> MutexGuard<'static, Option<Instant>> {
+    static DEAD: Mutex<Option<Instant>> = Mutex::new(None);
+    DEAD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that the API was waited for in vain.
+pub(super) fn give_up() {
+    *dead_since() = Some(Instant::now());
+}
+
+fn is_known_dead() -> bool {
+    dead_since().is_some_and(|since| since.elapsed() < PATIENCE)
+}
+
+/// A look that failed because the API was not there for a moment saw nothing.
+pub(super) fn tolerate<T>(looked: Result<Option<T>, String>) -> Result<Option<T>, String> {
+    match looked {
+        Err(error) if is_transient(&error) => Ok(None),
+        other => other,
+    }
 }
 
 fn parse(stdout: &str) -> Result<Answer, String> {

@@ -9,7 +9,7 @@ use kubewan_core::inventory::Taint;
 use serde_json::{Map, Value, json};
 
 use super::super::{Host, Performing};
-use super::{admin, ask, change, wait_for};
+use super::{admin, ask, change, tolerate, wait_for};
 
 /// How long a node that has just joined may take to appear.
 const APPEARS: Duration = Duration::from_secs(60);
@@ -75,7 +75,7 @@ pub fn perform_node_meta(
     let mut last = String::new();
     for _ in 0..CONFLICTS {
         let host = cx.host;
-        let node = wait_for(APPEARS, Duration::from_secs(1), || get(host, &goal.node))?;
+        let node = wait_for(APPEARS, Duration::from_secs(1), || tolerate(get(host, &goal.node)))?;
         let Some(node) = node else {
             return Err(format!(
                 "can't mark node {}: the API knows no such node after {} s. Look at its kubelet: \

@@ -8,7 +8,7 @@ use kubewan_core::action::cluster::SpreadSeen;
 use serde_json::Value;
 
 use super::super::{Host, Performing};
-use super::{Answer, admin, ask, change};
+use super::{Answer, admin, ask, change, tolerate};
 
 /// A pod that stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub fn perform_spread(
     let until = Instant::now() + Duration::from_secs(goal.timeout_s);
     let mut moved = 0;
     loop {
-        let there = pods(goal, cx.host)?.unwrap_or_default();
+        let there = tolerate(pods(goal, cx.host))?.unwrap_or_default();
         match next(&there, goal.nodes) {
             Next::Done => return Ok(()),
             Next::Move(pod) if moved < 10 && nodes_ready(cx.host)? >= goal.nodes as usize => {
@@ -159,8 +159,8 @@ fn or_none(node: &str) -> &str {
 }
 
 fn nodes_ready(host: &Host) -> Result<usize, String> {
-    let answer = ask(host, &admin(host).args(["get", "nodes", "-o", "json"]))?;
-    Ok(answer.object().map_or(0, |list| open_nodes(&list)))
+    let answer = ask(host, &admin(host).args(["get", "nodes", "-o", "json"]));
+    Ok(tolerate(answer.map(Answer::object))?.map_or(0, |list| open_nodes(&list)))
 }
 
 #[cfg(test)]

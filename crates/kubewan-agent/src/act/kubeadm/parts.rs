@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::Host;
-use super::super::cluster::{Answer, admin, ask};
+use super::super::cluster::{Answer, admin, ask, give_up, wait_for};
 use super::config::Config;
-use crate::command::Program;
 
 /// Certificates and keys below /etc/kubernetes/pki (cmd/kubeadm/app/phases/certs/certlist.go).
 pub(super) const CERTIFICATES: &[&str] = &[
@@ -74,9 +73,9 @@ pub(super) fn missing_files(config: Config<'_>) -> Vec<String> {
 
 /// Waits until the API says that it is ready; its last words where it does not.
 pub(super) fn wait_ready(host: &Host, patience: Duration) -> Option<String> {
-    let program: Program = admin(host).args(["get", "--raw", "/readyz"]);
+    let program = admin(host).args(["get", "--raw", "/readyz"]);
     let mut last = String::new();
-    let ready = super::super::cluster::wait_for(patience, Duration::from_secs(1), || {
+    let ready = wait_for(patience, Duration::from_secs(1), || {
         match program.stdout() {
             Ok(_) => return Ok(Some(())),
             Err(error) => last = error,
@@ -85,7 +84,10 @@ pub(super) fn wait_ready(host: &Host, patience: Duration) -> Option<String> {
     });
     match ready {
         Ok(Some(())) => None,
-        _ => Some(last),
+        _ => {
+            give_up();
+            Some(last)
+        }
     }
 }
 

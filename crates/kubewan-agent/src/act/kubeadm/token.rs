@@ -11,7 +11,7 @@ use kubewan_core::action::kubeadm::TokenSeen;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::super::cluster::{Answer, admin, ask, change, wait_for};
+use super::super::cluster::{Answer, admin, ask, change, tolerate, wait_for};
 use super::super::{Host, Performing};
 
 /// The group that kubeadm's RBAC rules are for (`NodeBootstrapTokenAuthGroup`,
@@ -108,7 +108,7 @@ pub fn perform_bootstrap_token(
     change(&program, cx).map_err(|e| format!("can't store the bootstrap token: {e}"))?;
     let host = cx.host;
     let second = Duration::from_secs(1);
-    let mut look = || Ok(is_signed(token, host)?.then_some(()));
+    let mut look = || tolerate(is_signed(token, host).map(|signed| signed.then_some(())));
     if wait_for(SIGNS, second, &mut look)?.is_some() {
         return Ok(());
     }
