@@ -219,7 +219,7 @@ fn seconds_of(action: &Action) -> u64 {
 /// Has a host carry out a batch and relays its news until it has ended, over as many connections as that takes.
 fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought, HostError> {
     let host = member.host.name.clone();
-    let (run, phase) = (orders.run.clone(), orders.batch.clone());
+    let phase = orders.batch.clone();
     let attempted = format!("the phase {phase}");
     let patience = Duration::from_secs(orders.timeout_s) + GRACE;
     let request = Request::Run { orders: Box::new(orders) };
@@ -245,7 +245,7 @@ fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought
             Ok(Response::Ran(BatchEnd::Lost { reason })) => {
                 Err(HostError::CutOff { host, phase, reason })
             }
-            Ok(Response::Ran(BatchEnd::Busy { run: other })) if other != run => {
+            Ok(Response::Ran(BatchEnd::Busy { run: other })) => {
                 Err(HostError::Busy { host, run: other })
             }
             Ok(Response::Failed(said)) => Err(member.refused(&attempted, said)),
@@ -268,3 +268,7 @@ impl Brought {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

@@ -25,7 +25,8 @@ const LOGINS: usize = 8;
 /// How long a lost link is tried again.
 const RECONNECT: Duration = Duration::from_secs(300);
 
-/// Longest pause between two tries.
+/// Pauses between two tries, first and longest.
+const PAUSE: Duration = if cfg!(test) { Duration::from_millis(1) } else { Duration::from_secs(1) };
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// For requests that only read.
@@ -321,7 +322,7 @@ impl Member<'_> {
         let host = self.host.name.clone();
         emit(Event::Link { host: host.clone(), up: false, reason: lost.to_string() });
         let deadline = Instant::now() + RECONNECT;
-        let mut pause = Duration::from_secs(1);
+        let mut pause = PAUSE;
         loop {
             match self.dial.dial(&self.host) {
                 Ok(dialed) => {

@@ -1,0 +1,257 @@
+//! Tests of the executor with hosts that exist in memory only.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use kubewan_core::action::kubeadm::{JoinSeen, TokenSeen};
+use kubewan_core::action::system::{ModuleSeen, SysctlSeen};
+use kubewan_core::action::{BootstrapToken, KubeadmJoin, Module, Observed, Sysctl};
+use kubewan_core::inventory::{Host, Role, Ssh};
+use kubewan_core::plan::Step;
+
+use super::*;
+use crate::client::{Agent, Dial, Dialed, LinkLost};
+use crate::failure::{ConnectError, Obstacle};
+
+/// What hosts do wrong, and what was asked of them.
+#[derive(Default)]
+struct World {
+    /// The link is cut after so many events of a batch, once.
+    cut_after: Option<usize>,
+    /// Connections that are refused after that.
+    refused: usize,
+    /// Steps that fail, by id.
+    failing: Vec<String>,
+    /// Another run that has every host.
+    busy: Option<String>,
+    dials: usize,
+    orders: Vec<(String, Orders)>,
+}
+
+struct FakeDial(Arc<Mutex<World>>);
+
+struct FakeAgent {
+    host: String,
+    world: Arc<Mutex<World>>,
+    answers: VecDeque<(Vec<BatchEvent>, Result<Response, LinkLost>)>,
+}
+
+impl Dial for FakeDial {
+    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError> {
+        let mut world = self.0.lock().unwrap();
+        world.dials += 1;
+        if world.dials > 2 && world.refused > 0 {
+            world.refused -= 1;
+            return Err(ConnectError::new(host, Obstacle::Silent, "Connection timed out"));
+        }
+        let (host, world) = (host.name.clone(), Arc::clone(&self.0));
+        Ok(Dialed {
+            agent: Box::new(FakeAgent { host, world, answers: VecDeque::new() }),
+            pushed: false,
+        })
+    }
+}
+
+impl Agent for FakeAgent {
+    fn send(&mut self, request: &Request, _: Option<Vec<u8>>) -> Result<(), LinkLost> {
+        let Request::Run { orders } = request else { panic!("only batches are asked for here") };
+        let mut world = self.world.lock().unwrap();
+        world.orders.push((self.host.clone(), (**orders).clone()));
+        let mut events = Vec::new();
+        let mut end = BatchEnd::Finished;
+        let mut say =
+            |what| events.push(BatchEvent { seq: events.len() as u64 + 1, unix_ms: 0, what });
+        for OrderedStep { id, .. } in &orders.steps {
+            let step = id.clone();
+            say(BatchNews::Started { step: step.clone() });
+            if world.failing.contains(id) {
+                let error = "it broke".to_owned();
+                end = BatchEnd::Failed { step, error };
+                break;
+            }
+            let outputs = [("made".to_owned(), format!("by {}", self.host))].into();
+            say(BatchNews::Done { step, changed: true, outputs });
+        }
+        let mut answer = Ok(Response::Ran(end));
+        if let Some(run) = world.busy.clone() {
+            events.clear();
+            answer = Ok(Response::Ran(BatchEnd::Busy { run }));
+        }
+        if let Some(count) = world.cut_after.take() {
+            events.truncate(count);
+            answer = Err(LinkLost("cut".into()));
+        }
+        self.answers.push_back((events, answer));
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        _: Duration,
+        hear: &mut dyn FnMut(BatchEvent),
+    ) -> Result<Response, LinkLost> {
+        let (events, answer) = self.answers.pop_front().expect("something was asked");
+        events.into_iter().for_each(hear);
+        answer
+    }
+}
+
+fn host(name: &str) -> Host {
+    Host {
+        name: name.into(),
+        address: "192.0.2.1".into(),
+        private_address: None,
+        ssh: Ssh::default(),
+        roles: vec![Role::Worker],
+        labels: Default::default(),
+        taints: Vec::new(),
+        firewall: None,
+        time: None,
+        hostname: None,
+        kubelet_args: Default::default(),
+    }
+}
+
+fn module(host: &str, name: &str) -> (Step, Observed) {
+    let goal = Action::Module(Module { name: name.into() });
+    (Step::new(Phase::Prepare, host, goal, "test"), Observed::Module(ModuleSeen { present: false }))
+}
+
+/// One change on each of two hosts in one phase, one on the first in the next, and one step that is right.
+fn steps() -> Vec<(Step, Observed)> {
+    let sysctl = |host| {
+        let goal = Action::Sysctl(Sysctl { key: "a.b".into(), value: "1".into() });
+        let seen = Observed::Sysctl(SysctlSeen { value: Some("1".into()) });
+        (Step::new(Phase::Prepare, host, goal, "test"), seen)
+    };
+    let mut late = module("one", "late");
+    late.0.phase = Phase::Runtime;
+    vec![module("one", "first"), module("two", "first"), sysctl("two"), late]
+}
+
+fn plan(steps: Vec<(Step, Observed)>) -> Plan {
+    let seen = steps.iter().map(|(step, seen)| (step.id.clone(), Ok(seen.clone()))).collect();
+    let steps = steps.into_iter().map(|(step, _)| step).collect();
+    Plan::new("test", false, steps, &seen, Vec::new()).unwrap()
+}
+
+/// Applies a plan to the hosts `one` and `two`.
+fn apply_to(world: World, plan: &Plan) -> (Result<usize, Vec<HostError>>, World, Vec<Event>) {
+    let world = Arc::new(Mutex::new(world));
+    let events = Mutex::new(Vec::new());
+    let result = {
+        let dial = FakeDial(Arc::clone(&world));
+        let emit = |event| events.lock().unwrap().push(event);
+        let (mut fleet, errors) = Fleet::connect(&dial, &[host("one"), host("two")], &emit);
+        assert!(errors.is_empty());
+        let (sources, undoes) = (Sources::new(), BTreeMap::new());
+        let run = Run { name: "run", plan, sources: &sources, undoes: &undoes, emit: &emit };
+        apply(&mut fleet, &run)
+    };
+    let world = Arc::into_inner(world).expect("all agents are gone").into_inner().unwrap();
+    (result, world, events.into_inner().unwrap())
+}
+
+fn batches(world: &World) -> Vec<String> {
+    let mut batches: Vec<String> = world
+        .orders
+        .iter()
+        .map(|(host, orders)| format!("{host} {} {}", orders.batch, orders.steps.len()))
+        .collect();
+    batches[..2].sort();
+    batches
+}
+
+#[test]
+fn phases_are_barriers_and_only_changes_are_ordered() {
+    let (result, world, events) = apply_to(World::default(), &plan(steps()));
+    assert_eq!(result.unwrap(), 3);
+    assert_eq!(batches(&world), ["one prepare 1", "two prepare 1", "one runtime 1"]);
+    let phases: Vec<&Event> = events
+        .iter()
+        .filter(|e| matches!(e, Event::PhaseStarted { .. } | Event::PhaseDone { .. }))
+        .collect();
+    assert_eq!(phases.len(), 4);
+}
+
+#[test]
+fn a_failure_lets_the_others_end_their_batch_and_stops_the_run() {
+    let world = World { failing: vec!["two/module:first".into()], ..World::default() };
+    let (result, world, _) = apply_to(world, &plan(steps()));
+    let errors = result.unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].to_string(), "two/module:first: it broke");
+    assert_eq!(batches(&world), ["one prepare 1", "two prepare 1"]);
+}
+
+#[test]
+fn a_cut_link_is_made_anew_and_no_news_is_told_twice() {
+    let steps = vec![module("one", "first"), module("one", "second")];
+    let world = World { cut_after: Some(3), refused: 2, ..World::default() };
+    let (result, world, events) = apply_to(world, &plan(steps));
+    assert_eq!(result.unwrap(), 2);
+    assert_eq!(world.dials, 5);
+    assert_eq!(world.orders.len(), 2);
+    assert_eq!(world.orders[0], world.orders[1]);
+    let told: Vec<String> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Step { news, .. } => Some(format!("{} {}", news.state, news.step)),
+            Event::Link { up, .. } => Some(format!("link {up}")),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        "started one/module:first",
+        "done one/module:first",
+        "started one/module:second",
+        "link false",
+        "link true",
+        "done one/module:second",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn another_run_is_named() {
+    let world = World { busy: Some("other".into()), ..World::default() };
+    let (result, ..) = apply_to(world, &plan(steps()));
+    let expected = |host: &str| HostError::Busy { host: host.into(), run: "other".into() };
+    assert_eq!(result.unwrap_err(), [expected("one"), expected("two")]);
+}
+
+#[test]
+fn secrets_go_only_where_they_are_asked_for_and_outputs_are_handed_on() {
+    let token = Input::Secret { name: "join-token".into() };
+    let (maker, seen) = module("one", "maker");
+    let output = Input::Output { step: maker.id.clone(), field: "made".into() };
+    let goal = Action::BootstrapToken(BootstrapToken { token: token.clone(), ttl_s: 600 });
+    let make = Step::new(Phase::Network, "one", goal, "test");
+    let goal = Action::KubeadmJoin(KubeadmJoin {
+        config: String::new(),
+        inputs: vec![token.clone(), output.clone()],
+        ignore_preflight_errors: Vec::new(),
+        node: "two".into(),
+        endpoint: "https://api.test.kubewan:6443".into(),
+        timeout_s: 300,
+    });
+    let join = Step::new(Phase::Join, "two", goal, "test");
+    let steps = vec![
+        (maker, seen),
+        (make, Observed::BootstrapToken(TokenSeen::default())),
+        (join, Observed::KubeadmJoin(JoinSeen::default())),
+    ];
+    let plan = plan(steps);
+    let (result, world, events) = apply_to(World::default(), &plan);
+    assert_eq!(result.unwrap(), 3);
+    let [(_, prepare), (_, network), (_, join)] = &world.orders[..] else {
+        panic!("three batches")
+    };
+    assert!(prepare.values.is_empty());
+    let made = &network.values[&token.marker()];
+    assert_eq!(join.values[&token.marker()], *made);
+    assert_eq!(join.values[&output.marker()], "by one");
+    assert!(join.timeout_s >= BATCH_S + 300);
+    let told = serde_json::to_string(&events).unwrap() + &serde_json::to_string(&plan).unwrap();
+    assert!(!told.contains(made.as_str()), "the token is in events or plan");
+}
