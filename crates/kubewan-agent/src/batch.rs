@@ -91,7 +91,10 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
                 .iter()
                 .try_for_each(|step| batch.step(step).map_err(|error| (step.id.clone(), error)))
             {
-                Ok(()) => BatchNews::Finished,
+                Ok(()) => {
+                    remove_artifacts(orders, &host);
+                    BatchNews::Finished
+                }
                 Err((step, error)) => {
                     BatchNews::Failed { step, error: redact(&error, &orders.values) }
                 }
@@ -101,6 +104,13 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
     if let Err(error) = lock(log).write(news) {
         // Then the relaying side finds the unit gone and the log without an end.
         eprintln!("kubewan agent: {error}");
+    }
+}
+
+/// What was uploaded for the steps is installed, imported or copied now, and is large.
+fn remove_artifacts(orders: &Orders, host: &Host) {
+    for artifact in orders.steps.iter().flat_map(|step| step.action.artifacts()) {
+        let _ = std::fs::remove_file(host.artifact(&artifact.sha256));
     }
 }
 

@@ -159,6 +159,8 @@ pub fn make_private_dir(path: &Path) -> Result<(), String> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+        // One that was there may have been made under another mask.
+        .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o700)))
         .map_err(|e| format!("can't make the folder {}: {e}", path.display()))
 }
 

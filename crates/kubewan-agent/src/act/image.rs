@@ -1,5 +1,6 @@
 //! Container images in containerd's `k8s.io` namespace, through its own `ctr`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,43 +70,26 @@ pub fn perform_image(
         ));
     }
     (cx.progress)(&format!("imports {}", goal.reference));
-    let output = ctr(&["images", "import", &path]).timeout(IMPORT_MAX).stdout()?;
-    if !observe_image(goal, cx.host)?.present {
-        let names = imported(&output);
-        let [name] = names.as_slice() else {
-            return Err(format!(
-                "{} holds {}, not {}",
-                goal.artifact.name,
-                if names.is_empty() { "no image".into() } else { names.join(", ") },
-                goal.reference
-            ));
-        };
-        ctr(&["images", "tag", "--force", name, &goal.reference]).stdout()?;
+    let before = names()?;
+    ctr(&["images", "import", &path]).timeout(IMPORT_MAX).stdout()?;
+    if observe_image(goal, cx.host)?.present {
+        return Ok(());
     }
-    // The runtime has its own copy now, and images are the largest part of a bundle.
-    let _ = std::fs::remove_file(&archive);
-    Ok(())
+    let after = names()?;
+    let new: Vec<&String> = after.difference(&before).collect();
+    match new.as_slice() {
+        [name] => ctr(&["images", "tag", "--force", name, &goal.reference]).stdout().map(drop),
+        new => Err(format!(
+            "{} was imported and brought {new:?}, not {}; check the bundle",
+            goal.artifact.name, goal.reference
+        )),
+    }
 }
 
-/// References in what `ctr images import` says: `unpacking REF (sha256:…)...done`, and since 2.0
-/// `REF saved`, with spaces around.
-fn imported(text: &str) -> Vec<String> {
-    let mut names: Vec<String> = text
-        .lines()
-        .filter_map(|line| {
-            let line = line.trim();
-            match line.strip_prefix("unpacking ") {
-                Some(rest) => rest.split(' ').next(),
-                None => line.split_once(char::is_whitespace).and_then(|(name, rest)| {
-                    (rest.trim_start().starts_with("saved") && name.contains(':')).then_some(name)
-                }),
-            }
-        })
-        .map(str::to_owned)
-        .collect();
-    names.sort();
-    names.dedup();
-    names
+/// References of all images, without those that the runtime makes from digests.
+fn names() -> Result<BTreeSet<String>, String> {
+    let text = ctr(&["images", "list", "--quiet"]).stdout()?;
+    Ok(text.lines().filter(|name| !name.starts_with("sha256:")).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -115,22 +99,12 @@ mod tests {
     #[test]
     fn reads_what_is_complete() {
         let text = "\
-REF                       TYPE                                                 DIGEST        STATUS         SIZE              UNPACKED
-registry.k8s.io/pause:3.9 application/vnd.docker.distribution.manifest.v2+json sha256:8d4106 complete (2/2) 314.0 KiB/314.0 KiB true
-registry.k8s.io/etcd:3.5  application/vnd.docker.distribution.manifest.v2+json sha256:8d4107 incomplete (1/2) 1.0 KiB/314.0 KiB false
+REF                           TYPE                                       DIGEST          STATUS           SIZE                UNPACKED 
+registry.k8s.io/pause:3.10.2  application/vnd.oci.image.manifest.v1+json sha256:be4ba2ec complete (2/2)   670.5 KiB/670.5 KiB true
+registry.k8s.io/etcd:3.5      application/vnd.oci.image.manifest.v1+json sha256:8d4107aa incomplete (1/2) 1.0 KiB/314.0 KiB   false
 ";
-        assert!(is_complete(text, "registry.k8s.io/pause:3.9"));
+        assert!(is_complete(text, "registry.k8s.io/pause:3.10.2"));
         assert!(!is_complete(text, "registry.k8s.io/etcd:3.5"));
-        assert!(!is_complete(text, "registry.k8s.io/pause:3"));
-    }
-
-    #[test]
-    fn reads_what_was_imported() {
-        let old = "unpacking docker.io/library/pause:3.9 (sha256:8d41)...done\n";
-        assert_eq!(imported(old), ["docker.io/library/pause:3.9"]);
-        let new = "registry.k8s.io/pause:3.10                        saved\t\napplication/vnd.oci sha256:8d\n\
-                   Importing\telapsed: 0.2 s\ttotal:   0.0 B\t(0.0 B/s)\n";
-        assert_eq!(imported(new), ["registry.k8s.io/pause:3.10"]);
-        assert_eq!(imported(""), Vec::<String>::new());
+        assert!(!is_complete(text, "registry.k8s.io/pause:3.10"));
     }
 }

@@ -138,25 +138,41 @@ fn install_names(names: &[String], cx: &mut Performing<'_>) -> Result<(), String
 }
 
 /// Installs files of the bundle: those that are missing, and where these need it, newer versions too.
+///
+/// First without the distribution's archive: apt would rather download a file of the same version from there,
+/// slowly or in vain. Only what the bundle lacks may come from it.
 fn install_files(files: &[DebFile], cx: &mut Performing<'_>) -> Result<(), String> {
     let missing: Vec<String> =
         files.iter().filter(|f| f.standing == Standing::Missing).map(|f| f.path.clone()).collect();
     let wanted: Vec<String> =
         files.iter().filter(|f| f.standing != Standing::Enough).map(|f| f.path.clone()).collect();
-    if missing.len() == wanted.len() || simulate(&missing).is_ok() {
-        install(&missing, cx)
-    } else {
-        install(&wanted, cx)
+    let mut first = None;
+    for (what, archive) in [(&missing, false), (&wanted, false), (&missing, true)] {
+        match simulate(what, archive) {
+            Ok(plan) => return install_planned(what, archive, &plan, cx),
+            Err(error) => first = first.or(Some(error)),
+        }
     }
+    Err(first.unwrap_or_default())
 }
 
-/// `apt-get install` of names or paths; what comes newly is recorded before it comes.
-fn install(what: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
-    let plan = simulate(what)?;
+/// `apt-get install` of names.
+fn install(names: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
+    let plan = simulate(names, true)?;
+    install_planned(names, true, &plan, cx)
+}
+
+/// `apt-get install`; what comes newly is recorded before it comes.
+fn install_planned(
+    what: &[String],
+    archive: bool,
+    plan: &str,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
     let before = installed_names()?;
-    cx.record(newly_installed(&plan).into_iter().map(|name| format!("package:{name}")))?;
-    let program = apt(&["install", "--yes", "--no-install-recommends"]).args(what);
-    let result = program.stream(&mut |line| {
+    cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
+    let program = apt(&["install", "--yes", "--no-install-recommends"]);
+    let result = sources(program, archive).args(what).stream(&mut |line| {
         if is_progress(line) {
             (cx.progress)(line);
         }
@@ -170,8 +186,22 @@ fn install(what: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
     })
 }
 
-fn simulate(what: &[String]) -> Result<String, String> {
-    apt(&["install", "--simulate", "--no-install-recommends"]).args(what).stdout()
+fn simulate(what: &[String], archive: bool) -> Result<String, String> {
+    let program = apt(&["install", "--simulate", "--no-install-recommends"]);
+    sources(program, archive).args(what).stdout()
+}
+
+/// With the distribution's archive or without; the caches of the one are not to be taken for the other's.
+fn sources(program: Program, archive: bool) -> Program {
+    if archive {
+        return program;
+    }
+    program.args([
+        "--option=Dir::Etc::sourcelist=/dev/null",
+        "--option=Dir::Etc::sourceparts=/dev/null",
+        "--option=Dir::Cache::pkgcache=",
+        "--option=Dir::Cache::srcpkgcache=",
+    ])
 }
 
 fn apt(args: &[&str]) -> Program {
@@ -197,9 +227,9 @@ fn apt(args: &[&str]) -> Program {
 
 /// Lines of apt and dpkg that tell how far they are.
 fn is_progress(line: &str) -> bool {
-    ["Get:", "Unpacking ", "Setting up ", "Removing ", "Purging "]
-        .iter()
-        .any(|start| line.starts_with(start))
+    let begins = |start: &&str| line.starts_with(*start);
+    ["Unpacking ", "Setting up ", "Removing ", "Purging "].iter().any(begins)
+        || line.starts_with("Get:") && line.contains("://")
 }
 
 /// Packages that `apt-get --simulate` would install and that have no older version here.
