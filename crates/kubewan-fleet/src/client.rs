@@ -113,6 +113,8 @@ pub struct Connection {
     outgoing: Sender<Vec<u8>>,
     incoming: Receiver<Incoming>,
     stderr: Arc<Mutex<String>>,
+    /// The last thing that something else than our script said on standard output.
+    noise: String,
 }
 
 impl Connection {
@@ -128,7 +130,8 @@ impl Connection {
         let words = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&words);
         thread::spawn(move || keep_last_words(stderr, &heard));
-        let mut connection = Connection { ssh, outgoing, incoming, stderr: words };
+        let mut connection =
+            Connection { ssh, outgoing, incoming, stderr: words, noise: String::new() };
         let pushed = connection.start_agent(host, programs)?;
         Ok((connection, pushed))
     }
@@ -171,6 +174,10 @@ impl Connection {
     fn hear(&mut self, patience: Duration) -> Option<Said> {
         match self.incoming.recv_timeout(patience) {
             Ok(Incoming::Said(said)) => Some(said),
+            Ok(Incoming::Ended(said)) => {
+                self.noise = said;
+                None
+            }
             _ => None,
         }
     }
@@ -191,8 +198,11 @@ impl Connection {
         // The thread that keeps the words may be a moment behind the process' end.
         thread::sleep(Duration::from_millis(20));
         let said = self.stderr.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
-        match (said.is_empty(), status) {
-            (true, Ok(status)) => format!("ssh ended with {status} and said nothing"),
+        match status {
+            Ok(status) if said.is_empty() && self.noise.is_empty() => {
+                format!("ssh ended with {status} and said nothing")
+            }
+            _ if said.is_empty() => self.noise.clone(),
             _ => said,
         }
     }
@@ -260,7 +270,7 @@ fn streams(ssh: &mut SshChild) -> (ChildStdin, ChildStdout, ChildStderr) {
 fn read_all(stdout: ChildStdout, nonce: &str, tell: &Sender<Incoming>) {
     let mut stdout = BufReader::with_capacity(64 << 10, stdout);
     let why = match read_lines(&mut stdout, nonce, tell) {
-        Ok(true) => loop {
+        Ok(None) => loop {
             match frame::read(&mut stdout) {
                 Ok(Some(frame)) => {
                     if tell.send(Incoming::Frame(frame)).is_err() {
@@ -271,32 +281,35 @@ fn read_all(stdout: ChildStdout, nonce: &str, tell: &Sender<Incoming>) {
                 Err(error) => break error.to_string(),
             }
         },
-        Ok(false) => "it ended before the agent ran".to_owned(),
+        Ok(Some(noise)) => noise,
         Err(error) => error.to_string(),
     };
     let _ = tell.send(Incoming::Ended(why));
 }
 
-/// Passes our lines on; answers whether the agent has said its line.
+/// Passes our lines on until the agent has said its own. Where they end before that, answers the last that was not ours.
 fn read_lines(
     stdout: &mut impl BufRead,
     nonce: &str,
     tell: &Sender<Incoming>,
-) -> std::io::Result<bool> {
+) -> std::io::Result<Option<String>> {
     let mut left = NOISE_MAX;
+    let mut noise = String::new();
     loop {
         let mut line = Vec::new();
         let bytes = stdout.by_ref().take(left).read_until(b'\n', &mut line)?;
         if bytes == 0 {
-            return Ok(false);
+            return Ok(Some(noise));
         }
         left -= bytes as u64;
-        let Some(said) = bootstrap::understand(&String::from_utf8_lossy(&line), nonce) else {
+        let line = String::from_utf8_lossy(&line);
+        let Some(said) = bootstrap::understand(&line, nonce) else {
+            noise = line.trim().chars().take(200).collect();
             continue;
         };
         let agent = said == Said::Agent;
         if tell.send(Incoming::Said(said)).is_err() || agent {
-            return Ok(agent);
+            return Ok(None);
         }
     }
 }
@@ -336,7 +349,7 @@ mod tests {
         frame::write(&mut bytes, b"frame").unwrap();
         let (tell, told) = channel();
         let mut stream = bytes.as_slice();
-        assert!(read_lines(&mut stream, "0a", &tell).unwrap());
+        assert_eq!(read_lines(&mut stream, "0a", &tell).unwrap(), None);
         let said: Vec<Said> = told
             .try_iter()
             .map(|incoming| match incoming {
@@ -353,6 +366,6 @@ mod tests {
     fn endless_noise_is_given_up() {
         let noise = vec![b'x'; NOISE_MAX as usize * 2];
         let (tell, _told) = channel();
-        assert!(!read_lines(&mut noise.as_slice(), "0a", &tell).unwrap());
+        assert!(read_lines(&mut noise.as_slice(), "0a", &tell).unwrap().is_some());
     }
 }

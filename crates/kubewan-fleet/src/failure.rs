@@ -13,8 +13,12 @@ pub struct ConnectError {
     pub host: String,
     /// What `ssh` was given as destination, with user and port where the inventory has them.
     pub target: String,
+    /// Arguments for ssh, `-p PORT USER@NAME`.
+    pub login: String,
     /// Arguments for ssh-keyscan, `-p PORT NAME`.
     pub keyscan: String,
+    /// Its name in known_hosts.
+    pub known_as: String,
     /// What was in the way.
     pub obstacle: Obstacle,
     /// The last words of ssh, sudo or the remote shell.
@@ -111,14 +115,20 @@ impl ConnectError {
     pub fn new(host: &Host, obstacle: Obstacle, said: &str) -> Self {
         let destination = ssh::destination(host);
         let user = host.ssh.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-        let (port, scan) = match host.ssh.port {
-            Some(port) => (format!(" port {port}"), format!("-p {port} ")),
-            None => Default::default(),
+        let (port, option, known_as) = match host.ssh.port {
+            Some(port) if port != 22 => (
+                format!(" port {port}"),
+                format!("-p {port} "),
+                format!("'[{destination}]:{port}'"),
+            ),
+            _ => (String::new(), String::new(), destination.to_owned()),
         };
         ConnectError {
             host: host.name.clone(),
             target: format!("{user}{destination}{port}"),
-            keyscan: format!("{scan}{destination}"),
+            login: format!("{option}{user}{destination}"),
+            keyscan: format!("{option}{destination}"),
+            known_as,
             obstacle,
             said: said.trim().to_owned(),
         }
@@ -155,8 +165,7 @@ impl ConnectError {
 
     /// What to do next.
     pub fn remedy(&self) -> String {
-        let target = &self.target;
-        let keyscan = &self.keyscan;
+        let (login, keyscan) = (&self.login, &self.keyscan);
         match &self.obstacle {
             Obstacle::UnknownHostKey => format!(
                 "compare the fingerprint that `ssh-keyscan {keyscan} 2>/dev/null | ssh-keygen -lf -` prints with the one \
@@ -165,15 +174,16 @@ impl ConnectError {
             ),
             Obstacle::ChangedHostKey { .. } => format!(
                 "if the server was installed anew, compare fingerprints (`ssh-keyscan {keyscan} 2>/dev/null | \
-                 ssh-keygen -lf -`) with the provider's console and forget the old key with `ssh-keygen -R`; if it was \
-                 not, someone may be between you and it"
+                 ssh-keygen -lf -`) with the provider's console and forget the old key with `ssh-keygen -R {}`; if it was \
+                 not, someone may be between you and it",
+                self.known_as
             ),
             Obstacle::OtherThanPinned => format!(
                 "compare `ssh-keyscan {keyscan}` with `ssh.hostKey` of the inventory and with the provider's console; \
                  change the inventory only if the server was installed anew"
             ),
             Obstacle::Denied => {
-                format!("make `ssh {target}` work without a password: add your public key to its authorized_keys, or name \
+                format!("make `ssh {login}` work without a password: add your public key to its authorized_keys, or name \
                          the right `ssh.user` and `ssh.key` in the inventory")
             }
             Obstacle::BadKeyFile => "name a readable private key of mode 0600 in `ssh.key`".into(),
@@ -198,7 +208,7 @@ impl ConnectError {
                 "/var/lib must not be mounted noexec; try the program there by hand".into()
             }
             Obstacle::NoSsh => "install OpenSSH's client".into(),
-            Obstacle::Other => format!("try `ssh {target}` by hand"),
+            Obstacle::Other => format!("try `ssh {login}` by hand"),
         }
     }
 
@@ -265,12 +275,17 @@ mod tests {
             Someone could be eavesdropping on you right now (man-in-the-middle attack)!\n\
             It is also possible that a host key has just been changed.\n\
             The fingerprint for the ED25519 key sent by the remote host is\n\
-            SHA256:m5uMJCq8zAXzn2Ny0qRCA0ZcQm2cPnYc5GhDzgYcXcE.\n\
+            SHA256:jw91HGO+docgLLeJr/KBUee/EHiHsPBBzFQs/s3vdGE.\n\
             Please contact your system administrator.\n\
             Add correct host key in /root/.ssh/known_hosts to get rid of this message.\n\
             Offending ED25519 key in /root/.ssh/known_hosts:3\n\
+            \x20 remove with:\n\
+            \x20 ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"198.51.100.10\"\n\
             Host key for 198.51.100.10 has changed and you have requested strict checking.\n\
             Host key verification failed.\n";
+        let no_such_key = "Unable to negotiate with 198.51.100.10 port 22: no matching host key type found. \
+            Their offer: ssh-ed25519";
+        assert_eq!(classify(no_such_key, true), Obstacle::OtherThanPinned);
         let recorded = Some("/root/.ssh/known_hosts:3".to_owned());
         assert_eq!(classify(changed, false), Obstacle::ChangedHostKey { recorded });
         assert_eq!(classify(changed, true), Obstacle::OtherThanPinned);
@@ -280,7 +295,16 @@ mod tests {
                  Host key verification failed.",
                 Obstacle::UnknownHostKey,
             ),
-            ("root@198.51.100.10: Permission denied (publickey).", Obstacle::Denied),
+            ("root@198.51.100.10: Permission denied (publickey,password).", Obstacle::Denied),
+            (
+                "Load key \"kg\": error in libcrypto\nroot@198.51.100.10: Permission denied (publickey,password).",
+                Obstacle::BadKeyFile,
+            ),
+            (
+                "Warning: Identity file nokey not accessible: No such file or directory.\n\
+                 root@198.51.100.10: Permission denied (publickey,password).",
+                Obstacle::BadKeyFile,
+            ),
             ("ssh: connect to host 198.51.100.10 port 22: Connection refused", Obstacle::Refused),
             ("ssh: connect to host 198.51.100.99 port 22: Connection timed out", Obstacle::Silent),
             ("ssh: connect to host 198.51.100.99 port 22: No route to host", Obstacle::Silent),

@@ -51,8 +51,8 @@ pub fn arguments(host: &Host, base: &Path, pin: Option<&Path>, remote: &str) -> 
     option("ClearAllForwardings=yes".into());
     option("RemoteCommand=none".into());
     option("PermitLocalCommand=no".into());
-    // Notes and banners below that level would bury the words that failure::classify looks for.
-    option("LogLevel=ERROR".into());
+    // Below that level ssh does not say that no algorithm fits, or that a link timed out.
+    option("LogLevel=INFO".into());
     if let (Some(pin), Some(key)) = (pin, &host.ssh.host_key) {
         option(format!("UserKnownHostsFile={}", quoted(&pin.display().to_string())));
         option("GlobalKnownHostsFile=/dev/null".into());
@@ -150,7 +150,7 @@ mod tests {
 
     const COMMON: &str = "-T -x -a -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=5 \
         -o ServerAliveCountMax=4 -o StrictHostKeyChecking=yes -o ControlMaster=no -o ClearAllForwardings=yes \
-        -o RemoteCommand=none -o PermitLocalCommand=no -o LogLevel=ERROR";
+        -o RemoteCommand=none -o PermitLocalCommand=no -o LogLevel=INFO";
 
     #[test]
     fn nothing_set_leaves_all_to_the_operators_configuration() {
