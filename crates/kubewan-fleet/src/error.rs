@@ -10,7 +10,7 @@ use crate::failure::ConnectError;
 pub enum HostError {
     /// No connection.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(Box<ConnectError>),
     /// The connection was lost and did not come back.
     #[error("{host}: {attempted}: {lost}")]
     Lost {
@@ -71,6 +71,12 @@ pub enum HostError {
     },
 }
 
+impl From<ConnectError> for HostError {
+    fn from(error: ConnectError) -> Self {
+        HostError::Connect(Box::new(error))
+    }
+}
+
 impl HostError {
     /// The same for people and JSON.
     pub fn finding(&self) -> Finding {
@@ -80,7 +86,7 @@ impl HostError {
             Finding::error(code, host, message, remedy)
         };
         match self {
-            HostError::Connect(error) => error.into(),
+            HostError::Connect(error) => error.as_ref().into(),
             HostError::Lost { host, .. } => about(
                 "link-lost",
                 host,

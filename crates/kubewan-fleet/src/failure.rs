@@ -11,18 +11,25 @@ use crate::ssh;
 pub struct ConnectError {
     /// The host's name.
     pub host: String,
-    /// What `ssh` was given as destination, with user and port where the inventory has them.
-    pub target: String,
-    /// Arguments for ssh, `-p PORT USER@NAME`.
-    pub login: String,
-    /// Arguments for ssh-keyscan, `-p PORT NAME`.
-    pub keyscan: String,
-    /// Its name in known_hosts.
-    pub known_as: String,
+    /// How it was addressed.
+    pub target: Box<Target>,
     /// What was in the way.
     pub obstacle: Obstacle,
     /// The last words of ssh, sudo or the remote shell.
     pub said: String,
+}
+
+/// How a host is addressed, in the words of several commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// For people: `USER@NAME port PORT`.
+    shown: String,
+    /// Arguments for ssh, `-p PORT USER@NAME`.
+    login: String,
+    /// Arguments for ssh-keyscan, `-p PORT NAME`.
+    keyscan: String,
+    /// Its name in known_hosts.
+    known_as: String,
 }
 
 /// What was in the way.
@@ -110,9 +117,8 @@ fn recorded_at(said: &str) -> Option<String> {
     Some(line.split_once(" key in ")?.1.trim().to_owned())
 }
 
-impl ConnectError {
-    /// An error about this host.
-    pub fn new(host: &Host, obstacle: Obstacle, said: &str) -> Self {
+impl Target {
+    fn of(host: &Host) -> Self {
         let destination = ssh::destination(host);
         let user = host.ssh.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let (port, option, known_as) = match host.ssh.port {
@@ -123,20 +129,25 @@ impl ConnectError {
             ),
             _ => (String::new(), String::new(), destination.to_owned()),
         };
-        ConnectError {
-            host: host.name.clone(),
-            target: format!("{user}{destination}{port}"),
+        Target {
+            shown: format!("{user}{destination}{port}"),
             login: format!("{option}{user}{destination}"),
             keyscan: format!("{option}{destination}"),
             known_as,
-            obstacle,
-            said: said.trim().to_owned(),
         }
+    }
+}
+
+impl ConnectError {
+    /// An error about this host.
+    pub fn new(host: &Host, obstacle: Obstacle, said: &str) -> Self {
+        let (host, target) = (host.name.clone(), Box::new(Target::of(host)));
+        ConnectError { host, target, obstacle, said: said.trim().to_owned() }
     }
 
     /// What was attempted and what came back.
     pub fn message(&self) -> String {
-        let target = &self.target;
+        let target = &self.target.shown;
         let said = self.last_words();
         match &self.obstacle {
             Obstacle::UnknownHostKey => {
@@ -165,7 +176,7 @@ impl ConnectError {
 
     /// What to do next.
     pub fn remedy(&self) -> String {
-        let (login, keyscan) = (&self.login, &self.keyscan);
+        let Target { login, keyscan, known_as, .. } = self.target.as_ref();
         match &self.obstacle {
             Obstacle::UnknownHostKey => format!(
                 "compare the fingerprint that `ssh-keyscan {keyscan} 2>/dev/null | ssh-keygen -lf -` prints with the one \
@@ -174,9 +185,8 @@ impl ConnectError {
             ),
             Obstacle::ChangedHostKey { .. } => format!(
                 "if the server was installed anew, compare fingerprints (`ssh-keyscan {keyscan} 2>/dev/null | \
-                 ssh-keygen -lf -`) with the provider's console and forget the old key with `ssh-keygen -R {}`; if it was \
-                 not, someone may be between you and it",
-                self.known_as
+                 ssh-keygen -lf -`) with the provider's console and forget the old key with `ssh-keygen -R {known_as}`; if it was \
+                 not, someone may be between you and it"
             ),
             Obstacle::OtherThanPinned => format!(
                 "compare `ssh-keyscan {keyscan}` with `ssh.hostKey` of the inventory and with the provider's console; \

@@ -15,6 +15,9 @@ use crate::args::Output;
 /// Uploads smaller than that are not worth a line.
 const UPLOAD_WORTH: u64 = 4 << 20;
 
+/// Between two plain lines about uploads to one host.
+const UPLOAD_PAUSE: Duration = Duration::from_secs(10);
+
 /// Listens to a run and shows it.
 pub struct Progress {
     output: Output,
@@ -27,7 +30,8 @@ pub struct Progress {
 #[derive(Default)]
 struct State {
     lines: BTreeMap<String, ProgressBar>,
-    uploads: BTreeMap<(String, String), u64>,
+    /// When a plain line last told of an upload, by host.
+    uploads: BTreeMap<String, Instant>,
 }
 
 impl Progress {
@@ -100,6 +104,7 @@ impl Progress {
         let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
         if bytes == total {
             self.clear(host);
+            self.state.lock().map(|mut state| state.uploads.remove(host)).ok();
             if total >= UPLOAD_WORTH {
                 self.say(host, &format!("sent {name} ({} MiB)", mebi(total)));
             }
@@ -109,11 +114,10 @@ impl Progress {
         if self.screen.is_some() {
             return self.now(host, &text);
         }
-        // Plain lines: one per quarter.
-        let key = (host.to_owned(), name.to_owned());
-        let quarter = percent / 25;
-        let told = self.state.lock().map(|mut s| s.uploads.insert(key, quarter)).ok().flatten();
-        if total >= UPLOAD_WORTH && quarter > told.unwrap_or(0) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let told = state.uploads.entry(host.to_owned()).or_insert_with(Instant::now);
+        if told.elapsed() > UPLOAD_PAUSE {
+            *told = Instant::now();
             self.say(host, &text);
         }
     }
