@@ -127,6 +127,9 @@ impl Program {
             text.push(' ');
             text.extend(arg.chars().take(60));
         }
+        if self.args.len() > 6 {
+            text.push_str(" …");
+        }
         text
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -95,6 +96,8 @@ pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
     if has_ended(&dir) {
         return Ok(Taken::Follow(dir));
     }
+    // Until the unit runs, another connection must neither start one nor tidy up.
+    let _lock = lock(host)?;
     if let UnitState::Runs { run, batch } = settled_unit_state(host)? {
         let same = run == orders.run && batch == orders.batch;
         return Ok(if same { Taken::Follow(dir) } else { Taken::Busy(run) });
@@ -114,6 +117,17 @@ pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
         }
     }
     started.map(|()| Taken::Follow(dir))
+}
+
+/// Lets one connection at a time start a batch; held until the file is closed.
+fn lock(host: &Host) -> Result<File, String> {
+    disk::make_private_dir(host.root())?;
+    let path = host.root().join("lock");
+    let failed = |e: std::io::Error| format!("can't lock {}: {e}", path.display());
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
 }
 
 /// As [`unit_state`], but a batch that has said its last word is given time to go: the next phase's orders come
@@ -268,6 +282,7 @@ pub fn follow(
         // The unit had gone before the log was read to its end.
         if let Some(reason) = gone {
             let said = journal_tail(UNIT);
+            let said = last_words(&said);
             return Ok(BatchEnd::Lost { reason: format!("{reason}{said}") });
         }
         if !listening() {
@@ -281,6 +296,16 @@ pub fn follow(
             }
         }
     }
+}
+
+/// What the batch itself wrote, without what systemd says of it and of batches before it.
+fn last_words(journal: &str) -> String {
+    let own = journal.rsplit_once(&format!("Started {UNIT}")).map_or(journal, |(_, last)| last);
+    own.lines()
+        .skip(1)
+        .filter(|line| !line.contains(UNIT))
+        .map(|line| format!("\n{line}"))
+        .collect()
 }
 
 fn end_of(event: &BatchEvent) -> Option<BatchEnd> {

@@ -141,3 +141,12 @@ fn orders_are_read_back_as_they_went() {
     let text = serde_json::to_vec(&orders).unwrap();
     assert_eq!(serde_json::from_slice::<Orders>(&text).unwrap(), orders);
 }
+
+#[test]
+fn the_last_words_are_the_batchs_own() {
+    let journal = "; its last lines:\n  Started kubewan-batch.service - kubewan run a batch x.\n  old\n  \
+                   Started kubewan-batch.service - kubewan run b batch x.\n  thread panicked\n  \
+                   kubewan-batch.service: Main process exited, code=dumped\n";
+    assert_eq!(last_words(journal), "\n  thread panicked");
+    assert_eq!(last_words("; see `journalctl`"), "");
+}

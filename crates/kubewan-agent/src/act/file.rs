@@ -220,9 +220,14 @@ pub fn rewrite(path: &Path, text: &str) -> Result<(), String> {
     disk::write_atomic(path, &mut text.as_bytes(), access, &|_| Ok(())).map(drop)
 }
 
-/// Looks whether something is at the path.
+/// Looks whether something is at the path. A disk of its own that is mounted there and empty counts as gone.
 pub fn observe_removed(goal: &Removed, _host: &Host) -> Result<RemovedSeen, String> {
-    match std::fs::symlink_metadata(&goal.path) {
+    let path = Path::new(&goal.path);
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            let empty_mount = is_mount(&mountinfo()?, &goal.path) && children(path)?.is_empty();
+            Ok(RemovedSeen { exists: !empty_mount })
+        }
         Ok(_) => Ok(RemovedSeen { exists: true }),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(RemovedSeen { exists: false })
@@ -231,7 +236,18 @@ pub fn observe_removed(goal: &Removed, _host: &Host) -> Result<RemovedSeen, Stri
     }
 }
 
-/// Unmounts what is mounted below the path, then removes it with all below it.
+/// What is in a folder, but for what a file system itself puts there.
+fn children(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |e: std::io::Error| format!("can't look into {}: {e}", dir.display());
+    let entries = std::fs::read_dir(dir).map_err(failed)?;
+    let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|e| e.path())).collect();
+    let mut paths = paths.map_err(failed)?;
+    paths.retain(|path| path.file_name().is_none_or(|name| name != "lost+found"));
+    Ok(paths)
+}
+
+/// Unmounts what is mounted below the path, then removes it with all below it. Where it is a disk of its
+/// own, that stays mounted, and empty.
 pub fn perform_removed(
     goal: &Removed,
     _seen: &RemovedSeen,
@@ -239,13 +255,23 @@ pub fn perform_removed(
 ) -> Result<(), String> {
     refuse_unsafe(&goal.path)?;
     let path = Path::new(&goal.path);
+    let failed = |e: std::io::Error| format!("can't remove {}: {e}", goal.path);
     if !path.is_dir() || path.is_symlink() {
         remove_file(path)?;
         return remove_our_empty_parents(path, cx.host);
     }
     unmount_below(&goal.path, cx)?;
-    std::fs::remove_dir_all(path).map_err(|e| format!("can't remove {}: {e}", goal.path))?;
-    remove_our_empty_parents(path, cx.host)
+    if !is_mount(&mountinfo()?, &goal.path) {
+        std::fs::remove_dir_all(path).map_err(failed)?;
+        return remove_our_empty_parents(path, cx.host);
+    }
+    for child in children(path)? {
+        let folder = std::fs::symlink_metadata(&child).map_err(failed)?.is_dir();
+        let removed =
+            if folder { std::fs::remove_dir_all(&child) } else { std::fs::remove_file(&child) };
+        removed.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Refuses paths whose loss would cost more than a cluster.
@@ -259,19 +285,14 @@ fn refuse_unsafe(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn mountinfo() -> Result<String, String> {
+    std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|e| format!("can't read /proc/self/mountinfo: {e}"))
+}
+
 fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
-    let read = || {
-        std::fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|e| format!("can't read /proc/self/mountinfo: {e}"))
-    };
     for attempt in 0..4 {
-        let mounts = mounts_at_or_below(&read()?, path);
-        if mounts.iter().any(|mount| mount == path) {
-            return Err(format!(
-                "{path} is a mount of its own, which kubewan did not make; empty it by hand, unmount it, \
-                 then run kubewan again"
-            ));
-        }
+        let mounts = mounts_below(&mountinfo()?, path);
         if mounts.is_empty() {
             return Ok(());
         }
@@ -286,7 +307,7 @@ fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
         }
         std::thread::sleep(Duration::from_millis(300 * attempt));
     }
-    match mounts_at_or_below(&read()?, path).first() {
+    match mounts_below(&mountinfo()?, path).first() {
         Some(mount) => Err(format!(
             "{mount} can't be unmounted, so {path} is not removed; see `fuser -vm {mount}` for who uses it"
         )),
@@ -294,17 +315,21 @@ fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
     }
 }
 
-/// Mount points at or below a path, the last mounted first.
-fn mounts_at_or_below(mountinfo: &str, path: &str) -> Vec<String> {
+/// Mount points below a path, the last mounted first.
+fn mounts_below(mountinfo: &str, path: &str) -> Vec<String> {
     let below = format!("{}/", path.trim_end_matches('/'));
-    let mut mounts: Vec<String> = mountinfo
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape)
-        .filter(|mount| mount == path || mount.starts_with(&below))
-        .collect();
+    let mut mounts: Vec<String> =
+        mount_points(mountinfo).filter(|mount| mount.starts_with(&below)).collect();
     mounts.reverse();
     mounts
+}
+
+fn is_mount(mountinfo: &str, path: &str) -> bool {
+    mount_points(mountinfo).any(|mount| mount == path.trim_end_matches('/'))
+}
+
+fn mount_points(mountinfo: &str) -> impl Iterator<Item = String> {
+    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape)
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.

@@ -117,7 +117,9 @@ fn finds_mounts_below_a_path() {
 38 22 0:35 / /var/lib/kubelet2 rw shared:9 - tmpfs tmpfs rw
 ";
     assert_eq!(
-        mounts_at_or_below(mountinfo, "/var/lib/kubelet"),
+        mounts_below(mountinfo, "/var/lib/kubelet"),
         ["/var/lib/kubelet/pods/1/volumes/x/in ner", "/var/lib/kubelet/pods/1/volumes/x"]
     );
+    assert!(is_mount(mountinfo, "/var/lib/kubelet2/"));
+    assert!(!is_mount(mountinfo, "/var/lib/kubelet"));
 }

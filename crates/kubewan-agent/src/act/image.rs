@@ -1,6 +1,5 @@
 //! Container images in containerd's `k8s.io` namespace, through its own `ctr`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,26 +69,37 @@ pub fn perform_image(
         ));
     }
     (cx.progress)(&format!("imports {}", goal.reference));
-    let before = names()?;
-    ctr(&["images", "import", &path]).timeout(IMPORT_MAX).stdout()?;
+    let said = ctr(&["images", "import", &path]).timeout(IMPORT_MAX).stdout()?;
     if observe_image(goal, cx.host)?.present {
         return Ok(());
     }
-    let after = names()?;
-    let new: Vec<&String> = after.difference(&before).collect();
-    match new.as_slice() {
-        [name] => ctr(&["images", "tag", "--force", name, &goal.reference]).stdout().map(drop),
-        new => Err(format!(
-            "{} was imported and brought {new:?}, not {}; check the bundle",
+    let list = ctr(&["images", "list"]).stdout()?;
+    match named(&list, &digests(&said)).as_slice() {
+        [] => Err(format!(
+            "{} was imported and holds no image that fits {}; check the bundle with `kubewan bundle check`",
             goal.artifact.name, goal.reference
         )),
+        [name, ..] => ctr(&["images", "tag", "--force", name, &goal.reference]).stdout().map(drop),
     }
 }
 
-/// References of all images, without those that the runtime makes from digests.
-fn names() -> Result<BTreeSet<String>, String> {
-    let text = ctr(&["images", "list", "--quiet"]).stdout()?;
-    Ok(text.lines().filter(|name| !name.starts_with("sha256:")).map(str::to_owned).collect())
+/// Digests in what `ctr images import` says. Its names can't be relied on: containerd 2.1 prints spaces for
+/// the dashes in them where there is no terminal.
+fn digests(said: &str) -> Vec<&str> {
+    const LENGTH: usize = "sha256:".len() + 64;
+    said.match_indices("sha256:").filter_map(|(at, _)| said.get(at..at + LENGTH)).collect()
+}
+
+/// References that `ctr images list` shows with one of these digests, without those that the runtime makes
+/// from digests itself.
+fn named<'a>(list: &'a str, digests: &[&str]) -> Vec<&'a str> {
+    list.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (name, digest) = (fields.next()?, fields.nth(1)?);
+            (digests.contains(&digest) && !name.starts_with("sha256:")).then_some(name)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -106,5 +116,29 @@ registry.k8s.io/etcd:3.5      application/vnd.oci.image.manifest.v1+json sha256:
         assert!(is_complete(text, "registry.k8s.io/pause:3.10.2"));
         assert!(!is_complete(text, "registry.k8s.io/etcd:3.5"));
         assert!(!is_complete(text, "registry.k8s.io/pause:3.10"));
+    }
+
+    #[test]
+    fn finds_what_was_imported_by_its_digest() {
+        let digest = format!("sha256:{}", "06".repeat(32));
+        // containerd 2.1.9 and 1.6.20
+        for said in [
+            format!(
+                "ghcr.io/flannel io/flannel cni plugin:v1\tsaved\t\n\
+                 application/vnd.oci.image.manifest.v1+json {digest}\n\
+                 Importing\telapsed: 0.2 s\ttotal:   0.0 B\t(0.0 B/s)\t\n"
+            ),
+            format!("unpacking ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1 ({digest})...done\n"),
+        ] {
+            let list = format!(
+                "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
+                 ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1 application/x {digest} 4.7 MiB linux/amd64 -\n\
+                 sha256:{} application/x {digest} 4.7 MiB linux/amd64 -\n",
+                "ab".repeat(32)
+            );
+            let found = digests(&said);
+            assert_eq!(found, [&digest]);
+            assert_eq!(named(&list, &found), ["ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1"]);
+        }
     }
 }

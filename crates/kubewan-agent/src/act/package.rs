@@ -114,10 +114,7 @@ pub fn perform_package(
         installed?;
     }
     let unheld: Vec<&String> = goal.held.iter().filter(|n| !seen.held.contains(n)).collect();
-    if !unheld.is_empty() {
-        Program::new("apt-mark").arg("hold").args(unheld).stdout()?;
-    }
-    Ok(())
+    mark("hold", &unheld)
 }
 
 /// Installs one package with the host's package manager.
@@ -131,7 +128,7 @@ fn install_names(names: &[String], cx: &mut Performing<'_>) -> Result<(), String
     if let Err(first) = install(names, cx) {
         // Lists may be old, or not there at all on a fresh cloud image.
         (cx.progress)("fetches the package lists");
-        apt(&["update"]).stdout().map_err(|e| format!("{first}; and {e}"))?;
+        apt("update", &[], &[]).stdout().map_err(|e| format!("{first}; and {e}"))?;
         install(names, cx)?;
     }
     Ok(())
@@ -171,8 +168,8 @@ fn install_planned(
 ) -> Result<(), String> {
     let before = installed_names()?;
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
-    let program = apt(&["install", "--yes", "--no-install-recommends"]);
-    let result = sources(program, archive).args(what).stream(&mut |line| {
+    let program = apt("install", what, &["--yes", "--no-install-recommends"]);
+    let result = sources(program, archive).stream(&mut |line| {
         if is_progress(line) {
             (cx.progress)(line);
         }
@@ -187,8 +184,8 @@ fn install_planned(
 }
 
 fn simulate(what: &[String], archive: bool) -> Result<String, String> {
-    let program = apt(&["install", "--simulate", "--no-install-recommends"]);
-    sources(program, archive).args(what).stdout()
+    let program = apt("install", what, &["--simulate", "--no-install-recommends"]);
+    sources(program, archive).stdout()
 }
 
 /// With the distribution's archive or without; the caches of the one are not to be taken for the other's.
@@ -204,9 +201,12 @@ fn sources(program: Program, archive: bool) -> Program {
     ])
 }
 
-fn apt(args: &[&str]) -> Program {
+/// `apt-get VERB WHAT OPTIONS`; the words that a message shows come first.
+fn apt(verb: &str, what: &[String], options: &[&str]) -> Program {
     Program::new("apt-get")
-        .args(args.iter().copied())
+        .arg(verb)
+        .args(what)
+        .args(options.iter().copied())
         .args([
             "--quiet",
             // A configuration file that someone changed stays; ours are steps of their own.
@@ -260,23 +260,36 @@ fn installed_names() -> Result<BTreeSet<String>, String> {
 fn purge(goal: &Package, seen: &PackageSeen, cx: &mut Performing<'_>) -> Result<(), String> {
     let there: Vec<String> =
         seen.installed.iter().filter(|(_, v)| v.is_some()).map(|(n, _)| n.clone()).collect();
-    let base = ["purge", "--yes", "--allow-change-held-packages", "--no-auto-remove"];
-    let simulation = apt(&base).arg("--simulate").args(&there).stdout()?;
+    let held: Vec<&String> = seen.held.iter().filter(|n| goal.names.contains(n)).collect();
+    // A held package that another depends on stops the resolver, allowed or not.
+    mark("unhold", &held)?;
+    let purged = purge_unheld(&there, goal, cx);
+    if purged.is_err() {
+        let _ = mark("hold", &held);
+    }
+    purged
+}
+
+fn mark(how: &str, names: &[&String]) -> Result<(), String> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    Program::new("apt-mark").arg(how).args(names.iter().copied()).stdout().map(drop)
+}
+
+fn purge_unheld(there: &[String], goal: &Package, cx: &mut Performing<'_>) -> Result<(), String> {
+    let simulation = apt("purge", there, &["--no-auto-remove", "--simulate"]).stdout()?;
     let others: Vec<String> =
         removed(&simulation).into_iter().filter(|name| !goal.names.contains(name)).collect();
     if !others.is_empty() {
         return Err(format!(
-            "to purge {} would take away {} too, which someone installed since; remove those first, or keep \
-             both and take the packages out of the journal's way by hand",
+            "to purge {} would take away {} too, which someone installed since; remove those first, then run \
+             kubewan again",
             there.join(" "),
             others.join(" ")
         ));
     }
-    let held: Vec<&String> = seen.held.iter().filter(|n| goal.names.contains(n)).collect();
-    if !held.is_empty() {
-        Program::new("apt-mark").arg("unhold").args(held).stdout()?;
-    }
-    let program = apt(&base).args(&there);
+    let program = apt("purge", there, &["--yes", "--no-auto-remove"]);
     program
         .stream(&mut |line| {
             if is_progress(line) {
@@ -386,7 +399,7 @@ fn mend_interrupted(cx: &mut Performing<'_>) -> Result<(), String> {
         .stdout();
     if configured.is_err() {
         // What was only unpacked may lack what it depends on; apt brings it or says what is missing.
-        apt(&["install", "--yes", "--fix-broken", "--no-install-recommends"]).stdout()?;
+        apt("install", &[], &["--yes", "--fix-broken", "--no-install-recommends"]).stdout()?;
     }
     Ok(())
 }
