@@ -54,7 +54,7 @@ pub fn documents(content: &str) -> Res<Vec<Value>> {
         let (group, version) = api.split_once('/').unwrap_or(("", api));
         if group.is_empty() || version.is_empty() || kind.is_empty() {
             return Err(format!(
-                "invalid configuration for GroupVersionKind {api}, Kind={kind}: kind and apiVersion is mandatory \
+                "invalid configuration for GroupVersionKind {group}/{version}, Kind={kind}: kind and apiVersion is mandatory \
                  information that must be specified"
             ));
         }
@@ -94,10 +94,8 @@ fn supported(value: &Value) -> Res<()> {
             "your configuration file uses a deprecated API spec: {api:?} (kind: {kind:?}). Please use {MIGRATE}"
         ));
     } else if !strict::known(api, kind) {
-        return Err(format!(
-            "no kind {kind:?} is registered for version {api:?} in scheme \
-             \"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/scheme/scheme.go\""
-        ));
+        let gvk = strict::show_gvk(api, kind);
+        return Err(format!("unknown configuration APIs: []schema.GroupVersionKind{{{gvk}}}"));
     }
     Ok(())
 }
@@ -262,7 +260,9 @@ fn cluster_version(cluster: &mut Value) -> Res<()> {
 }
 
 fn node_defaults(value: &mut Value) {
-    default(value, "nodeRegistration.name", net::hostname().to_lowercase());
+    default(value, "nodeRegistration.name", net::hostname());
+    let name = text(value, "nodeRegistration.name").to_lowercase();
+    set(value, "nodeRegistration.name", name.into());
     default(value, "nodeRegistration.imagePullPolicy", "IfNotPresent");
     default(value, "nodeRegistration.imagePullSerial", true);
     default(value, "nodeRegistration.criSocket", "unix:///var/run/containerd/containerd.sock");
@@ -280,6 +280,7 @@ fn node_defaults(value: &mut Value) {
     }
 }
 
+/// cmd/kubeadm/app/componentconfigs/kubelet.go, and the zeroes that Go writes for what is not set.
 fn kubelet_defaults(kubelet: &mut Value, cluster: &Value) {
     default(kubelet, "staticPodPath", "/etc/kubernetes/manifests");
     let dns = service_address(cluster, 10).map_or("10.96.0.10".into(), |a| a.to_string());
@@ -294,6 +295,16 @@ fn kubelet_defaults(kubelet: &mut Value, cluster: &Value) {
     default(kubelet, "healthzPort", 10248);
     default(kubelet, "cgroupDriver", "systemd");
     set(kubelet, "rotateCertificates", true.into());
+    for zero in strict::rows(include_str!("../fields/kubelet-zero-durations.txt")) {
+        default(kubelet, zero, "0s");
+    }
+    for empty in ["crashLoopBackOff", "memorySwap"] {
+        default(kubelet, empty, json!({}));
+    }
+    default(kubelet, "logging.flushFrequency", 0);
+    default(kubelet, "logging.verbosity", 0);
+    default(kubelet, "logging.options.json.infoBufferSize", "0");
+    default(kubelet, "logging.options.text.infoBufferSize", "0");
 }
 
 /// The n-th address of the service subnet: 1 is the API's, 10 the DNS service's.
@@ -333,6 +344,15 @@ fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// apimachinery's words for a name that is none.
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
+    and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+    '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which \
+    must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. \
+    '*.example.com', regex used for validation is \
+    '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+
 fn aggregate(errors: Vec<String>) -> Res<()> {
     match errors.as_slice() {
         [] => Ok(()),
@@ -344,10 +364,7 @@ fn aggregate(errors: Vec<String>) -> Res<()> {
 fn validate_node(value: &Value, errors: &mut Vec<String>) {
     let name = text(value, "nodeRegistration.name");
     if !is_dns_name(name) {
-        errors.push(format!(
-            "nodeRegistration.name: Invalid value: {name:?}: a lowercase RFC 1123 subdomain must consist of lower \
-             case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
-        ));
+        errors.push(format!("nodeRegistration.name: Invalid value: {name:?}: {SUBDOMAIN}"));
     }
     for (index, (argument, _)) in
         args(value, "nodeRegistration.kubeletExtraArgs").iter().enumerate()
@@ -387,7 +404,7 @@ fn validate_init(config: &Config) -> Res<()> {
         if san.parse::<IpAddr>().is_err() && !is_dns_name(&san.to_lowercase()) {
             errors.push(format!(
                 "apiServer.certSANs: Invalid value: {san:?}: altname is not a valid IP address, DNS label or a DNS \
-                 label with subdomain wildcards"
+                 label with subdomain wildcards: {SUBDOMAIN}; {WILDCARD}"
             ));
         }
     }
@@ -395,7 +412,7 @@ fn validate_init(config: &Config) -> Res<()> {
     let host = endpoint.rsplit_once(':').map_or(endpoint, |(h, _)| h).trim_matches(['[', ']']);
     if !host.is_empty() && host.parse::<IpAddr>().is_err() && !is_dns_name(host) {
         errors.push(format!(
-            "controlPlaneEndpoint: Invalid value: {endpoint:?}: endpoint is not valid"
+            "hostport {endpoint}: host '{host}' must be a valid IP address or a valid RFC-1123 DNS subdomain"
         ));
     }
     if !at(cluster, "etcd.local").is_null() && !at(cluster, "etcd.external").is_null() {

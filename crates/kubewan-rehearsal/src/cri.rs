@@ -185,6 +185,11 @@ impl Runtime {
         Ok(format!("{}://{}", text_of(&answer, 2), text_of(&answer, 3)))
     }
 
+    /// Whether the runtime can tell which cgroup driver it uses.
+    pub fn tells_cgroup_driver(&self) -> bool {
+        self.call("RuntimeService/RuntimeConfig", &Message::default()).is_ok()
+    }
+
     /// Whether runtime and network are ready.
     pub fn conditions(&self) -> Res<Vec<Condition>> {
         let answer = self.call("RuntimeService/Status", &Message::default())?;

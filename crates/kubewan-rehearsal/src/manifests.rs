@@ -196,15 +196,23 @@ fn pod(component: Component<'_>, start_failures: u64, extra: &[Value]) -> Value 
     let name = command[0].clone();
     let probe = |path: &str, delay: u64, failures: u64, period: u64| {
         let get = json!({"host": host, "path": path, "port": "probe-port", "scheme": scheme});
-        json!({"failureThreshold": failures, "httpGet": get, "initialDelaySeconds": delay,
-            "periodSeconds": period, "timeoutSeconds": 15})
+        let mut probe = json!({"failureThreshold": failures, "httpGet": get, "periodSeconds": period,
+            "timeoutSeconds": 15});
+        if delay > 0 {
+            probe["initialDelaySeconds"] = delay.into();
+        }
+        probe
     };
     for volume in extra {
         let kind = or(text(volume, "pathType"), "");
         let readonly = volume["readOnly"] == true;
         mounts.push((text(volume, "name"), text(volume, "hostPath").to_owned(), kind, readonly));
     }
-    mounts.sort();
+    let mut volumes = mounts.clone();
+    volumes.sort();
+    if name != "etcd" {
+        mounts.sort();
+    }
     let mount = |(name, path, _, readonly): &Mount<'_>| {
         let inside = extra
             .iter()
@@ -241,14 +249,14 @@ fn pod(component: Component<'_>, start_failures: u64, extra: &[Value]) -> Value 
             "containers": [container], "hostNetwork": true, "priority": 2000001000,
             "priorityClassName": "system-node-critical",
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": mounts.iter().map(volume).collect::<Vec<_>>(),
+            "volumes": volumes.iter().map(volume).collect::<Vec<_>>(),
         },
         "status": {},
     })
 }
 
 /// The host's certificate folders that a control plane mounts, where they exist.
-fn certificate_mounts<'a>(root: &Path, pki: &str) -> Vec<Mount<'a>> {
+fn certificate_mounts(root: &Path, pki: &str) -> Vec<Mount<'static>> {
     let mut mounts = vec![
         ("k8s-certs", pki.to_owned(), "DirectoryOrCreate", true),
         ("ca-certs", "/etc/ssl/certs".into(), "DirectoryOrCreate", true),
@@ -267,109 +275,92 @@ fn certificate_mounts<'a>(root: &Path, pki: &str) -> Vec<Mount<'a>> {
     mounts
 }
 
-/// One of the four static pods.
-pub fn static_pod(root: &Path, config: &Config, name: &str) -> Value {
+/// Where a component's health is asked: its bind address, or this host's own.
+fn bind_address(cluster: &Value, section: &str) -> String {
+    let all = args(cluster, &format!("{section}.extraArgs"));
+    match all.iter().rev().find(|(n, _)| n == "bind-address").map(|(_, v)| v.as_str()) {
+        None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
+        Some(address) => address.to_owned(),
+    }
+}
+
+fn etcd(config: &Config) -> Component<'static> {
+    let advertise = text(&config.init, "localAPIEndpoint.advertiseAddress");
+    let data = text(&config.cluster, "etcd.local.dataDir").to_owned();
+    let certificates = format!("{}/etcd", text(&config.cluster, "certificatesDir"));
+    let url = format!("https://{}", net::join(advertise, 2379));
+    Component {
+        image: etcd_image(&config.cluster),
+        command: etcd_command(config),
+        mounts: vec![
+            ("etcd-data", data, "DirectoryOrCreate", false),
+            ("etcd-certs", certificates, "DirectoryOrCreate", false),
+        ],
+        cpu: "100m",
+        port: 2381,
+        host: if advertise.contains(':') { "::1" } else { "127.0.0.1" }.into(),
+        probes: ["/livez", "/readyz", "/readyz"],
+        scheme: "HTTP",
+        annotation: Some(("kubeadm.kubernetes.io/etcd.advertise-client-urls", url)),
+    }
+}
+
+fn component(root: &Path, config: &Config, name: &str) -> (&'static str, Component<'static>) {
     let Config { init, cluster, .. } = config;
-    let pki = text(cluster, "certificatesDir");
     let advertise = text(init, "localAPIEndpoint.advertiseAddress");
-    let failures = timeout(init, "controlPlaneComponentHealthCheck").as_secs().div_ceil(10);
-    let image = format!(
-        "{}/{name}:{}",
-        text(cluster, "imageRepository"),
-        text(cluster, "kubernetesVersion")
-    );
-    let bind = |section: &str| {
-        let all = args(cluster, &format!("{section}.extraArgs"));
-        let found = all.iter().rev().find(|(n, _)| n == "bind-address").map(|(_, v)| v.clone());
-        match found.as_deref() {
-            None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
-            Some(address) => address.to_owned(),
-        }
-    };
+    let mut mounts = certificate_mounts(root, text(cluster, "certificatesDir"));
     let kubeconfig =
         |file: &str| ("kubeconfig", format!("/etc/kubernetes/{file}.conf"), "FileOrCreate", true);
-    let (section, component) = match name {
-        "etcd" => {
-            let data = text(cluster, "etcd.local.dataDir").to_owned();
-            let certs = format!("{pki}/etcd");
-            let url = format!("https://{}", net::join(advertise, 2379));
-            let mounts = vec![
-                ("etcd-data", data, "DirectoryOrCreate", false),
-                ("etcd-certs", certs, "DirectoryOrCreate", false),
-            ];
-            let local = if advertise.contains(':') { "::1" } else { "127.0.0.1" };
-            let annotation = Some(("kubeadm.kubernetes.io/etcd.advertise-client-urls", url));
-            (
-                "",
-                Component {
-                    image: etcd_image(cluster),
-                    command: etcd_command(config),
-                    mounts,
-                    cpu: "100m",
-                    port: 2381,
-                    host: local.into(),
-                    probes: ["/livez", "/readyz", "/readyz"],
-                    scheme: "HTTP",
-                    annotation,
-                },
-            )
-        }
+    let mut part = Component {
+        image: format!(
+            "{}/{name}:{}",
+            text(cluster, "imageRepository"),
+            text(cluster, "kubernetesVersion")
+        ),
+        command: Vec::new(),
+        mounts: Vec::new(),
+        cpu: "100m",
+        port: 10259,
+        host: bind_address(cluster, "scheduler"),
+        probes: ["/livez", "/readyz", "/livez"],
+        scheme: "HTTPS",
+        annotation: None,
+    };
+    match name {
         "kube-apiserver" => {
-            let port = at(init, "localAPIEndpoint.bindPort").as_u64().unwrap_or(6443);
-            let endpoint = net::join(advertise, port);
-            let annotation =
+            part.port = at(init, "localAPIEndpoint.bindPort").as_u64().unwrap_or(6443);
+            let endpoint = net::join(advertise, part.port);
+            part.annotation =
                 Some(("kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint", endpoint));
-            (
-                "apiServer",
-                Component {
-                    image,
-                    command: apiserver_command(config),
-                    mounts: certificate_mounts(root, pki),
-                    cpu: "250m",
-                    port,
-                    host: advertise.into(),
-                    probes: ["/livez", "/readyz", "/livez"],
-                    scheme: "HTTPS",
-                    annotation,
-                },
-            )
+            (part.command, part.mounts) = (apiserver_command(config), mounts);
+            (part.cpu, part.host) = ("250m", advertise.into());
+            ("apiServer", part)
         }
         "kube-controller-manager" => {
-            let mut mounts = certificate_mounts(root, pki);
             mounts.push(kubeconfig("controller-manager"));
-            (
-                "controllerManager",
-                Component {
-                    image,
-                    command: controller_manager_command(cluster),
-                    mounts,
-                    cpu: "200m",
-                    port: 10257,
-                    host: bind("controllerManager"),
-                    probes: ["/healthz", "", "/healthz"],
-                    scheme: "HTTPS",
-                    annotation: None,
-                },
-            )
+            (part.command, part.mounts) = (controller_manager_command(cluster), mounts);
+            (part.cpu, part.port) = ("200m", 10257);
+            part.host = bind_address(cluster, "controllerManager");
+            part.probes = ["/healthz", "", "/healthz"];
+            ("controllerManager", part)
         }
-        _ => (
-            "scheduler",
-            Component {
-                image,
-                command: scheduler_command(cluster),
-                mounts: vec![kubeconfig("scheduler")],
-                cpu: "100m",
-                port: 10259,
-                host: bind("scheduler"),
-                probes: ["/livez", "/readyz", "/livez"],
-                scheme: "HTTPS",
-                annotation: None,
-            },
-        ),
+        _ => {
+            (part.command, part.mounts) =
+                (scheduler_command(cluster), vec![kubeconfig("scheduler")]);
+            ("scheduler", part)
+        }
+    }
+}
+
+/// One of the four static pods.
+pub fn static_pod(root: &Path, config: &Config, name: &str) -> Value {
+    let failures = timeout(&config.init, "controlPlaneComponentHealthCheck").as_secs().div_ceil(10);
+    let (section, component) = match name {
+        "etcd" => ("", etcd(config)),
+        name => component(root, config, name),
     };
-    let extra =
-        at(cluster, &format!("{section}.extraVolumes")).as_array().cloned().unwrap_or_default();
-    pod(component, failures, &extra)
+    let extra = at(&config.cluster, &format!("{section}.extraVolumes")).as_array();
+    pod(component, failures, extra.map_or(&[], Vec::as_slice))
 }
 
 /// Writes a static pod's manifest.
@@ -381,8 +372,7 @@ pub fn write_static_pod(root: &Path, config: &Config, name: &str) -> Res<()> {
 /// Writes the kubelet's flags and configuration (cmd/kubeadm/app/phases/kubelet/flags.go).
 pub fn write_kubelet(root: &Path, node: &Value, kubelet: &Value, register_taints: bool) -> Res<()> {
     let overrides = args(node, "nodeRegistration.kubeletExtraArgs");
-    let mut flags =
-        vec![("container-runtime-endpoint", text(node, "nodeRegistration.criSocket").to_owned())];
+    let mut flags = Vec::new();
     let taint = |t: &Value| match text(t, "value") {
         "" => format!("{}:{}", text(t, "key"), text(t, "effect")),
         value => format!("{}={value}:{}", text(t, "key"), text(t, "effect")),
@@ -408,10 +398,19 @@ pub fn write_kubelet(root: &Path, node: &Value, kubelet: &Value, register_taints
         &format!("KUBELET_KUBEADM_ARGS={:?}\n", line.trim_start()),
         0o644,
     )?;
+    // Since 1.34 the runtime's socket is the node's own setting, patched into the cluster's (NodeLocalCRISocket).
+    let socket = text(node, "nodeRegistration.criSocket");
+    let writing = "[kubelet-start] Writing kubelet configuration to file";
+    println!("{writing} \"/var/lib/kubelet/instance-config.yaml\"");
+    let instance = format!("containerRuntimeEndpoint: {socket:?}\n");
+    pki::write(&folder.join("instance-config.yaml"), &instance, 0o644)?;
     println!(
-        "[kubelet-start] Writing kubelet configuration to file \"/var/lib/kubelet/config.yaml\""
+        "[patches] Applied patch of type \"application/strategic-merge-patch+json\" to target \"kubeletconfiguration\""
     );
-    pki::write(&folder.join("config.yaml"), &to_yaml(kubelet), 0o644)
+    let mut kubelet = kubelet.clone();
+    kubelet["containerRuntimeEndpoint"] = socket.into();
+    println!("{writing} \"/var/lib/kubelet/config.yaml\"");
+    pki::write(&folder.join("config.yaml"), &to_yaml(&kubelet), 0o644)
 }
 
 /// The value of a `--name=value` in a container's command; the last one counts.

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -40,7 +40,9 @@ pub struct Request {
 pub fn write(path: &Path, content: &str, mode: u32) -> Res<()> {
     let fail = |e: std::io::Error| format!("open {}: {e}", path.display());
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(fail)?;
+        // As kubeadm: manifests are nobody else's business.
+        let mode = if folder.ends_with("manifests") { 0o700 } else { 0o755 };
+        fs::DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(fail)?;
     }
     let _ = fs::remove_file(path);
     let mut file =
@@ -72,6 +74,11 @@ fn subject_alternatives(all: &[String]) -> Res<Vec<SanType>> {
         });
         done.push(one);
     }
+    // kubeadm sorts the names and leaves the addresses.
+    sans.sort_by_key(|s| match s {
+        SanType::DnsName(name) => (0, name.as_str().to_owned()),
+        _ => (1, String::new()),
+    });
     Ok(sans)
 }
 
@@ -87,6 +94,7 @@ fn params(request: &Request, lifetime: Duration) -> Res<CertificateParams> {
     let now = OffsetDateTime::now_utc();
     params.not_before = now - Duration::minutes(5);
     params.not_after = now + lifetime;
+    params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params.use_authority_key_identifier_extension = true;
     if request.server {
@@ -127,6 +135,7 @@ pub fn signing_request(name: &str, group: &str) -> Res<(String, String)> {
     let request = Request { name: name.into(), groups: vec![group.into()], ..Request::default() };
     let mut params = params(&request, Duration::days(365))?;
     params.key_usages.clear();
+    params.is_ca = IsCa::NoCa;
     params.use_authority_key_identifier_extension = false;
     let key = KeyPair::generate().map_err(|e| e.to_string())?;
     let csr = params.serialize_request(&key).and_then(|r| r.pem()).map_err(|e| e.to_string())?;
@@ -220,7 +229,6 @@ pub fn certificates(root: &Path, config: &Config, only: Option<&str>) -> Res<()>
     let folder = root.join(text(&config.cluster, "certificatesDir").trim_start_matches('/'));
     println!("[certs] Using certificateDir folder {:?}", text(&config.cluster, "certificatesDir"));
     let node = text(&config.init, "nodeRegistration.name").to_owned();
-    let masters = vec!["system:masters".to_owned()];
     let client = |name: &str, groups: Vec<String>| Request {
         name: name.into(),
         groups,
@@ -250,12 +258,8 @@ pub fn certificates(root: &Path, config: &Config, only: Option<&str>) -> Res<()>
         ("etcd/ca", "", client("etcd-ca", Vec::new())),
         ("etcd/server", "etcd/ca", both("serverCertSANs")),
         ("etcd/peer", "etcd/ca", both("peerCertSANs")),
-        (
-            "etcd/healthcheck-client",
-            "etcd/ca",
-            client("kube-etcd-healthcheck-client", masters.clone()),
-        ),
-        ("apiserver-etcd-client", "etcd/ca", client("kube-apiserver-etcd-client", masters)),
+        ("etcd/healthcheck-client", "etcd/ca", client("kube-etcd-healthcheck-client", Vec::new())),
+        ("apiserver-etcd-client", "etcd/ca", client("kube-apiserver-etcd-client", Vec::new())),
     ];
     for (base, ca, request) in all {
         if only.is_none_or(|o| o == base.replace('/', "-")) {

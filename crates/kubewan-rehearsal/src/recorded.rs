@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::{self, Config};
+use crate::value::from_yaml;
 use crate::{kubeadm, manifests};
 
 struct Recording {
@@ -51,20 +52,38 @@ fn fits(recorded: &str, said: &str) -> bool {
 const INIT: &str = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n";
 const CLUSTER: &str = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n";
 
-/// What is asked in the situation of a recording about configurations.
-fn configuration(name: &str) -> String {
-    match name {
-        "unknown-field.txt" => format!("{CLUSTER}networking: {{podSubnet: 10.1.0.0/16, mtu: 1400}}\n"),
-        "arguments-as-map.txt" => format!("{INIT}nodeRegistration: {{kubeletExtraArgs: {{v: '2'}}}}\n"),
-        "old-api.txt" => CLUSTER.replace("v1beta4", "v1beta2"),
-        "old-version.txt" => format!("{CLUSTER}kubernetesVersion: 1.30.0\n"),
-        "twice.txt" => format!("{CLUSTER}---\n{CLUSTER}"),
-        "bad-address.txt" => format!("{INIT}localAPIEndpoint: {{advertiseAddress: master01}}\n"),
-        "join-unpinned.txt" => "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n\
-            nodeRegistration: {name: node01}\ndiscovery: {bootstrapToken: {token: abcdef.0123456789abcdef, \
-            apiServerEndpoint: 'api:6443'}}\n"
-            .to_owned(),
-        other => panic!("no configuration for {other}"),
+/// What `kubeadm config validate` says of the input beside a recording.
+fn validate(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recorded/inputs");
+    let input = folder.join(name.replace(".txt", ".yaml"));
+    let args = ["config", "validate", "--config", &input.display().to_string()].map(str::to_owned);
+    format!("error: {}", kubeadm::main(&args).unwrap_err())
+}
+
+/// Writes a file as the phases do, and compares it with the recorded one.
+fn written(name: &str, path: &str, recorded: &str) {
+    let root = tempfile::tempdir().unwrap();
+    // Folders that the recording's machine had.
+    for folder in
+        ["etc/ca-certificates", "usr/share/ca-certificates", "usr/local/share/ca-certificates"]
+    {
+        if recorded.contains(&format!("path: /{folder}\n")) {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+    }
+    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("recorded/inputs/full.yaml");
+    let config = config::load_init(&std::fs::read_to_string(input).unwrap()).unwrap();
+    let pod = path.strip_prefix("etc/kubernetes/manifests/").map(|p| p.trim_end_matches(".yaml"));
+    match pod {
+        Some(pod) => manifests::write_static_pod(root.path(), &config, pod).unwrap(),
+        None => {
+            manifests::write_kubelet(root.path(), &config.init, &config.kubelet, false).unwrap()
+        }
+    }
+    let said = std::fs::read_to_string(root.path().join(path)).unwrap();
+    match path.ends_with(".yaml") {
+        true => assert_eq!(from_yaml(&said).unwrap(), from_yaml(recorded).unwrap(), "{name}"),
+        false => assert_eq!(said.trim(), recorded.trim(), "{name}"),
     }
 }
 
@@ -90,9 +109,12 @@ fn the_stand_in_says_what_the_real_one_says() {
     for recording in all {
         let (mut recorded, name) = (recording.words.clone(), recording.name.as_str());
         let sort = |text: &str| lines(text.lines().map(str::to_owned).collect());
+        if let Some(path) = recording.check.strip_prefix("file ") {
+            written(name, path, &recorded);
+            continue;
+        }
         let said = match recording.check.as_str() {
-            "load-init" => config::load_init(&configuration(name)).unwrap_err(),
-            "load-join" => config::load_join(&configuration(name)).unwrap_err(),
+            "validate" => validate(name),
             "pin" => kubeadm::check_pin("md5:00").unwrap_err(),
             "images" => manifests::images(&upstream().cluster).join("\n"),
             "etcd-command" => {

@@ -54,18 +54,30 @@ pub fn check(api_version: &str, kind: &str, value: &Value) -> Res<()> {
         return Err(format!("unknown configuration {}", show_gvk(api_version, kind)));
     };
     let version = api_version.rsplit('/').next().unwrap_or_default();
+    let gvk = show_gvk(api_version, kind);
+    let fail = |why: String| format!("error unmarshaling configuration {gvk}: {why}");
     let mut walk = Walk { fields, version, unknown: Vec::new() };
-    walk.object(kind, value, "")?;
+    walk.object(kind, value, "").map_err(fail)?;
     if walk.unknown.is_empty() {
         return Ok(());
     }
     let unknown: Vec<String> =
         walk.unknown.iter().map(|u| format!("unknown field {u:?}")).collect();
-    let gvk = show_gvk(api_version, kind);
-    Err(format!(
-        "error unmarshaling configuration {gvk}: strict decoding error: {}",
-        unknown.join(", ")
-    ))
+    Err(fail(format!("strict decoding error: {}", unknown.join(", "))))
+}
+
+/// Go's words for a duration that is none.
+fn bad_duration(text: &str) -> String {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let unit = end.map(|n| {
+        text[n..].split(|c: char| c.is_ascii_digit() || c == '.').next().unwrap_or_default()
+    });
+    match (end, unit) {
+        (Some(0), _) => format!("time: invalid duration {text:?}"),
+        (None, _) if !text.is_empty() => format!("time: missing unit in duration {text:?}"),
+        (Some(_), Some(unit)) => format!("time: unknown unit {unit:?} in duration {text:?}"),
+        _ => format!("time: invalid duration {text:?}"),
+    }
 }
 
 struct Walk<'a> {
@@ -79,6 +91,11 @@ impl Walk<'_> {
         let Value::Object(map) = value else {
             return Ok(());
         };
+        if let Some(token) =
+            map.get("token").and_then(Value::as_str).filter(|_| kind == "BootstrapToken")
+        {
+            crate::token::parse(token)?;
+        }
         for (key, inner) in map {
             let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             let kinds = self.fields.get(kind).and_then(|f| f.iter().find(|(name, _)| name == key));
@@ -121,7 +138,7 @@ impl Walk<'_> {
             "number" => value.is_number(),
             "duration" => {
                 if let Some(bad) = value.as_str().filter(|s| crate::value::duration(s).is_none()) {
-                    return Err(format!("time: invalid duration {bad:?}"));
+                    return Err(bad_duration(bad));
                 }
                 value.is_string()
             }
@@ -198,7 +215,8 @@ mod tests {
         let list = "kind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: node-ip, value: 198.51.100.10}]}";
         assert_eq!(
             error(&format!("apiVersion: kubeadm.k8s.io/v1beta4\n{map}")),
-            "json: cannot unmarshal object into Go struct field \
+            "error unmarshaling configuration schema.GroupVersionKind{Group:\"kubeadm.k8s.io\", \
+             Version:\"v1beta4\", Kind:\"InitConfiguration\"}: json: cannot unmarshal object into Go struct field \
              NodeRegistrationOptions.nodeRegistration.kubeletExtraArgs of type []v1beta4.Arg"
         );
         assert_eq!(error(&format!("apiVersion: kubeadm.k8s.io/v1beta3\n{map}")), "");

@@ -32,9 +32,11 @@ pub fn split_documents(text: &str) -> Vec<String> {
     documents
 }
 
-/// Writes a value as YAML.
+/// Writes a value as YAML, keys in order, as Kubernetes does.
 pub fn to_yaml(value: &Value) -> String {
-    serde_saphyr::to_string(value).unwrap_or_default()
+    let mut value = value.clone();
+    value.sort_all_objects();
+    serde_saphyr::to_string(&value).unwrap_or_default()
 }
 
 /// The value at a dotted path, or null.
