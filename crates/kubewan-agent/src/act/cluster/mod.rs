@@ -146,8 +146,14 @@ fn parse(stdout: &str) -> Result<Answer, String> {
     if stdout.trim().is_empty() {
         return Ok(Answer::Nothing);
     }
-    let object =
+    let mut object: Value =
         serde_json::from_str(stdout).map_err(|e| format!("kubectl printed no JSON: {e}"))?;
+    // What it reads from standard input it answers as a list, even of one.
+    if object["kind"] == "List"
+        && let Some(items) = object["items"].as_array_mut()
+    {
+        return Ok(items.pop().map_or(Answer::Nothing, Answer::Object));
+    }
     Ok(Answer::Object(object))
 }
 
@@ -266,6 +272,11 @@ mod tests {
     fn nothing_printed_is_nothing_there() {
         assert_eq!(parse("\n"), Ok(Answer::Nothing));
         assert_eq!(parse("{\"a\":1}"), Ok(Answer::Object(json!({"a": 1}))));
+        assert_eq!(
+            parse(r#"{"kind": "List", "items": [{"a":1}]}"#),
+            Ok(Answer::Object(json!({"a": 1})))
+        );
+        assert_eq!(parse(r#"{"kind": "List", "items": []}"#), Ok(Answer::Nothing));
         assert!(parse("Name: x").is_err());
     }
 
