@@ -93,11 +93,14 @@ impl HostError {
                 "once the host can be reached, run the same command again: it goes on where it was",
             ),
             HostError::Answer { host, .. } => about("agent-failed", host, "see the message"),
-            HostError::Step { host, .. } => about(
-                "step-failed",
-                host,
-                "mend what the message names and run the same command again: what is done is not done twice",
-            ),
+            HostError::Step { host, step, said } => {
+                let goal = step.split_once('/').map_or(step.as_str(), |(_, goal)| goal);
+                let subject = goal.split_once(':').map_or(goal, |(_, subject)| subject);
+                let named = said.contains(subject);
+                let message = if named { said.clone() } else { format!("{goal}: {said}") };
+                let remedy = "mend what the message names and run the same command again: what is done is not done twice";
+                Finding::error("step-failed", host, message, remedy)
+            }
             HostError::Busy { host, .. } => {
                 about("host-busy", host, "let the other run end, then run the same command again")
             }
