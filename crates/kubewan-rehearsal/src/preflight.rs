@@ -118,8 +118,8 @@ fn systemctl(args: &[&str]) -> bool {
     Command::new("systemctl").args(args).output().is_ok_and(|o| o.status.success())
 }
 
-/// What `init` and `join` both check.
-fn common(report: &mut Report, root: &Path, config: &Value) {
+/// Whether the container runtime answers, and is recent enough.
+fn runtime(report: &mut Report, config: &Value) {
     let runtime = Runtime::new(text(config, "nodeRegistration.criSocket"));
     if let Err(error) = runtime.version() {
         report.error("CRI", format!("could not connect to the container runtime: {error}"));
@@ -145,6 +145,11 @@ fn common(report: &mut Report, root: &Path, config: &Value) {
             }
         }
     }
+}
+
+/// What `init` and `join` both check.
+fn common(report: &mut Report, root: &Path, config: &Value) {
+    runtime(report, config);
     if std::fs::read_to_string(root.join("proc/swaps")).is_ok_and(|s| s.lines().count() > 1) {
         report.warning(
             "Swap",
