@@ -146,14 +146,8 @@ fn parse(stdout: &str) -> Result<Answer, String> {
     if stdout.trim().is_empty() {
         return Ok(Answer::Nothing);
     }
-    let mut object: Value =
+    let object =
         serde_json::from_str(stdout).map_err(|e| format!("kubectl printed no JSON: {e}"))?;
-    // What it reads from standard input it answers as a list, even of one.
-    if object["kind"] == "List"
-        && let Some(items) = object["items"].as_array_mut()
-    {
-        return Ok(items.pop().map_or(Answer::Nothing, Answer::Object));
-    }
     Ok(Answer::Object(object))
 }
 
@@ -229,7 +223,15 @@ pub fn observe_object(goal: &Object, host: &Host) -> Result<ObjectSeen, String> 
     let program = admin(host).args(get).stdin(goal.manifest.to_string());
     let answer =
         ask(host, &program).map_err(|e| format!("can't look at {}: {e}", goal.subject()))?;
-    Ok(ObjectSeen { live: answer.object() })
+    Ok(ObjectSeen { live: answer.object().and_then(only_of_list) })
+}
+
+/// What kubectl reads from standard input it answers as a list, even of one.
+fn only_of_list(mut object: Value) -> Option<Value> {
+    if object["kind"] != "List" {
+        return Some(object);
+    }
+    object["items"].as_array_mut()?.pop()
 }
 
 /// Applies an object on the server's side: fields that others own stay theirs, unless they are in the
@@ -272,11 +274,10 @@ mod tests {
     fn nothing_printed_is_nothing_there() {
         assert_eq!(parse("\n"), Ok(Answer::Nothing));
         assert_eq!(parse("{\"a\":1}"), Ok(Answer::Object(json!({"a": 1}))));
-        assert_eq!(
-            parse(r#"{"kind": "List", "items": [{"a":1}]}"#),
-            Ok(Answer::Object(json!({"a": 1})))
-        );
-        assert_eq!(parse(r#"{"kind": "List", "items": []}"#), Ok(Answer::Nothing));
+        let listed = |text: &str| only_of_list(serde_json::from_str(text).unwrap());
+        assert_eq!(listed(r#"{"kind": "List", "items": [{"a":1}]}"#), Some(json!({"a": 1})));
+        assert_eq!(listed(r#"{"kind": "List", "items": []}"#), None);
+        assert_eq!(listed(r#"{"kind": "Node"}"#), Some(json!({"kind": "Node"})));
         assert!(parse("Name: x").is_err());
     }
 
