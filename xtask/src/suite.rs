@@ -5,8 +5,8 @@ use crate::run::{cargo, watch};
 /// A set of tests: a name and cargo's arguments.
 pub type Set = (&'static str, &'static [&'static str]);
 
-/// Everything that needs neither root nor a lab. Release, so that the lab's tests find the same build.
-pub const UNIT: Set = ("unit", &["test", "--release", "--workspace", "--locked", "--no-fail-fast"]);
+/// Everything that needs neither root nor a lab.
+pub const UNIT: Set = ("unit", &["test", "--workspace", "--locked", "--no-fail-fast"]);
 /// The lab's tests: real sshd, systemd, containerd and etcd, one after another.
 pub const LAB: Set = (
     "lab",

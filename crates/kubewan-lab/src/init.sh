@@ -21,6 +21,18 @@ while read -r _ target kind _; do
 done < /proc/self/mounts
 mount -o remount,bind,rw /proc/sys
 
+# systemd-nspawn leaves out controllers of version 1 that are hierarchies of their own where it
+# expects a joint one (cpu, cpuacct); a kubelet wants them all.
+while IFS=: read -r _ controllers _; do
+    target=/sys/fs/cgroup/$controllers
+    case $controllers in
+        "" | name=*) continue ;;
+    esac
+    if [ -d "$target" ] && ! mountpoint -q "$target"; then
+        mount -t cgroup -o "$controllers" cgroup "$target"
+    fi
+done < /proc/self/cgroup
+
 # Volumes that a pod mounts have to reach other pods.
 mount --make-rshared /
 
