@@ -1,6 +1,7 @@
 //! A batch at work: the steps of one phase on this host, in order, inside the transient unit. Each step looks
 //! again before it acts, writes ahead to the journal, acts, and looks again.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -174,7 +175,9 @@ impl Batch<'_> {
         let mut cx = Performing::new(self.host, values, &mut progress);
         cx.record(along.into_iter().chain(kept))?;
         act::perform(action, &before, &mut cx)?;
-        let along = cx.along;
+        let mut along = cx.along;
+        let mut known = BTreeSet::new();
+        along.retain(|line| known.insert(line.clone()));
         let after = has_ended(act::observe(action, self.host)?);
         if let Some(left) = diff(action, &after).map_err(|e| e.to_string())? {
             let details: String =

@@ -217,8 +217,7 @@ fn farewell(host: &Host) -> Result<(), String> {
     }
     if let Some(left) = left_to_take_back(host)? {
         return Err(format!(
-            "{left} is still as kubewan made it, so what kubewan knows of this host is kept; run \
-             `kubewan reset` again"
+            "{left} is not back as it was, so what kubewan knows of this host is kept; run `kubewan reset` again"
         ));
     }
     match std::fs::remove_dir_all(host.root()) {
@@ -243,7 +242,7 @@ fn left_to_take_back(host: &Host) -> Result<Option<String>, String> {
         _ => true,
     };
     let left = reset.steps.iter().find(|step| is_left(&step.action, seen.get(&step.id)));
-    Ok(left.map(|step| step.action.subject()))
+    Ok(left.map(|step| format!("{} {}", step.action.kind(), step.action.subject())))
 }
 
 #[cfg(test)]

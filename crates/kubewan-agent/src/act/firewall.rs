@@ -18,7 +18,7 @@ const COMMENT: &str = "kubewan";
 pub fn observe_firewall(goal: &FirewallGoal, _host: &Host) -> Result<FirewallSeen, String> {
     match goal.tool {
         FirewallTool::Ufw => observe_ufw(),
-        FirewallTool::Firewalld => observe_firewalld(),
+        FirewallTool::Firewalld => observe_firewalld(goal),
         FirewallTool::IptablesPersistent => observe_service("netfilter-persistent.service"),
         FirewallTool::Nftables => observe_service("nftables.service"),
     }
@@ -164,9 +164,10 @@ fn open_ufw(ports: &[&String], subnets: &[&String], cx: &mut Performing<'_>) -> 
     Ok(())
 }
 
-fn observe_firewalld() -> Result<FirewallSeen, String> {
+fn observe_firewalld(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
     let mut seen = observe_service("firewalld.service")?;
-    if !seen.active || !exists("firewall-cmd") {
+    // One that is to go off need not answer questions.
+    if !seen.active || goal.open.is_none() {
         return Ok(seen);
     }
     let zone = firewalld_zone()?;

@@ -300,8 +300,8 @@ pub fn perform_hostname(
 /// Looks for time services.
 pub fn observe_time_sync_on(_goal: &TimeSyncOn, _host: &Host) -> Result<TimeSyncSeen, String> {
     let mut seen = TimeSyncSeen::default();
-    for unit in TIME_SERVICES {
-        let shown = super::unit::show(unit, &["LoadState", "ActiveState"])?;
+    let all = super::unit::show_all(TIME_SERVICES, &["LoadState", "ActiveState"])?;
+    for (unit, shown) in TIME_SERVICES.iter().zip(all) {
         let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
         if is("LoadState", "loaded") {
             seen.installed.get_or_insert((*unit).to_owned());

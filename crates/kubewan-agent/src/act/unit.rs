@@ -28,6 +28,27 @@ pub fn show(unit: &str, properties: &[&str]) -> Result<BTreeMap<String, String>,
     Ok(parse_properties(&text))
 }
 
+/// Properties of several units, in their order, by one call.
+///
+/// # Errors
+/// Fails where systemd does not answer.
+pub fn show_all(
+    units: &[&str],
+    properties: &[&str],
+) -> Result<Vec<BTreeMap<String, String>>, String> {
+    let text = Program::new("systemctl")
+        .arg("show")
+        .arg(format!("--property={}", properties.join(",")))
+        .args(["--no-pager", "--"])
+        .args(units.iter().copied())
+        .stdout()?;
+    let shown: Vec<_> = text.split("\n\n").map(parse_properties).collect();
+    if shown.len() == units.len() {
+        return Ok(shown);
+    }
+    Err(format!("systemctl was asked for {} units and told of {}", units.len(), shown.len()))
+}
+
 /// `Key=value` lines.
 fn parse_properties(text: &str) -> BTreeMap<String, String> {
     text.lines()
