@@ -35,34 +35,30 @@ impl Node {
         Node { runtime, runtime_version, registered: false, settled: false }
     }
 
-    /// Addresses: of `--node-ip` only what is on an interface, as the real one has it.
-    fn addresses(&self, settings: &Settings) -> Vec<Value> {
-        let mut addresses = Vec::new();
-        let internal = match settings.flag("node-ip").filter(|a| !a.is_empty()) {
-            Some(wanted) => {
-                let on_a_nic = |a: &&str| {
-                    a.parse::<IpAddr>().is_ok_and(|a| a.is_unspecified() || net::is_local(a))
-                };
-                let found: Vec<&str> = wanted.split(',').filter(on_a_nic).collect();
-                if found.len() < wanted.split(',').count() {
-                    log(
-                        'E',
-                        &format!(
-                            "\"Failed to set some node status fields\" err=\"failed to validate nodeIP: node IP: \
-                         {wanted:?} not found in the host's network interfaces\" node=\"{}\"",
-                            settings.name
-                        ),
-                    );
-                }
-                found.first().map(|a| a.to_string())
-            }
-            None => net::default_address().map(|a| a.to_string()),
-        };
-        if let Some(address) = internal {
-            addresses.push(json!({"type": "InternalIP", "address": address}));
-            addresses.push(json!({"type": "Hostname", "address": settings.name}));
+    /// The node's addresses; `None` leaves those it has (pkg/kubelet/nodestatus/setters.go): where `--node-ip` is
+    /// on no interface, and where a cloud provider elsewhere has set them.
+    fn addresses(&self, settings: &Settings, old: &Value) -> Option<Vec<Value>> {
+        let wanted = settings.flag("node-ip").unwrap_or_default().split(',').next();
+        let wanted = wanted.and_then(|w| w.parse::<IpAddr>().ok()).filter(|w| !w.is_unspecified());
+        if let Some(wanted) = wanted.filter(|w| !net::is_local(*w)) {
+            let name = &settings.name;
+            log(
+                'E',
+                &format!(
+                    "\"Failed to set some node status fields\" err=\"failed to validate nodeIP: node IP: \
+                     \\\"{wanted}\\\" not found in the host's network interfaces\" node=\"{name}\""
+                ),
+            );
+            return None;
         }
-        addresses
+        let external = settings.flag("cloud-provider") == Some("external");
+        if external && !list(old, "status.addresses").is_empty() {
+            return None;
+        }
+        let internal = wanted.or_else(|| net::default_address().filter(|_| !external));
+        let internal = internal.map(|a| json!({"type": "InternalIP", "address": a.to_string()}));
+        let name = json!({"type": "Hostname", "address": settings.name});
+        Some(internal.into_iter().chain([name]).collect())
     }
 
     fn info(&self) -> Value {
@@ -144,6 +140,10 @@ impl Node {
         }
         let mut taints =
             vec![json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})];
+        if settings.flag("cloud-provider") == Some("external") {
+            let key = "node.cloudprovider.kubernetes.io/uninitialized";
+            taints.push(json!({"key": key, "value": "true", "effect": "NoSchedule"}));
+        }
         for taint in settings
             .flag("register-with-taints")
             .unwrap_or_default()
@@ -186,10 +186,9 @@ impl Node {
             }
             self.registered = true;
         }
-        let Some(old) = api.get(&path)? else {
-            self.registered = false;
-            return Err(format!("nodes {:?} not found", settings.name));
-        };
+        // A node that somebody deleted comes back only with the kubelet's next start.
+        let missing = || format!("error getting node {0:?}: nodes {0:?} not found", settings.name);
+        let old = api.get(&path)?.ok_or_else(missing)?;
         let conditions = self.conditions(&old);
         self.settled = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -201,16 +200,14 @@ impl Node {
         let room = json!({"cpu": processors.to_string(), "memory": memory, "pods": "110"});
         let mut status = json!({"conditions": conditions, "nodeInfo": self.info(), "capacity": room,
             "allocatable": room, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}});
-        let addresses = self.addresses(settings);
-        // Others may add addresses of their own kind; ours are replaced, or removed with the interface.
-        let kept =
-            list(&old, "status.addresses").iter().filter(|a| a["type"] == "ExternalIP").cloned();
-        let all: Vec<Value> = addresses.into_iter().chain(kept).collect();
-        let gone = list(&old, "status.addresses")
-            .iter()
-            .filter(|a| !all.iter().any(|n| n["type"] == a["type"]));
-        let removed = gone.map(|a| json!({"$patch": "delete", "type": a["type"]}));
-        status["addresses"] = all.iter().cloned().chain(removed).collect();
+        if let Some(addresses) = self.addresses(settings, &old) {
+            // The list is replaced, so what others added goes.
+            let ours = |a: &&Value| addresses.iter().any(|n| n["type"] == a["type"]);
+            let gone = list(&old, "status.addresses").iter().filter(|a| !ours(a));
+            let gone: Vec<Value> =
+                gone.map(|a| json!({"$patch": "delete", "type": a["type"]})).collect();
+            status["addresses"] = addresses.into_iter().chain(gone).collect();
+        }
         api.merge(&format!("{path}/status"), &json!({"status": status}))?;
         let untaint = |t: &Value| text(t, "key") != "node.kubernetes.io/not-ready";
         let taints = list(&old, "spec.taints");
