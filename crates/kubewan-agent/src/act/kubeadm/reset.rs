@@ -96,9 +96,11 @@ fn kubeadm_reset(cx: &mut Performing<'_>) {
     let mut args = vec!["reset".to_owned(), "--force".into()];
     // It looks for sockets by itself, and gives up where it finds two.
     args.push(format!("--cri-socket={}", socket(cx.host)));
-    if !Path::new("/etc/kubernetes/manifests/etcd.yaml").exists() {
+    let etcd = std::fs::read_to_string("/etc/kubernetes/manifests/etcd.yaml").ok();
+    if etcd.is_none_or(|manifest| is_alone(&manifest)) {
         // Without a manifest it empties /var/lib/etcd all the same, whoever's that is (`getEtcdDataDir`,
-        // cmd/kubeadm/app/cmd/phases/reset/removeetcdmember.go).
+        // cmd/kubeadm/app/cmd/phases/reset/removeetcdmember.go); with one it asks etcd at the advertised address,
+        // for two minutes where etcd listens on none but its own host's.
         args.push("--skip-phases=remove-etcd-member".into());
     }
     match super::run(&args, TIMEOUT, cx) {
@@ -108,6 +110,14 @@ fn kubeadm_reset(cx: &mut Performing<'_>) {
         }
         Err(error) => (cx.progress)(&format!("kubeadm reset did not end well: {error}")),
     }
+}
+
+/// Whether an etcd by this manifest listens to its own host only, so that it has no other members.
+fn is_alone(manifest: &str) -> bool {
+    manifest
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- --listen-peer-urls="))
+        .all(|urls| urls.split(',').all(|url| url.starts_with("https://127.0.0.1:")))
 }
 
 /// The socket that kubeadm was given when it made what is taken back.
