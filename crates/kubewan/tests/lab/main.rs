@@ -1,0 +1,11 @@
+//! Stories in the lab: real sshd, systemd, containerd and etcd, told through the program as a user calls it.
+//!
+//! They need root and take minutes, so they are ignored by a plain `cargo test`; `cargo xtask test` runs them, one
+//! after another, since a machine has one lab. A story runs against real Kubernetes where a bundle is there, and
+//! against stand-ins everywhere.
+
+mod support;
+
+mod drift;
+mod interruptions;
+mod straight_road;

@@ -1,0 +1,161 @@
+//! The lab and the program, as the stories use them.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use kubewan_lab::{Lab, LabEvent};
+use serde_json::Value;
+
+/// Which Kubernetes a story is told with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// Stand-ins.
+    Rehearsal,
+    /// The newest bundle in the cache.
+    Bundle,
+}
+
+impl Kubernetes {
+    /// What is there on this machine: stand-ins always, real Kubernetes where a bundle lies in the cache.
+    pub fn available() -> Vec<Kubernetes> {
+        let bundles = cache().join("kubewan/bundles");
+        let real = std::fs::read_dir(bundles)
+            .is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| e.path().join("bundle.yaml").exists())));
+        if real {
+            vec![Kubernetes::Rehearsal, Kubernetes::Bundle]
+        } else {
+            eprintln!("no bundle in the cache: real Kubernetes is not shown");
+            vec![Kubernetes::Rehearsal]
+        }
+    }
+
+    /// The value of `--kubernetes`.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Kubernetes::Rehearsal => "rehearsal",
+            Kubernetes::Bundle => "bundle",
+        }
+    }
+}
+
+fn cache() -> PathBuf {
+    std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .unwrap_or_default()
+}
+
+/// A lab of this story's own, gone when the story ends, well or not.
+pub struct Stage {
+    /// The folder with the inventory.
+    pub dir: tempfile::TempDir,
+    /// The lab behind it.
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// Three clouds, servers only.
+    pub fn hosts_only(kubernetes: Kubernetes) -> Stage {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("lab");
+        let made = run(&[
+            "lab", "up", "--hosts-only", "--kubernetes", kubernetes.flag(), "--dir", &path.to_string_lossy(),
+        ]);
+        made.expect_code(0);
+        Stage { dir, lab: Lab::open().expect("the lab that was just made") }
+    }
+
+    /// The inventory's path.
+    pub fn inventory(&self) -> String {
+        self.dir.path().join("lab/cluster.yaml").to_string_lossy().into_owned()
+    }
+
+    /// Runs the program on the lab's inventory.
+    pub fn kubewan(&self, arguments: &[&str]) -> Said {
+        let inventory = self.inventory();
+        let mut all = arguments.to_vec();
+        all.extend(["-f", &inventory]);
+        run(&all)
+    }
+
+    /// Ids of the steps that a plan would change.
+    pub fn planned(&self) -> Vec<String> {
+        let said = self.kubewan(&["plan", "-o", "json"]);
+        said.expect_code(0);
+        let plan: Value = serde_json::from_str(&said.stdout).expect("a plan in JSON");
+        let steps = plan["steps"].as_array().expect("steps");
+        steps
+            .iter()
+            .filter(|step| !step["change"].is_null())
+            .map(|step| step["id"].as_str().expect("an id").to_owned())
+            .collect()
+    }
+
+    /// Runs a shell line on a host, from outside its network; it must succeed.
+    pub fn on(&self, host: &str, line: &str) -> String {
+        let output = self.lab.exec(host, &["sh", "-c", line], &[]).expect("the host runs");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{host}: `{line}` ended with {}: {stdout}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        stdout
+    }
+
+    /// kubectl on the first control plane.
+    pub fn kubectl(&self, arguments: &str) -> String {
+        self.on("master01", &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf {arguments}"))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Err(error) = Lab::down(&mut |_: LabEvent| {}) {
+            eprintln!("lab down: {error}");
+        }
+    }
+}
+
+/// What the program said.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    command: String,
+}
+
+impl Said {
+    /// Fails the story unless the program ended so.
+    pub fn expect_code(&self, code: i32) -> &Said {
+        assert_eq!(
+            self.code, code,
+            "`{}` ended with {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.command, self.code, self.stdout, self.stderr
+        );
+        self
+    }
+}
+
+/// The program, not yet started.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kubewan"))
+}
+
+/// Runs the program.
+pub fn run(arguments: &[&str]) -> Said {
+    let command = format!("kubewan {}", arguments.join(" "));
+    eprintln!("$ {command}");
+    let Output { status, stdout, stderr } = program().args(arguments).output().expect("the program starts");
+    Said {
+        code: status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        command,
+    }
+}
