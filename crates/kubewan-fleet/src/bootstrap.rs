@@ -38,7 +38,8 @@ fn script(nonce: &str) -> String {
         &format!(
             "if [ {have} ]; then echo kubewan-have {nonce}; else echo kubewan-need {nonce}; mkdir -p $d && \
              head -c $size | gzip -dc > $d/new.$$ && [ {got} ] && chmod 700 $d/new.$$ && mv -f $d/new.$$ $f || \
-             {{ rm -f $d/new.$$; echo kubewan-bad {nonce}; exit 71; }}; fi",
+             {{ rm -f $d/new.$$; echo kubewan-bad {nonce}; exit 71; }}; \
+             for o in {AGENTS}/*; do [ $o = $d ] || rm -rf $o; done; fi",
             have = sum("$f"),
             got = sum("$d/new.$$"),
         ),
@@ -150,6 +151,11 @@ mod tests {
         let mut first = gzip.clone();
         first.extend(b"frames\n");
         assert_eq!(talk(&first), ["kubewan-need 00ff", "kubewan-agent 00ff", "frames"]);
+        std::fs::create_dir(root.path().join("older")).unwrap();
         assert_eq!(talk(b"frames\n"), ["kubewan-have 00ff", "kubewan-agent 00ff", "frames"]);
+        assert!(root.path().join("older").exists());
+        std::fs::remove_dir_all(root.path().join(&sha)).unwrap();
+        talk(&first);
+        assert!(!root.path().join("older").exists(), "a new agent takes the place of older ones");
     }
 }

@@ -92,7 +92,11 @@ impl HostError {
                 host,
                 "once the host can be reached, run the same command again: it goes on where it was",
             ),
-            HostError::Answer { host, .. } => about("agent-failed", host, "see the message"),
+            HostError::Answer { host, .. } => about(
+                "agent-failed",
+                host,
+                "mend what the message names and run the same command again; `kubewan status` shows how the cluster is",
+            ),
             HostError::Step { host, step, said } => {
                 let goal = step.split_once('/').map_or(step.as_str(), |(_, goal)| goal);
                 let subject = goal.split_once(':').map_or(goal, |(_, subject)| subject);

@@ -38,6 +38,15 @@ pub fn list(control_plane: &mut Member) -> Result<Result<Vec<Node>, String>, Hos
     Ok(parse(&output.stdout))
 }
 
+/// Whether stand-ins take the place of Kubernetes in a cluster that stands: the API server's build says so.
+///
+/// # Errors
+/// Fails where the host can't be reached.
+pub fn is_rehearsal(control_plane: &mut Member) -> Result<bool, HostError> {
+    let output = control_plane.kubectl(&["get", "--raw", "/version"], None, 20)?;
+    Ok(output.stdout.contains("kubewan-rehearsal"))
+}
+
 /// Reads a NodeList.
 fn parse(text: &str) -> Result<Vec<Node>, String> {
     let list: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;

@@ -51,6 +51,22 @@ pub enum Command {
     Lab(LabCommand),
 }
 
+impl Command {
+    /// Its answer is one JSON document, so that a failure has to be one too.
+    pub fn answers_one_document(&self) -> bool {
+        match self {
+            Command::Plan(PlanArgs { output, .. })
+            | Command::Smoke(SmokeArgs { output, .. })
+            | Command::Ports(PortsArgs { output, .. })
+            | Command::Bundle(BundleCommand::Check(BundleCheckArgs { output, .. })) => {
+                *output == Output::Json
+            }
+            Command::Status(StatusArgs { output, .. }) => *output == WideOutput::Json,
+            _ => false,
+        }
+    }
+}
+
 /// Where the inventory is.
 #[derive(Debug, ClapArgs)]
 pub struct File {

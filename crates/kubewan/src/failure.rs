@@ -5,15 +5,18 @@ use kubewan_core::plan::Unobserved;
 use kubewan_fleet::bundle::BundleError;
 use kubewan_fleet::error::HostError;
 use kubewan_fleet::failure::ConnectError;
+use serde::Serialize;
 
 use crate::exit_code::Code;
 
 /// A failure: what is printed last, and the exit code.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Failure {
     /// The exit code.
+    #[serde(skip)]
     pub code: Code,
     /// Text that is printed as it is.
+    #[serde(rename = "error", skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// What is not right, and what to do.
     pub findings: Vec<Finding>,

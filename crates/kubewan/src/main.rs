@@ -31,9 +31,13 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    let one_document = args.command.answers_one_document();
     match commands::run(args.command) {
         Ok(code) => code.into(),
         Err(failure) => {
+            if one_document {
+                report::json::document(&failure);
+            }
             report::failure(&failure);
             failure.code.into()
         }

@@ -54,7 +54,9 @@ fn for_operator(text: &str, cluster: &str, server: &str) -> Result<String, Strin
         "contexts": [{ "name": cluster, "context": { "cluster": cluster, "user": user } }],
         "current-context": cluster,
     });
-    serde_saphyr::to_string(&config).map_err(|error| error.to_string())
+    // One line per value, as kubectl itself writes it: scripts cut keys out of it.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(&config, options).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -66,10 +68,13 @@ mod tests {
         let admin = "apiVersion: v1\nkind: Config\nclusters:\n- name: kubernetes\n  cluster: {certificate-authority-data: \
             Q0E=, server: https://api.home.kubewan:6443}\nusers:\n- name: kubernetes-admin\n  user: \
             {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}\n";
-        let text = for_operator(admin, "home", "https://198.51.100.10:6443").unwrap();
+        let long = "A".repeat(1000);
+        let text =
+            for_operator(&admin.replace("Q0E=", &long), "home", "https://198.51.100.10:6443")
+                .unwrap();
+        assert!(text.contains(&format!("certificate-authority-data: {long}\n")), "{text}");
         let config: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(config["clusters"][0]["cluster"]["server"], "https://198.51.100.10:6443");
-        assert_eq!(config["clusters"][0]["cluster"]["certificate-authority-data"], "Q0E=");
         assert_eq!(config["users"][0]["user"]["client-key-data"], "S0VZ");
         assert_eq!(config["current-context"], "home");
         assert_eq!(config["contexts"][0]["context"]["user"], config["users"][0]["name"]);

@@ -18,33 +18,40 @@ use crate::site::Site;
 
 /// Takes everything back.
 pub fn run(args: &ResetArgs) -> Result<Code, Failure> {
+    let mut changed = 0;
+    let result = attempt(args, &mut changed);
+    Progress::new(args.output).end(changed, &result);
+    result
+}
+
+fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
     let progress = Progress::new(args.output);
     let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
     let (plan, undoes) = plan(&mut cluster)?;
-    if args.output == Output::Table {
+    let show = args.output == Output::Table;
+    if show {
         report::data(&plan_view::text(&plan));
     }
-    report::findings(&plan.findings);
     if plan.is_refused() {
-        return Ok(Code::Refused);
+        return Err(Failure::findings(Code::Refused, plan.findings));
     }
-    confirm(args, &plan)?;
+    report::findings(&plan.findings);
+    if !undoes.is_empty() {
+        confirm(args, &plan)?;
+    }
     let progress = Progress::for_plan(args.output, &plan);
     let emit = |event: Event| progress.hear(&event);
     let name = executor::run_name();
     emit(Event::RunStarted { run: name.clone(), cluster: plan.cluster.clone(), rehearsal: false });
     let sources = Sources::new();
     let run = Run { name: &name, plan: &plan, sources: &sources, undoes: &undoes, emit: &emit };
-    let result = executor::apply(&mut cluster.fleet, &run)
-        .map_err(|errors| Failure::on_hosts(&errors))
-        .and_then(|changed| farewell(&mut cluster).map(|()| changed));
-    let changed = *result.as_ref().unwrap_or(&0);
-    emit(Event::RunDone { changed, error: result.as_ref().err().map(Failure::summary) });
-    result?;
-    if args.output == Output::Table {
-        report::note("The hosts are as they were.");
+    *changed = executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
+    farewell(&mut cluster)?;
+    if show {
+        let but = if plan.findings.is_empty() { "" } else { ", but for what is named above" };
+        report::note(&format!("The hosts are as they were{but}."));
     }
     Ok(Code::Done)
 }

@@ -1,7 +1,7 @@
 //! `kubewan smoke`: proves the cluster.
 
 use kubewan_core::event::{Event, Outcome, Proof};
-use kubewan_fleet::smoke;
+use kubewan_fleet::{nodes, smoke};
 use serde::Serialize;
 
 use crate::args::{Output, SmokeArgs};
@@ -20,7 +20,6 @@ struct Smoke {
 /// Runs the proof.
 pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
-    let rehearsal = site.bundle().is_ok_and(|bundle| bundle.bundle.rehearsal);
     let dial = site.dial();
     // One document answers; what happens on the way is for people.
     let progress = Progress::new(Output::Table);
@@ -30,6 +29,7 @@ pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
         let text = "error: there is no cluster yet\n  = help: `kubewan up` makes it";
         return Err(Failure::text(Code::Refused, text));
     }
+    let rehearsal = nodes::is_rehearsal(cluster.control_plane())?;
     let test = smoke::Test {
         inventory: &site.inventory,
         addresses: &cluster.addresses,

@@ -6,6 +6,7 @@ use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::plan::Plan;
 use kubewan_fleet::bundle::BundleDir;
 use kubewan_fleet::executor::{self, Run};
+use kubewan_fleet::fleet::Emit;
 use kubewan_fleet::{proofs, smoke};
 
 use crate::args::{Output, UpArgs};
@@ -18,6 +19,13 @@ use crate::site::Site;
 
 /// Makes the cluster be as the inventory says.
 pub fn run(args: &UpArgs) -> Result<Code, Failure> {
+    let mut changed = 0;
+    let result = attempt(args, &mut changed);
+    Progress::new(args.output).end(changed, &result);
+    result
+}
+
+fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let bundle = site.bundle()?;
     let dial = site.dial();
@@ -29,21 +37,28 @@ pub fn run(args: &UpArgs) -> Result<Code, Failure> {
         if show {
             report::data(&plan_view::text(&plan));
         }
-        report::findings(&plan.findings);
         if plan.is_refused() {
-            return Ok(Code::Refused);
+            return Err(Failure::findings(Code::Refused, plan.findings));
         }
+        report::findings(&plan.findings);
         if !plan.is_empty() && !args.yes {
             confirm()?;
         }
-        carry_out(args, &mut cluster, &bundle, &plan)
+        let progress = Progress::for_plan(args.output, &plan);
+        let emit = |event: Event| progress.hear(&event);
+        *changed = carry_out(&mut cluster, &bundle, &plan, &emit)?;
+        let proven = prove(args, &mut cluster, &bundle, *changed, &emit)?;
+        if show {
+            let status = Status::of(&mut cluster);
+            report::data(&table::status(&status, false));
+        }
+        Ok(if proven { Code::Done } else { Code::Unproven })
     })
 }
 
 /// Only the whole word counts: what follows changes servers.
 fn confirm() -> Result<(), Failure> {
-    let question = "Apply this plan? Only 'yes' is accepted:";
-    match report::ask(question).as_deref() {
+    match report::ask("Apply this plan? Only 'yes' is accepted:").as_deref() {
         Some("yes") => Ok(()),
         Some(_) => Err(Failure::text(Code::Unconfirmed, "Nothing was changed.")),
         None => Err(Failure::text(
@@ -54,40 +69,17 @@ fn confirm() -> Result<(), Failure> {
 }
 
 fn carry_out(
-    args: &UpArgs,
     cluster: &mut Cluster,
     bundle: &BundleDir,
     plan: &Plan,
-) -> Result<Code, Failure> {
-    let progress = Progress::for_plan(args.output, plan);
-    let emit = |event: Event| progress.hear(&event);
+    emit: &Emit,
+) -> Result<usize, Failure> {
     let name = executor::run_name();
-    emit(Event::RunStarted {
-        run: name.clone(),
-        cluster: plan.cluster.clone(),
-        rehearsal: plan.rehearsal,
-    });
-    let undoes = BTreeMap::new();
-    let sources = bundle.sources();
-    let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit: &emit };
-    let applied =
-        executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors));
-    let result = applied.and_then(|changed| {
-        let proven = prove(args, cluster, bundle, changed, &emit)?;
-        Ok((changed, proven))
-    });
-    let (changed, error) = match &result {
-        Ok((changed, true)) => (*changed, None),
-        Ok((changed, false)) => (*changed, Some("a proof failed".to_owned())),
-        Err(failure) => (0, Some(failure.summary())),
-    };
-    emit(Event::RunDone { changed, error });
-    let (_, proven) = result?;
-    if args.output == Output::Table {
-        let status = Status::of(cluster);
-        report::data(&table::status(&status, false));
-    }
-    Ok(if proven { Code::Done } else { Code::Unproven })
+    let (cluster_name, rehearsal) = (plan.cluster.clone(), plan.rehearsal);
+    emit(Event::RunStarted { run: name.clone(), cluster: cluster_name, rehearsal });
+    let (sources, undoes) = (bundle.sources(), BTreeMap::new());
+    let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit };
+    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }
 
 /// Shows that the cluster works and that nothing is left to do; answers whether all of it was so.
@@ -96,7 +88,7 @@ fn prove(
     cluster: &mut Cluster,
     bundle: &BundleDir,
     changed: usize,
-    emit: &(dyn Fn(Event) + Sync),
+    emit: &Emit,
 ) -> Result<bool, Failure> {
     let inventory = &cluster.site.inventory;
     let addresses = cluster.addresses.clone();
@@ -108,7 +100,9 @@ fn prove(
         emit(Event::Proof(proof.clone()));
         proofs.push(proof);
     }
-    if changed > 0 && !args.no_smoke {
+    let failed = |proof: &Proof| proof.outcome == Outcome::Failed;
+    // Pods on nodes that are not ready would only say it again, three minutes later.
+    if changed > 0 && !args.no_smoke && !proofs.iter().any(failed) {
         let test = smoke::Test {
             inventory,
             addresses: &addresses,
@@ -119,7 +113,7 @@ fn prove(
         };
         proofs.extend(smoke::run(&mut cluster.fleet, &test).map_err(|e| Failure::on_hosts(&e))?);
     }
-    Ok(proofs.iter().all(|proof| proof.outcome != Outcome::Failed))
+    Ok(!proofs.iter().any(failed))
 }
 
 /// After a run that succeeded, the plan is empty.

@@ -11,6 +11,8 @@ use kubewan_core::plan::{Phase, Plan};
 
 use super::{json, note};
 use crate::args::Output;
+use crate::exit_code::Code;
+use crate::failure::Failure;
 
 /// Uploads smaller than that are not worth a line.
 const UPLOAD_WORTH: u64 = 4 << 20;
@@ -57,6 +59,16 @@ impl Progress {
         Progress { labels, ..Progress::new(output) }
     }
 
+    /// The end of a run, or of what was to become one: the last line of a stream says how it ended.
+    pub fn end(&self, changed: usize, result: &Result<Code, Failure>) {
+        let error = match result {
+            Ok(Code::Unproven) => Some("a proof failed".into()),
+            Ok(_) => None,
+            Err(failure) => Some(failure.summary()),
+        };
+        self.hear(&Event::RunDone { changed, error });
+    }
+
     /// Hears an event.
     pub fn hear(&self, event: &Event) {
         if self.output == Output::Json {
@@ -93,8 +105,10 @@ impl Progress {
             }
             _ => {
                 self.clear(host);
-                let end = if news.changed == Some(false) { " (was right already)" } else { "" };
-                self.say(host, &format!("{label}{end}"));
+                // What another step of the batch has brought along is no news.
+                if news.changed != Some(false) {
+                    self.say(host, label);
+                }
             }
         }
     }
