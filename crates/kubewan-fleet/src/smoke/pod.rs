@@ -16,9 +16,9 @@ struct Answer {
     answer: Result<String, String>,
 }
 
-/// `kubewan smoke-server PORT`: answers every request with the pod's nonce. Returns the exit code.
+/// `kubewan smoke-server [PORT]`: answers every request with the pod's nonce. Returns the exit code.
 pub fn server(args: &[String]) -> u8 {
-    let port = args.first().and_then(|port| port.parse::<u16>().ok()).unwrap_or(8080);
+    let port = args.first().and_then(|port| port.parse::<u16>().ok()).unwrap_or(80);
     let variable = |name| std::env::var(name).unwrap_or_default();
     let body = format!("kubewan-smoke {} {}\n", variable("NONCE"), variable("NODE"));
     let listener = match TcpListener::bind(("0.0.0.0", port)) {
