@@ -1,0 +1,74 @@
+//! docs/reference.md names every code that can be met, and none that can't.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kubewan_core::inventory::Code;
+
+/// What a finding's code follows in the sources.
+const BEFORE_CODE: [&str; 4] = ["Finding::error(", "Finding::warning(", " about(", " cluster("];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn reference() -> String {
+    fs::read_to_string(root().join("docs/reference.md")).unwrap()
+}
+
+fn sources() -> String {
+    let mut text = String::new();
+    for name in ["kubewan", "kubewan-core", "kubewan-fleet"] {
+        let mut folders = vec![root().join("crates").join(name).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                match entry.path() {
+                    path if path.is_dir() => folders.push(path),
+                    path => text += &fs::read_to_string(path).unwrap(),
+                }
+            }
+        }
+    }
+    text
+}
+
+/// A text literal that the text begins with.
+fn literal(text: &str) -> Option<&str> {
+    text.trim_start().strip_prefix('"')?.split('"').next()
+}
+
+#[test]
+fn every_finding_is_in_the_reference_and_exists() {
+    let (reference, sources) = (reference(), sources());
+    let in_sources: BTreeSet<&str> = BEFORE_CODE
+        .iter()
+        .flat_map(|before| sources.split(before).skip(1).filter_map(literal))
+        .filter(|code| {
+            !code.is_empty() && code.bytes().all(|b| b == b'-' || b.is_ascii_alphanumeric())
+        })
+        .collect();
+    assert!(in_sources.len() > 30, "the sources are searched in the wrong way: {in_sources:?}");
+    let (_, table) = reference.split_once("\n## Findings\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let first_cells =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let documented: BTreeSet<&str> = first_cells
+        .flat_map(|cell| cell.split('`').step_by(2))
+        .filter(|code| !code.is_empty())
+        .collect();
+    let missing: Vec<&&str> = in_sources.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/reference.md: {missing:?}");
+    let gone: Vec<&&str> =
+        documented.iter().filter(|code| !sources.contains(&format!("\"{code}\""))).collect();
+    assert!(gone.is_empty(), "only in docs/reference.md: {gone:?}");
+}
+
+#[test]
+fn every_error_of_the_inventory_is_in_the_reference() {
+    let reference = reference();
+    for code in Code::ALL {
+        let line = format!("| `{}` | {} |", code.name(), code.meaning());
+        assert!(reference.contains(&line), "not in docs/reference.md: {line}");
+    }
+}
