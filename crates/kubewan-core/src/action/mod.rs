@@ -223,36 +223,50 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
     )
 }
 
-impl Action {
-    /// The kind's name, as it stands in JSON.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Action::File(_) => "file",
-            Action::Block(_) => "block",
-            Action::Removed(_) => "removed",
-            Action::Module(_) => "module",
-            Action::Sysctl(_) => "sysctl",
-            Action::SwapOff(_) => "swap-off",
-            Action::SelinuxPermissive(_) => "selinux-permissive",
-            Action::Hostname(_) => "hostname",
-            Action::TimeSyncOn(_) => "time-sync-on",
-            Action::Package(_) => "package",
-            Action::Image(_) => "image",
-            Action::Unit(_) => "unit",
-            Action::Link(_) => "link",
-            Action::KubeletFlag(_) => "kubelet-flag",
-            Action::Firewall(_) => "firewall",
-            Action::KubeadmInit(_) => "kubeadm-init",
-            Action::BootstrapToken(_) => "bootstrap-token",
-            Action::KubeadmJoin(_) => "kubeadm-join",
-            Action::KubeadmReset(_) => "kubeadm-reset",
-            Action::Object(_) => "object",
-            Action::NodeMeta(_) => "node-meta",
-            Action::Announced(_) => "announced",
-            Action::Spread(_) => "spread",
-        }
-    }
+/// A kind's name, and all of them: one list, so that neither can lack one.
+macro_rules! kinds {
+    ($($kind:ident: $name:literal),+ $(,)?) => {
+        impl Action {
+            /// The names of all kinds.
+            pub const KINDS: &'static [&'static str] = &[$($name),+];
 
+            /// The kind's name, as it stands in JSON.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Action::$kind(_) => $name,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    File: "file",
+    Block: "block",
+    Removed: "removed",
+    Module: "module",
+    Sysctl: "sysctl",
+    SwapOff: "swap-off",
+    SelinuxPermissive: "selinux-permissive",
+    Hostname: "hostname",
+    TimeSyncOn: "time-sync-on",
+    Package: "package",
+    Image: "image",
+    Unit: "unit",
+    Link: "link",
+    KubeletFlag: "kubelet-flag",
+    Firewall: "firewall",
+    KubeadmInit: "kubeadm-init",
+    BootstrapToken: "bootstrap-token",
+    KubeadmJoin: "kubeadm-join",
+    KubeadmReset: "kubeadm-reset",
+    Object: "object",
+    NodeMeta: "node-meta",
+    Announced: "announced",
+    Spread: "spread",
+}
+
+impl Action {
     /// What the goal is about, for one line: a path, a unit's name, an object.
     pub fn subject(&self) -> String {
         match self {
