@@ -18,7 +18,7 @@ use kubewan_core::protocol::{BatchEvent, Request, Response};
 
 use crate::bootstrap::{self, Said};
 use crate::failure::{ConnectError, Obstacle, classify};
-use crate::program::Programs;
+use crate::program::{Program, Programs};
 use crate::ssh::{self, SshChild};
 use crate::{frame, random};
 
@@ -75,13 +75,30 @@ pub struct Dialed {
     pub pushed: bool,
 }
 
+/// A host that let us in. Nothing was changed there, and nothing is if this is dropped.
+pub trait Login: Send {
+    /// Starts the host's agent, which is sent first where the host has it not.
+    ///
+    /// # Errors
+    /// Fails with what was in the way.
+    fn start(self: Box<Self>) -> Result<Dialed, ConnectError>;
+}
+
 /// Makes connections.
 pub trait Dial: Sync {
+    /// Logs in to a host and becomes root there; changes nothing.
+    ///
+    /// # Errors
+    /// Fails with what was in the way.
+    fn log_in<'a>(&'a self, host: &'a Host) -> Result<Box<dyn Login + 'a>, ConnectError>;
+
     /// Connects to a host and starts its agent.
     ///
     /// # Errors
     /// Fails with what was in the way.
-    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError>;
+    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError> {
+        self.log_in(host)?.start()
+    }
 }
 
 /// Makes connections with the system's `ssh`.
@@ -94,8 +111,32 @@ pub struct SshDial {
 }
 
 impl Dial for SshDial {
-    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError> {
-        let (connection, pushed) = Connection::open(host, &self.base, &self.programs)?;
+    fn log_in<'a>(&'a self, host: &'a Host) -> Result<Box<dyn Login + 'a>, ConnectError> {
+        let mut connection = Connection::open(host, &self.base)?;
+        let Some(Said::Host { system, machine }) = connection.hear(LOGIN) else {
+            let said = connection.last_words();
+            let obstacle = classify(&said, host.ssh.host_key.is_some());
+            return Err(ConnectError::new(host, obstacle, &said));
+        };
+        let program = self
+            .programs
+            .for_machine(&system, &machine)
+            .map_err(|error| ConnectError::new(host, Obstacle::NoProgram, &error.to_string()))?;
+        Ok(Box::new(SshLogin { host, connection, program }))
+    }
+}
+
+/// The host's script waits to hear which agent it is to start.
+struct SshLogin<'a> {
+    host: &'a Host,
+    connection: Connection,
+    program: Arc<Program>,
+}
+
+impl Login for SshLogin<'_> {
+    fn start(self: Box<Self>) -> Result<Dialed, ConnectError> {
+        let SshLogin { host, mut connection, program } = *self;
+        let pushed = connection.start_agent(host, &program)?;
         Ok(Dialed { agent: Box::new(connection), pushed })
     }
 }
@@ -113,12 +154,12 @@ pub struct Connection {
     outgoing: Sender<Vec<u8>>,
     incoming: Receiver<Incoming>,
     stderr: Arc<Mutex<String>>,
-    /// The last thing that something else than our script said on standard output.
+    /// How standard output ended: in the words of something else than our script, or of the one who read it.
     noise: String,
 }
 
 impl Connection {
-    fn open(host: &Host, base: &Path, programs: &Programs) -> Result<(Self, bool), ConnectError> {
+    fn open(host: &Host, base: &Path) -> Result<Self, ConnectError> {
         let nonce = random::nonce();
         let mut ssh = ssh::start(host, base, &bootstrap::remote_command(&nonce))
             .map_err(|error| ConnectError::new(host, Obstacle::NoSsh, &error.to_string()))?;
@@ -130,22 +171,11 @@ impl Connection {
         let words = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&words);
         thread::spawn(move || keep_last_words(stderr, &heard));
-        let mut connection =
-            Connection { ssh, outgoing, incoming, stderr: words, noise: String::new() };
-        let pushed = connection.start_agent(host, programs)?;
-        Ok((connection, pushed))
+        Ok(Connection { ssh, outgoing, incoming, stderr: words, noise: String::new() })
     }
 
-    /// The talk that [`bootstrap`] describes; answers whether the agent had to be sent.
-    fn start_agent(&mut self, host: &Host, programs: &Programs) -> Result<bool, ConnectError> {
-        let Some(Said::Host { system, machine }) = self.hear(LOGIN) else {
-            let said = self.last_words();
-            let obstacle = classify(&said, host.ssh.host_key.is_some());
-            return Err(ConnectError::new(host, obstacle, &said));
-        };
-        let program = programs
-            .for_machine(&system, &machine)
-            .map_err(|error| ConnectError::new(host, Obstacle::NoProgram, &error.to_string()))?;
+    /// The rest of the talk that [`bootstrap`] describes; answers whether the agent had to be sent.
+    fn start_agent(&mut self, host: &Host, program: &Program) -> Result<bool, ConnectError> {
         let gzip = program.gzip();
         self.write(format!("{} {}\n", program.sha256, gzip.len()).into_bytes());
         let mut pushed = false;
@@ -229,8 +259,8 @@ impl Agent for Connection {
                 Ok(Incoming::Frame(frame)) => frame,
                 Ok(Incoming::Said(_)) => continue,
                 Ok(Incoming::Ended(why)) => {
-                    let said = self.last_words();
-                    return Err(LinkLost(format!("{why}: {said}")));
+                    self.noise = why;
+                    return Err(LinkLost(self.last_words()));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let _ = self.ssh.child.kill();

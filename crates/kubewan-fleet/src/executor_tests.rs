@@ -10,7 +10,7 @@ use kubewan_core::inventory::{Host, Role, Ssh};
 use kubewan_core::plan::Step;
 
 use super::*;
-use crate::client::{Agent, Dial, Dialed, LinkLost};
+use crate::client::{Agent, Dial, Dialed, LinkLost, Login};
 use crate::failure::{ConnectError, Obstacle};
 
 /// What hosts do wrong, and what was asked of them.
@@ -25,6 +25,10 @@ struct World {
     /// Another run that has every host.
     busy: Option<String>,
     dials: usize,
+    /// Hosts whose agents were started.
+    started: Vec<String>,
+    /// Hosts that never let anyone in.
+    closed: Vec<String>,
     orders: Vec<(String, Orders)>,
 }
 
@@ -37,18 +41,28 @@ struct FakeAgent {
 }
 
 impl Dial for FakeDial {
-    fn dial(&self, host: &Host) -> Result<Dialed, ConnectError> {
+    fn log_in<'a>(&'a self, host: &'a Host) -> Result<Box<dyn Login + 'a>, ConnectError> {
         let mut world = self.0.lock().unwrap();
         world.dials += 1;
+        if world.closed.contains(&host.name) {
+            return Err(ConnectError::new(host, Obstacle::Denied, "Permission denied (publickey)"));
+        }
         if world.dials > 2 && world.refused > 0 {
             world.refused -= 1;
             return Err(ConnectError::new(host, Obstacle::Silent, "Connection timed out"));
         }
         let (host, world) = (host.name.clone(), Arc::clone(&self.0));
-        Ok(Dialed {
-            agent: Box::new(FakeAgent { host, world, answers: VecDeque::new() }),
-            pushed: false,
-        })
+        let agent = FakeAgent { host, world, answers: VecDeque::new() };
+        Ok(Box::new(FakeLogin(agent)))
+    }
+}
+
+struct FakeLogin(FakeAgent);
+
+impl Login for FakeLogin {
+    fn start(self: Box<Self>) -> Result<Dialed, ConnectError> {
+        self.0.world.lock().unwrap().started.push(self.0.host.clone());
+        Ok(Dialed { agent: Box::new(self.0), pushed: false })
     }
 }
 
@@ -254,4 +268,17 @@ fn secrets_go_only_where_they_are_asked_for_and_outputs_are_handed_on() {
     assert!(join.timeout_s >= BATCH_S + 300);
     let told = serde_json::to_string(&events).unwrap() + &serde_json::to_string(&plan).unwrap();
     assert!(!told.contains(made.as_str()), "the token is in events or plan");
+}
+
+#[test]
+fn a_host_that_is_missing_leaves_the_others_untouched() {
+    let world = World { closed: vec!["one".into()], ..World::default() };
+    let dial = FakeDial(Arc::new(Mutex::new(world)));
+    let hosts = [host("one"), host("two")];
+    let errors = Fleet::connect_all(&dial, &hosts, &|_| ()).err().unwrap();
+    assert_eq!(errors.iter().map(|e| e.host.as_str()).collect::<Vec<_>>(), ["one"]);
+    assert!(dial.0.lock().unwrap().started.is_empty());
+    let (fleet, errors) = Fleet::connect(&dial, &hosts, &|_| ());
+    assert_eq!((fleet.names().collect::<Vec<_>>(), errors.len()), (vec!["two"], 1));
+    assert_eq!(dial.0.lock().unwrap().started, ["two"]);
 }

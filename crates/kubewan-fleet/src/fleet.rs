@@ -12,7 +12,7 @@ use kubewan_core::inventory::Host;
 use kubewan_core::journal::Entry;
 use kubewan_core::protocol::{BatchEvent, Request, Response};
 
-use crate::client::{Agent, Dial, LinkLost};
+use crate::client::{Agent, Dial, LinkLost, Login};
 use crate::error::HostError;
 use crate::failure::ConnectError;
 
@@ -57,43 +57,36 @@ pub struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    /// Connects to all hosts; answers those that can be had and why the others can't.
+    /// Connects to all hosts or to none: agents are sent only once every host has let us in, so that a host that is
+    /// missing leaves the others untouched.
+    ///
+    /// # Errors
+    /// Fails with what was in the way on each host that can't be had.
+    pub fn connect_all(
+        dial: &'a dyn Dial,
+        hosts: &[Host],
+        emit: &Emit,
+    ) -> Result<Fleet<'a>, Vec<ConnectError>> {
+        let (logins, errors) = log_in(dial, hosts);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        match start(dial, logins, emit) {
+            (fleet, errors) if errors.is_empty() => Ok(fleet),
+            (_, errors) => Err(errors),
+        }
+    }
+
+    /// Connects to the hosts that can be had; answers them and why the others can't.
     pub fn connect(
         dial: &'a dyn Dial,
         hosts: &[Host],
         emit: &Emit,
     ) -> (Fleet<'a>, Vec<ConnectError>) {
-        let waiting = Mutex::new(hosts.iter());
-        let results = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..LOGINS.min(hosts.len()) {
-                scope.spawn(|| {
-                    loop {
-                        // Its own statement: a lock in the loop's head would be held for the login.
-                        let next = waiting.lock().expect("no login panics").next();
-                        let Some(host) = next else { return };
-                        let dialed = dial.dial(host);
-                        if let Ok(dialed) = &dialed {
-                            let pushed_agent = dialed.pushed;
-                            emit(Event::Connected { host: host.name.clone(), pushed_agent });
-                        }
-                        results.lock().expect("no login panics").push((host.clone(), dialed));
-                    }
-                });
-            }
-        });
-        let mut fleet = Fleet { members: BTreeMap::new() };
-        let mut errors = Vec::new();
-        for (host, dialed) in results.into_inner().expect("no login panics") {
-            match dialed {
-                Ok(dialed) => {
-                    let member = Member { host, dial, agent: dialed.agent };
-                    fleet.members.insert(member.host.name.clone(), member);
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        // In the operator's order, whichever answered first.
+        let (logins, mut errors) = log_in(dial, hosts);
+        let (fleet, others) = start(dial, logins, emit);
+        errors.extend(others);
+        // In the operator's order, whatever was in the way.
         let place = |name: &str| hosts.iter().position(|host| host.name == name);
         errors.sort_by_key(|error| place(&error.host));
         (fleet, errors)
@@ -145,6 +138,63 @@ impl<'a> Fleet<'a> {
                 .collect()
         })
     }
+}
+
+type LoggedIn<'h> = Vec<(&'h Host, Box<dyn Login + 'h>)>;
+
+/// Logs in to all hosts; nothing is changed there. Answers in the operator's order.
+fn log_in<'h>(dial: &'h dyn Dial, hosts: &'h [Host]) -> (LoggedIn<'h>, Vec<ConnectError>) {
+    let mut logins = Vec::new();
+    let mut errors = Vec::new();
+    for (host, result) in hosts.iter().zip(some_at_once(hosts.iter(), |host| dial.log_in(host))) {
+        match result {
+            Ok(login) => logins.push((host, login)),
+            Err(error) => errors.push(error),
+        }
+    }
+    (logins, errors)
+}
+
+/// Starts the agents.
+fn start<'a>(dial: &'a dyn Dial, logins: LoggedIn, emit: &Emit) -> (Fleet<'a>, Vec<ConnectError>) {
+    let results = some_at_once(logins.into_iter(), |(host, login)| {
+        let dialed = login.start()?;
+        emit(Event::Connected { host: host.name.clone(), pushed_agent: dialed.pushed });
+        Ok(Member { host: host.clone(), dial, agent: dialed.agent })
+    });
+    let mut fleet = Fleet { members: BTreeMap::new() };
+    let mut errors = Vec::new();
+    for result in results {
+        match result {
+            Ok(member) => drop(fleet.members.insert(member.host.name.clone(), member)),
+            Err(error) => errors.push(error),
+        }
+    }
+    (fleet, errors)
+}
+
+/// Does something with each item, [`LOGINS`] at a time; answers in the items' order.
+fn some_at_once<T: Send, R: Send>(
+    items: impl ExactSizeIterator<Item = T> + Send,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let threads = LOGINS.min(items.len());
+    let waiting = Mutex::new(items.enumerate());
+    let results = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    // Its own statement: a lock in the loop's head would be held for the work.
+                    let next = waiting.lock().expect("no login panics").next();
+                    let Some((place, item)) = next else { return };
+                    let result = work(item);
+                    results.lock().expect("no login panics").insert(place, result);
+                }
+            });
+        }
+    });
+    results.into_inner().expect("no login panics").into_values().collect()
 }
 
 impl Member<'_> {

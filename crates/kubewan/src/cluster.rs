@@ -37,10 +37,8 @@ impl<'a> Cluster<'a> {
     pub fn open(site: &'a Site, dial: &'a SshDial, emit: &Emit) -> Result<Cluster<'a>, Failure> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
-        let (mut fleet, errors) = Fleet::connect(dial, &site.inventory.hosts, emit);
-        if !errors.is_empty() {
-            return Err(Failure::unreachable(&errors));
-        }
+        let mut fleet = Fleet::connect_all(dial, &site.inventory.hosts, emit)
+            .map_err(|errors| Failure::unreachable(&errors))?;
         let survey =
             survey::survey(&mut fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
         let mut cluster = Cluster { site, addresses, dial, fleet, survey, recorded: None };
