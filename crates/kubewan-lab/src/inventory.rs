@@ -39,7 +39,12 @@ fn kubernetes_block(yaml: &mut String, lab: &LabInfo, kubernetes: &KubernetesCho
     let version = &kubernetes.version;
     let bundle = quoted(&kubernetes.bundle.to_string_lossy());
     let _ = writeln!(yaml, "kubernetes:\n  version: {}\n  bundle: {bundle}", quoted(version));
-    let mut kubelet = String::new();
+    let mut kubelet = String::from(
+        "    # The hosts share this machine's disk, whose fill level is none of their doing: a kubelet\n    \
+         # would evict pods and remove images long before it is full.\n    \
+         evictionHard: { memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1% }\n    \
+         imageGCHighThresholdPercent: 100\n",
+    );
     if lab.kernel.cgroup_v1() && wants_fail_cgroup_v1(version) {
         kubelet.push_str(
             "    # This machine has version 1 control groups, which a kubelet refuses from 1.35 on.\n    \
@@ -52,9 +57,7 @@ fn kubernetes_block(yaml: &mut String, lab: &LabInfo, kubernetes: &KubernetesCho
              # kernel's out-of-memory killer.\n    oomScoreAdj: 0\n",
         );
     }
-    if !kubelet.is_empty() {
-        let _ = write!(yaml, "  kubelet:\n{kubelet}");
-    }
+    let _ = write!(yaml, "  kubelet:\n{kubelet}");
     yaml.push_str(
         "  kubeProxy:\n    \
          # The size of the connection table belongs to the whole machine; a host can't set it.\n    \
@@ -173,6 +176,11 @@ name: lab
 kubernetes:
   version: "1.36.2"
   bundle: "/b"
+  kubelet:
+    # The hosts share this machine's disk, whose fill level is none of their doing: a kubelet
+    # would evict pods and remove images long before it is full.
+    evictionHard: { memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1% }
+    imageGCHighThresholdPercent: 100
   kubeProxy:
     # The size of the connection table belongs to the whole machine; a host can't set it.
     conntrack: { maxPerCore: 0, min: 0 }
