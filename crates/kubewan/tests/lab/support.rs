@@ -19,8 +19,9 @@ impl Kubernetes {
     /// What is there on this machine: stand-ins always, real Kubernetes where a bundle lies in the cache.
     pub fn available() -> Vec<Kubernetes> {
         let bundles = cache().join("kubewan/bundles");
-        let real = std::fs::read_dir(bundles)
-            .is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| e.path().join("bundle.yaml").exists())));
+        let real = std::fs::read_dir(bundles).is_ok_and(|mut entries| {
+            entries.any(|e| e.is_ok_and(|e| e.path().join("bundle.yaml").exists()))
+        });
         if real {
             vec![Kubernetes::Rehearsal, Kubernetes::Bundle]
         } else {
@@ -56,10 +57,23 @@ pub struct Stage {
 impl Stage {
     /// Three clouds, servers only.
     pub fn hosts_only(kubernetes: Kubernetes) -> Stage {
+        Stage::hosts(kubernetes, 3)
+    }
+
+    /// So many clouds, servers only.
+    pub fn hosts(kubernetes: Kubernetes, count: u8) -> Stage {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("lab");
         let made = run(&[
-            "lab", "up", "--hosts-only", "--kubernetes", kubernetes.flag(), "--dir", &path.to_string_lossy(),
+            "lab",
+            "up",
+            "--hosts-only",
+            "--hosts",
+            &count.to_string(),
+            "--kubernetes",
+            kubernetes.flag(),
+            "--dir",
+            &path.to_string_lossy(),
         ]);
         made.expect_code(0);
         Stage { dir, lab: Lab::open().expect("the lab that was just made") }
@@ -151,7 +165,8 @@ pub fn program() -> Command {
 pub fn run(arguments: &[&str]) -> Said {
     let command = format!("kubewan {}", arguments.join(" "));
     eprintln!("$ {command}");
-    let Output { status, stdout, stderr } = program().args(arguments).output().expect("the program starts");
+    let Output { status, stdout, stderr } =
+        program().args(arguments).output().expect("the program starts");
     Said {
         code: status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
