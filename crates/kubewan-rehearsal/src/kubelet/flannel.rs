@@ -11,6 +11,9 @@ use crate::{net, pki};
 
 const SUBNET: &str = "/run/flannel/subnet.env";
 
+/// Where flanneld says which address others send to.
+const PUBLIC_IP: &str = "flannel.alpha.coreos.com/public-ip";
+
 /// Where flannel's own manifest and kubewan's may put it.
 const NAMESPACES: [&str; 2] = ["kube-flannel", "kube-system"];
 
@@ -37,15 +40,17 @@ fn fits(set: &Value, node: &Value) -> bool {
         && (affinity.is_empty() || affinity.iter().any(term))
 }
 
-/// Plays flanneld's part once, when its DaemonSet exists and selects this node.
+/// Plays flanneld's part once for a node, when its DaemonSet exists and selects this node. In life a node that is
+/// deleted takes flannel's pod with it, and gets another when it joins again.
 pub fn sync(api: &Kube, name: &str) -> Res<()> {
-    if Path::new(SUBNET).exists() {
+    let node_path = format!("/api/v1/nodes/{name}");
+    let Some(node) = api.get(&node_path)? else { return Ok(()) };
+    let announced = !node["metadata"]["annotations"][PUBLIC_IP].is_null();
+    if announced && Path::new(SUBNET).exists() {
         return Ok(());
     }
-    let node_path = format!("/api/v1/nodes/{name}");
     for namespace in NAMESPACES {
         let sets = api.list(&format!("/apis/apps/v1/namespaces/{namespace}/daemonsets"))?;
-        let Some(node) = api.get(&node_path)? else { return Ok(()) };
         let flannel = |s: &&Value| text(s, "metadata.name").contains("flannel") && fits(s, &node);
         if sets.iter().any(|s| flannel(&s)) {
             return play(api, namespace, &node, &node_path);
