@@ -23,6 +23,8 @@ pub struct Node {
     pub runtime: String,
     /// Addresses of its pods.
     pub pod_cidr: Option<String>,
+    /// What it runs short of, as `DiskPressure`: it takes no pods then, and evicts some.
+    pub pressures: Vec<String>,
 }
 
 /// The cluster's nodes, asked through a control plane's own kubectl. The inner error is kubectl's: no API answers.
@@ -74,6 +76,13 @@ fn node(item: &Value) -> Node {
         version: text("/status/nodeInfo/kubeletVersion").trim_start_matches('v').into(),
         runtime: text("/status/nodeInfo/containerRuntimeVersion").into(),
         pod_cidr: Some(text("/spec/podCIDR")).filter(|cidr| !cidr.is_empty()).map(str::to_owned),
+        pressures: ["DiskPressure", "MemoryPressure", "PIDPressure"]
+            .into_iter()
+            .filter(|kind| {
+                of_type("/status/conditions", kind).is_some_and(|c| c["status"] == "True")
+            })
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
@@ -110,13 +119,25 @@ pub fn fault(host: &str, address: &str, nodes: &[Node]) -> Option<Finding> {
     }
 }
 
+/// What a host's node runs short of; `None` where it has enough of all.
+pub fn shortage(host: &str, nodes: &[Node]) -> Option<Finding> {
+    let node = nodes.iter().find(|node| node.name == host && !node.pressures.is_empty())?;
+    Some(Finding::warning(
+        "node-pressure",
+        host,
+        format!("its node takes no pods: {}", node.pressures.join(", ")),
+        "free disk or memory there; a kubelet wants 15 % of the images' disk and 10 % of its own left free, unless \
+         `kubernetes.kubelet.evictionHard` says otherwise",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const LIST: &str = r#"{"items": [
         {"metadata": {"name": "master01"}, "spec": {"podCIDR": "10.244.0.0/24"}, "status": {
-            "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True",
+            "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "DiskPressure", "status": "True"}, {"type": "Ready", "status": "True",
                 "reason": "KubeletReady", "message": "kubelet is posting ready status"}],
             "addresses": [{"type": "InternalIP", "address": "198.51.100.10"}, {"type": "Hostname", "address": "x"}],
             "nodeInfo": {"kubeletVersion": "v1.36.2", "containerRuntimeVersion": "containerd://1.7.24"}}},
@@ -128,6 +149,11 @@ mod tests {
         let nodes = parse(LIST).unwrap();
         assert_eq!(nodes[0].internal_ip.as_deref(), Some("198.51.100.10"));
         assert_eq!(nodes[0].version, "1.36.2");
+        assert_eq!(
+            shortage("master01", &nodes).unwrap().message,
+            "its node takes no pods: DiskPressure"
+        );
+        assert_eq!(shortage("node01", &nodes), None);
         assert!(nodes[0].ready && nodes[1].ready && !nodes[2].ready);
         assert!(parse("{}").is_err());
     }

@@ -22,6 +22,7 @@ use kubewan_core::plan::{Phase, Plan, Step};
 use crate::error::HostError;
 use crate::executor::{self, Run};
 use crate::fleet::{Emit, Fleet, Member};
+use crate::nodes;
 use crate::program::Programs;
 use crate::survey;
 use crate::upload::{Source, Sources};
@@ -124,7 +125,7 @@ pub fn run_image(
             match pods.first() {
                 Some(pod) if pod.ready => pod.ip.clone(),
                 _ => {
-                    let said = why_not_ready(member)?;
+                    let said = why_not_ready(member, "")?;
                     return Ok(vec![test.tell("image", image.into(), Err(said))]);
                 }
             }
@@ -281,7 +282,7 @@ fn with_pods(
     for host in &test.inventory.hosts {
         let result = match ready.contains(host.name.as_str()) {
             true => Ok("runs".to_owned()),
-            false => Err(why_not_ready(member)?),
+            false => Err(why_not_ready(member, &host.name)?),
         };
         proofs.push(test.tell("pod-on-node", host.name.clone(), result));
     }
@@ -372,23 +373,21 @@ fn wait_for_pods(member: &mut Member, wanted: usize) -> Result<Vec<Pod>, HostErr
     }
 }
 
-/// The cluster's own words on pods that do not run.
-fn why_not_ready(member: &mut Member) -> Result<String, HostError> {
-    let columns = "-o=custom-columns=:.involvedObject.name,:.reason,:.message";
-    let args = [
-        "get",
-        "events",
-        "-n",
-        NAMESPACE,
-        "--no-headers",
-        "--field-selector=type!=Normal",
-        columns,
-    ];
+/// The cluster's own words on pods that do not run: those that name the node, if any do.
+fn why_not_ready(member: &mut Member, node: &str) -> Result<String, HostError> {
+    let shortage = match nodes::list(member)? {
+        Ok(nodes) => nodes::shortage(node, &nodes),
+        Err(said) => return Ok(format!("the API does not answer: {said}")),
+    };
+    if let Some(finding) = shortage {
+        return Ok(finding.message);
+    }
+    let columns = "-o=custom-columns=:.reason,:.message";
+    let warnings = "--field-selector=type!=Normal";
+    let args = ["get", "events", "-n", NAMESPACE, "--no-headers", warnings, columns];
     let output = member.kubectl(&args, None, 30)?;
-    let said = output.stdout.lines().rev().take(3).map(str::trim).collect::<Vec<_>>().join("; ");
-    Ok(if said.is_empty() {
-        "no pod became ready there, and no event says why".into()
-    } else {
-        said
-    })
+    let lines = || output.stdout.lines().rev().filter(|line| !line.trim().is_empty());
+    let line = lines().find(|line| line.contains(node)).or_else(|| lines().next());
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(line.map_or("no pod became ready there, and no event says why".into(), words))
 }

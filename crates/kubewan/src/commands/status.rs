@@ -118,6 +118,7 @@ impl Status {
         let hosts = inventory.hosts.iter().map(|host| {
             if let (Some(nodes), true) = (&nodes, facts.contains_key(&host.name)) {
                 findings.extend(fault(host, nodes));
+                findings.extend(nodes::shortage(&host.name, nodes));
             }
             let node = nodes.iter().flatten().find(|node| node.name == host.name);
             HostStatus::new(host, facts.get(&host.name), node)
