@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use kubewan_lab::{Lab, LabEvent};
 use serde_json::Value;
@@ -37,6 +38,12 @@ impl Kubernetes {
             Kubernetes::Bundle => "bundle",
         }
     }
+}
+
+fn ids(plan: &Value, which: impl Fn(&Value) -> bool) -> Vec<String> {
+    let steps = plan["steps"].as_array().expect("steps");
+    let id = |step: &Value| step["id"].as_str().expect("an id").to_owned();
+    steps.iter().filter(|step| which(step)).map(id).collect()
 }
 
 fn cache() -> PathBuf {
@@ -94,15 +101,18 @@ impl Stage {
 
     /// Ids of the steps that a plan would change.
     pub fn planned(&self) -> Vec<String> {
+        ids(&self.plan(), |step| !step["change"].is_null())
+    }
+
+    /// Ids of all steps, also of those whose goals are reached.
+    pub fn steps(&self) -> Vec<String> {
+        ids(&self.plan(), |_| true)
+    }
+
+    fn plan(&self) -> Value {
         let said = self.kubewan(&["plan", "-o", "json"]);
         said.expect_code(0);
-        let plan: Value = serde_json::from_str(&said.stdout).expect("a plan in JSON");
-        let steps = plan["steps"].as_array().expect("steps");
-        steps
-            .iter()
-            .filter(|step| !step["change"].is_null())
-            .map(|step| step["id"].as_str().expect("an id").to_owned())
-            .collect()
+        serde_json::from_str(&said.stdout).expect("a plan in JSON")
     }
 
     /// Runs a shell line on a host, from outside its network; it must succeed.
@@ -164,9 +174,11 @@ pub fn program() -> Command {
 /// Runs the program.
 pub fn run(arguments: &[&str]) -> Said {
     let command = format!("kubewan {}", arguments.join(" "));
-    eprintln!("$ {command}");
+    eprint!("$ {command}");
+    let start = Instant::now();
     let Output { status, stdout, stderr } =
         program().args(arguments).output().expect("the program starts");
+    eprintln!("  # {:.1} s", start.elapsed().as_secs_f64());
     Said {
         code: status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
