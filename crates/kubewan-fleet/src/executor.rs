@@ -212,6 +212,9 @@ fn seconds_of(action: &Action) -> u64 {
         Action::KubeadmJoin(join) => join.timeout_s,
         Action::Announced(announced) => announced.timeout_s,
         Action::Spread(spread) => spread.timeout_s,
+        // What the agent itself allows: ten minutes for others' package locks, half an hour for apt.
+        Action::Package(_) => 40 * 60,
+        Action::Image(_) => 15 * 60,
         _ => 0,
     }
 }

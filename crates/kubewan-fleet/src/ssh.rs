@@ -59,6 +59,8 @@ pub fn arguments(host: &Host, base: &Path, pin: Option<&Path>, remote: &str) -> 
         option(format!("HostKeyAlias={}", pin_alias(host)));
         option("UpdateHostKeys=no".into());
         option("VerifyHostKeyDNS=no".into());
+        option("CheckHostIP=no".into());
+        option("NoHostAuthenticationForLocalhost=no".into());
         // A connection that ssh shares was verified against another file.
         option("ControlPath=none".into());
         if let Some(algorithms) = algorithms_of(key) {

@@ -166,6 +166,7 @@ fn install_planned(
     plan: &str,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
+    refuse_removals(plan)?;
     let before = installed_names()?;
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
     let program = apt("install", what, &["--yes", "--no-install-recommends"]);
@@ -181,6 +182,19 @@ fn install_planned(
             "{e}\nsee /var/log/dpkg.log and `dpkg --audit` on this host, then run kubewan again"
         )
     })
+}
+
+/// apt resolves a conflict by removing what stands in the way, as Docker's containerd.io: never unasked.
+fn refuse_removals(plan: &str) -> Result<(), String> {
+    let removed = removed(plan);
+    if removed.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "installing would remove {}, which something on this host may need; remove it yourself if nothing does, \
+         then run kubewan again",
+        removed.join(" ")
+    ))
 }
 
 fn simulate(what: &[String], archive: bool) -> Result<String, String> {

@@ -300,12 +300,14 @@ pub fn perform_hostname(
 /// Looks for time services.
 pub fn observe_time_sync_on(_goal: &TimeSyncOn, _host: &Host) -> Result<TimeSyncSeen, String> {
     let mut seen = TimeSyncSeen::default();
-    let all = super::unit::show_all(TIME_SERVICES, &["LoadState", "ActiveState"])?;
+    let all = super::unit::show_all(TIME_SERVICES, &["LoadState", "ActiveState", "UnitFileState"])?;
     for (unit, shown) in TIME_SERVICES.iter().zip(all) {
         let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
         if is("LoadState", "loaded") {
             seen.installed.get_or_insert((*unit).to_owned());
-            if is("ActiveState", "active") {
+            // One that runs now and is not started at boot is gone after it.
+            let at_boot = !is("UnitFileState", "disabled");
+            if is("ActiveState", "active") && at_boot {
                 seen.active.get_or_insert((*unit).to_owned());
             }
         }

@@ -32,6 +32,8 @@ Before=containerd.service kubelet.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+# A running systemd-networkd reads only now that the interface is none of its own.
+ExecStartPre=-/usr/bin/networkctl reload
 ExecStart=-/sbin/ip link add {LINK} type {kind}
 ExecStart=/sbin/ip address replace {address}/32 dev {LINK}
 ExecStart=/sbin/ip link set {LINK} up

@@ -38,6 +38,8 @@ enum Node {
     There,
     Missing,
     Unknown(String),
+    /// The API does not know the kubelet's credentials, or the kubelet not the API's.
+    Stranger,
 }
 
 /// Looks how far the join is.
@@ -61,6 +63,8 @@ pub fn observe_kubeadm_join(goal: &KubeadmJoin, host: &Host) -> Result<JoinSeen,
         match node(host, &goal.node) {
             Node::There => {}
             Node::Missing => seen.missing.push("node".into()),
+            // The cluster was made anew, or the certificate has ended: only a new join gives others.
+            Node::Stranger => seen.missing.push("credentials".into()),
             Node::Unknown(words) => seen.unreachable = Some(words),
         }
     }
@@ -79,7 +83,14 @@ fn node(host: &Host, name: &str) -> Node {
 }
 
 fn classify(error: String) -> Node {
-    if error.contains("(NotFound)") { Node::Missing } else { Node::Unknown(error) }
+    let says = |words: &str| error.contains(words);
+    if says("(NotFound)") {
+        Node::Missing
+    } else if says("(Unauthorized)") || says("x509: certificate signed by unknown authority") {
+        Node::Stranger
+    } else {
+        Node::Unknown(error)
+    }
 }
 
 /// Joins, finishes a join that was cut short, or joins again.
@@ -182,6 +193,10 @@ fn registered(goal: &KubeadmJoin, cx: &mut Performing<'_>) -> Result<(), String>
         Ok(match node(host, &goal.node) {
             Node::There => Some(()),
             Node::Missing => None,
+            Node::Stranger => {
+                last = "the API refuses the kubelet's credentials".into();
+                None
+            }
             Node::Unknown(words) => {
                 last = words;
                 None
@@ -207,11 +222,10 @@ mod tests {
         let missing =
             "`kubectl` ended with code 1: Error from server (NotFound): nodes \"n2\" not found";
         assert_eq!(classify(missing.into()), Node::Missing);
-        for words in
-            ["error: You must be logged in to the server (Unauthorized)", "connection refused"]
-        {
-            assert_eq!(classify(words.into()), Node::Unknown(words.into()));
-        }
+        let stranger = "error: You must be logged in to the server (Unauthorized)";
+        assert_eq!(classify(stranger.into()), Node::Stranger);
+        let words = "connection refused";
+        assert_eq!(classify(words.into()), Node::Unknown(words.into()));
     }
 
     #[test]

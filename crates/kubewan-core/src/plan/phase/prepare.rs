@@ -9,15 +9,16 @@ use crate::inventory::{Firewall, Host, HostnamePolicy, TimeSync};
 use crate::network::ports;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
-use crate::render::{names, unit};
+use crate::render::{names as render_names, unit};
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     [
+        time(view, host),
         address(view, host, facts),
         firewall(view, host, facts),
         swap(view, host),
         selinux(host, facts),
-        names_and_time(view, host, facts),
+        names(view, host, facts),
         kernel(host),
     ]
     .concat()
@@ -25,6 +26,18 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
 
 fn step(host: &Host, action: Action, why: impl Into<String>) -> Step {
     Step::new(Phase::Prepare, &host.name, action, why)
+}
+
+/// First of all: whether a unit is older than its files is told by the clock.
+fn time(view: &View, host: &Host) -> Vec<Step> {
+    if view.inventory.time_of(host) == TimeSync::Keep {
+        return Vec::new();
+    }
+    vec![step(
+        host,
+        Action::TimeSyncOn(TimeSyncOn {}),
+        "certificates, tokens and etcd's leases need clocks that agree",
+    )]
 }
 
 /// The public address on an interface of ours, unless a NIC carries it. The kubelet takes no `--node-ip` that
@@ -146,7 +159,7 @@ fn selinux(host: &Host, facts: &Facts) -> Vec<Step> {
     }
 }
 
-fn names_and_time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+fn names(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let inventory = view.inventory;
     let rename = inventory.hostname_of(host) == HostnamePolicy::Set;
     let mut steps = Vec::new();
@@ -158,7 +171,7 @@ fn names_and_time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         ));
     }
     if facts.cloud_init.is_some() {
-        let text = names::cloud_init(rename);
+        let text = render_names::cloud_init(rename);
         steps.push(step(
             host,
             Action::File(File::text("/etc/cloud/cloud.cfg.d/99-kubewan.cfg", 0o644, text)),
@@ -167,19 +180,12 @@ fn names_and_time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     }
     let nodes: Vec<(&str, std::net::Ipv4Addr)> =
         inventory.hosts.iter().map(|h| (h.name.as_str(), view.address(h))).collect();
-    let lines = names::hosts_block(&nodes, &inventory.api_name(), view.api_address());
+    let lines = render_names::hosts_block(&nodes, &inventory.api_name(), view.api_address());
     steps.push(step(
         host,
         Action::Block(Block { path: "/etc/hosts".into(), lines }),
         "nodes and the API are found by names that need no DNS",
     ));
-    if inventory.time_of(host) == TimeSync::On {
-        steps.push(step(
-            host,
-            Action::TimeSyncOn(TimeSyncOn {}),
-            "certificates, tokens and etcd's leases need clocks that agree",
-        ));
-    }
     steps
 }
 
