@@ -103,12 +103,14 @@ pub(super) fn ask(host: &Host, program: &Program) -> Result<Answer, String> {
         if error.contains("no matches for kind") || error.contains("(NotFound)") {
             return Ok(Answer::Nothing);
         }
-        if !is_transient(&error) {
-            return Err(error);
-        }
+        // Whatever it says: a control plane whose init was cut off may come up without the admin's rights, and is
+        // made anew.
         let owned = ownership(host)?;
         if !owned.init_ended && !owned.join_ended {
             return Ok(Answer::NoApi);
+        }
+        if !is_transient(&error) {
+            return Err(error);
         }
         if begun.elapsed() > BLINK || is_known_dead() {
             give_up();
