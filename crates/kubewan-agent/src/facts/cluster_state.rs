@@ -144,9 +144,8 @@ impl Ownership {
 
 fn write_mark(host: &Host, name: &str) -> Result<(), String> {
     disk::make_private_dir(host.root())?;
-    let path = host.root().join(name);
-    fs::write(&path, b"").map_err(|e| format!("can't write {}: {e}", path.display()))?;
-    disk::sync_dir(host.root())
+    let (path, access) = (host.root().join(name), disk::Access::root(0o600));
+    disk::write_atomic(&path, &mut std::io::empty(), access, &|_| Ok(())).map(drop)
 }
 
 /// Traces of a cluster on this host, whoever left them.
