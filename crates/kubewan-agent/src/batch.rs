@@ -1,7 +1,6 @@
 //! A batch at work: the steps of one phase on this host, in order, inside the transient unit. Each step looks
 //! again before it acts, writes ahead to the journal, acts, and looks again.
 
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -12,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kubewan_core::action::{Action, Change, Observed, diff};
 use kubewan_core::journal::{Begun, Entry};
-use kubewan_core::plan::outputs_of;
+use kubewan_core::plan::{Phase, outputs_of};
 use kubewan_core::protocol::{BatchEvent, BatchNews, OrderedStep, Orders};
 use serde_json::Value;
 
@@ -85,7 +84,8 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
     let first = orders.steps.first().map(|step| step.id.clone()).unwrap_or_default();
     let news = match Journal::open(&host, &orders.cluster) {
         Err(error) => BatchNews::Failed { step: first, error },
-        Ok(journal) => {
+        Ok(mut journal) => {
+            journal.reset = orders.batch == Phase::Reset.name() || !orders.undoes.is_empty();
             let mut batch = Batch { orders, host: &host, journal, log };
             match orders
                 .steps
@@ -156,7 +156,7 @@ impl Batch<'_> {
     ) -> Result<Observed, String> {
         self.say(BatchNews::Started { step: step.id.clone() })?;
         let interrupted = self.interrupted(action);
-        let along = if interrupted.is_empty() { Vec::new() } else { self.recorded_along() };
+        let along = self.along_of(&interrupted);
         let kept = self.keep_contents(action, &before)?;
         let number = self.journal.begin(
             &self.orders.run,
@@ -176,8 +176,7 @@ impl Batch<'_> {
         cx.record(along.into_iter().chain(kept))?;
         act::perform(action, &before, &mut cx)?;
         let mut along = cx.along;
-        let mut known = BTreeSet::new();
-        along.retain(|line| known.insert(line.clone()));
+        along.extend(left_behind(&along));
         let after = has_ended(act::observe(action, self.host)?);
         if let Some(left) = diff(action, &after).map_err(|e| e.to_string())? {
             let details: String =
@@ -192,7 +191,7 @@ impl Batch<'_> {
         self.journal.end(number, after.clone(), along)?;
         let _ = std::fs::remove_file(self.host.along_path());
         // What a reset does is not to be taken back in its turn.
-        if !self.orders.undoes.is_empty() {
+        if self.journal.reset {
             self.journal.undo(number)?;
         }
         Ok(after)
@@ -240,15 +239,15 @@ impl Batch<'_> {
         for number in others {
             self.journal.end(*number, seen.clone(), Vec::new())?;
         }
-        let along = self.recorded_along();
-        self.journal.end(*last, seen.clone(), along)?;
-        let _ = std::fs::remove_file(self.host.along_path());
-        Ok(())
+        let along = self.along_of(&numbers);
+        self.journal.end(*last, seen.clone(), along)
     }
 
-    fn recorded_along(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.host.along_path()).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+    /// What entries of the journal added to the host.
+    fn along_of(&self, numbers: &[u64]) -> Vec<String> {
+        let entries = self.journal.entries();
+        let lines = numbers.iter().flat_map(|number| journal::along(entries, *number));
+        lines.map(str::to_owned).collect()
     }
 
     /// Keeps the contents of files that an action changes, and says where, for those whose goal is no file.
@@ -263,9 +262,10 @@ impl Batch<'_> {
             }
             _ => {
                 for path in act::files_rewritten(action, before) {
-                    let mode = std::fs::metadata(path).map_or(0o644, |m| m.mode() & 0o7777);
+                    let Ok(m) = std::fs::metadata(path) else { continue };
                     if let Some(sha256) = self.keep(path)? {
-                        along.push(format!("kept:{mode:o}:{sha256}:{path}"));
+                        let (mode, uid, gid) = (m.mode() & 0o7777, m.uid(), m.gid());
+                        along.push(format!("kept:{mode:o},{uid},{gid}:{sha256}:{path}"));
                     }
                 }
             }
@@ -288,12 +288,24 @@ impl Batch<'_> {
     }
 }
 
+/// What is now in files that were kept and edited, so that a later edit by someone else can be told from ours.
+fn left_behind(along: &[String]) -> Vec<String> {
+    along
+        .iter()
+        .filter_map(|line| line.strip_prefix("kept:")?.splitn(3, ':').nth(2))
+        .filter_map(|path| {
+            let sha256 = crate::disk::sha256_of(Path::new(path)).ok()?;
+            Some(format!("left:{sha256}:{path}"))
+        })
+        .collect()
+}
+
 /// Whether an action may have changed the file that another is about.
 fn may_touch(earlier: &Begun, now: &Action) -> bool {
     let (subject, path) = (earlier.action.subject(), now.subject());
     match &earlier.action {
         Action::File(_) | Action::Block(_) => subject == path,
-        Action::Removed(_) => subject == path || path.starts_with(&format!("{subject}/")),
+        Action::Removed(r) => r.path == path || path.starts_with(&format!("{}/", r.path)),
         // Packages and kubeadm write many files; which, only they know.
         Action::Package(_)
         | Action::KubeadmInit(_)

@@ -204,6 +204,45 @@ fn undone_steps_are_written_off() {
 }
 
 #[test]
+fn what_a_killed_step_had_added_is_in_its_reset() {
+    let world = World::new();
+    let step = world.file("sub/a", "ours");
+    let mut journal = Journal::open(&world.host, "home").unwrap();
+    let before = act::observe(&step.action, &world.host).unwrap();
+    journal.begin("r1", &step.id, &step.action, before.clone(), 1).unwrap();
+    let values = BTreeMap::new();
+    let mut progress = |_: &str| {};
+    let mut cx = Performing::new(&world.host, &values, &mut progress);
+    act::perform(&step.action, &before, &mut cx).unwrap();
+    drop(journal);
+    let folder = world.path("sub");
+    let ids = |host: &Host| {
+        let back = kubewan_core::plan::reset::steps("h", &journal::read(host).unwrap());
+        back.steps.into_iter().map(|step| step.id).collect::<Vec<_>>()
+    };
+    let expected = [format!("h/file:{folder}/a"), format!("h/removed:{folder} if empty")];
+    assert_eq!(ids(&world.host), expected);
+    // It is in the journal before another step notes its own.
+    world.perform(&world.orders("r2", vec![world.file("other/b", "ours")]));
+    assert_eq!(ids(&world.host)[1..3], expected);
+}
+
+#[test]
+fn what_a_reset_does_is_not_taken_back() {
+    let world = World::new();
+    std::fs::write(world.path("a"), "first").unwrap();
+    world.perform(&world.orders("r1", vec![world.file("a", "ours")]));
+    // Cut short: begun by a reset, and not ended.
+    let mut journal = Journal::open(&world.host, "home").unwrap();
+    journal.reset = true;
+    let step = world.file("b", "theirs");
+    let before = act::observe(&step.action, &world.host).unwrap();
+    journal.begin("r2", &step.id, &step.action, before, 1).unwrap();
+    let back = kubewan_core::plan::reset::steps("h", journal.entries());
+    assert_eq!(back.steps.len(), 1);
+}
+
+#[test]
 fn orders_are_gone_when_they_are_read() {
     let world = World::new();
     let orders = world.orders("r1", vec![world.file("a", "ours")]);

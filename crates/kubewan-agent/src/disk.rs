@@ -73,6 +73,19 @@ pub fn write_atomic(
     Ok(sha256)
 }
 
+/// Replaces what is at a path by a symbolic link.
+///
+/// # Errors
+/// Fails where it can't be made; what was there is then untouched.
+pub fn link_atomic(path: &Path, target: &str) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("can't link {} to {target}: {e}", path.display());
+    let (dir, part) = beside(path)?;
+    let _ = std::fs::remove_file(&part);
+    std::os::unix::fs::symlink(target, &part).map_err(failed)?;
+    std::fs::rename(&part, path).map_err(failed)?;
+    sync_dir(&dir)
+}
+
 /// The folder of a path, and the place beside it where its next content is written. The name begins with a
 /// dot, for services that read whole folders.
 fn beside(path: &Path) -> Result<(PathBuf, PathBuf), String> {

@@ -13,17 +13,45 @@ use kubewan_core::plan::reset;
 use crate::act::Host;
 use crate::disk::{make_private_dir, sync_dir};
 
-/// Reads the whole journal; empty where there is none.
+/// Reads the whole journal; empty where there is none. What an action that was cut short had added to the host
+/// is in it, from where it was noted at the time.
 ///
 /// # Errors
 /// Fails where it can't be read, or holds lines of a newer kubewan.
 pub fn read(host: &Host) -> Result<Vec<Entry>, String> {
     let path = host.journal_path();
-    match std::fs::read(&path) {
-        Ok(bytes) => parse(&bytes).map_err(|e| format!("{}: {e}", path.display())),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(format!("can't read {}: {e}", path.display())),
-    }
+    let mut entries = match std::fs::read(&path) {
+        Ok(bytes) => parse(&bytes).map_err(|e| format!("{}: {e}", path.display()))?,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(format!("can't read {}: {e}", path.display())),
+    };
+    entries.extend(noted(host, &entries));
+    Ok(entries)
+}
+
+/// What was noted beside the journal by the action that was begun last.
+fn noted(host: &Host, entries: &[Entry]) -> Option<Entry> {
+    let text = std::fs::read_to_string(host.along_path()).ok()?;
+    let along: Vec<String> = text.lines().map(str::to_owned).collect();
+    let number = entries.iter().rev().find_map(|entry| match entry {
+        Entry::Begun(begun) => Some(begun.number),
+        _ => None,
+    })?;
+    (!along.is_empty()).then_some(Entry::Along { number, along })
+}
+
+/// What an entry's action added to the host.
+pub fn along(entries: &[Entry], wanted: u64) -> impl Iterator<Item = &str> {
+    entries
+        .iter()
+        .filter_map(move |entry| match entry {
+            Entry::Ended { number, along, .. } | Entry::Along { number, along } => {
+                (*number == wanted).then_some(along)
+            }
+            _ => None,
+        })
+        .flatten()
+        .map(String::as_str)
 }
 
 /// Lines of a journal. What is no JSON was torn when the power went.
@@ -79,6 +107,8 @@ pub struct Journal {
     file: File,
     next: u64,
     entries: Vec<Entry>,
+    /// What is written from now on is done by a reset.
+    pub reset: bool,
 }
 
 impl Journal {
@@ -89,9 +119,9 @@ impl Journal {
     pub fn open(host: &Host, cluster_name: &str) -> Result<Journal, String> {
         let path = host.journal_path();
         make_private_dir(host.root())?;
-        let entries = read(host)?;
-        let owner = cluster(&entries);
-        if let Some(other) = owner
+        let mut entries = read(host)?;
+        let owner = cluster(&entries).map(str::to_owned);
+        if let Some(other) = &owner
             && other != cluster_name
             && !reset::steps("this host", &entries).steps.is_empty()
         {
@@ -101,7 +131,7 @@ impl Journal {
                 path.display()
             ));
         }
-        let fresh = owner != Some(cluster_name);
+        let fresh = owner.as_deref() != Some(cluster_name);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
         let file =
@@ -112,8 +142,14 @@ impl Journal {
             .filter_map(|e| if let Entry::Begun(b) = e { Some(b.number) } else { None })
             .max()
             .unwrap_or(0);
-        let mut journal = Journal { file, next, entries };
+        let noted = noted(host, &entries);
+        entries.truncate(entries.len() - usize::from(noted.is_some()));
+        let mut journal = Journal { file, next, entries, reset: false };
         journal.end_torn_line().map_err(|e| format!("can't mend {}: {e}", path.display()))?;
+        if let Some(noted) = noted {
+            journal.write(noted)?;
+            let _ = std::fs::remove_file(host.along_path());
+        }
         if fresh {
             journal.write(Entry::Opened { format: FORMAT, cluster: cluster_name.into() })?;
         }
@@ -145,6 +181,7 @@ impl Journal {
             action: action.clone(),
             before: without_text(before),
             unix_s,
+            reset: self.reset,
         })))?;
         self.next += 1;
         Ok(number)
@@ -192,12 +229,22 @@ impl Journal {
     }
 }
 
-/// Texts of files are kept as blobs; the text around a block stays, it tells whether there was a file.
+/// The journal holds no file's text and no object's content: files are kept as blobs, and of the rest it is
+/// enough that they were there.
 fn without_text(seen: Observed) -> Observed {
     match seen {
         Observed::File(mut seen) => {
             seen.text = None;
             Observed::File(seen)
+        }
+        Observed::Block(mut seen) => {
+            seen.text = seen.text.map(|_| String::new());
+            Observed::Block(seen)
+        }
+        Observed::Object(mut seen) => {
+            // Not null, which would read as none.
+            seen.live = seen.live.map(|_| serde_json::json!({}));
+            Observed::Object(seen)
         }
         other => other,
     }
@@ -275,6 +322,46 @@ mod tests {
         journal.undo(number).unwrap();
         let journal = Journal::open(&host, "work").unwrap();
         assert_eq!(cluster(journal.entries()), Some("work"));
+    }
+
+    #[test]
+    fn it_holds_no_text_of_files_and_no_objects() {
+        use kubewan_core::action::cluster::ObjectSeen;
+        use kubewan_core::action::file::{BlockSeen, FileSeen};
+        let canary = "aHVudGVyMg";
+        let text = Some(format!("password: {canary}"));
+        let live = Some(serde_json::json!({"kind": "Secret", "data": {"key": canary}}));
+        let file = FileSeen { text: text.clone(), ..FileSeen::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path());
+        let mut journal = Journal::open(&host, "home").unwrap();
+        for seen in [
+            Observed::File(file),
+            Observed::Block(BlockSeen { text }),
+            Observed::Object(ObjectSeen { live }),
+        ] {
+            let number = journal.begin("r", "s", &goal(), seen.clone(), 1).unwrap();
+            journal.end(number, seen, vec![]).unwrap();
+        }
+        let written = std::fs::read_to_string(host.journal_path()).unwrap();
+        assert!(!written.contains(canary), "{written}");
+        // Whether there was one is still told.
+        let there: Vec<bool> = read(&host)
+            .unwrap()
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Begun(begun) => Some(&begun.before),
+                _ => None,
+            })
+            .filter_map(|before| match before {
+                Observed::Block(seen) => Some(seen.text.is_some()),
+                Observed::Object(seen) => Some(seen.live.is_some()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(there, [true, true]);
+        let metadata = std::fs::metadata(host.journal_path()).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777, 0o600);
     }
 
     #[test]

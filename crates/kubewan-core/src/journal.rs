@@ -2,6 +2,22 @@
 //! `/var/lib/kubewan/journal.jsonl` (0600), each line written and synced to disk before the action it tells
 //! of is performed, and one more after it. `reset` is made of it. The format may grow fields, never change.
 
+//!
+//! An action says in `along` what it adds beyond its goal, `word:rest` a line:
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `dir:PATH` | a folder was made for a file; it goes when it is empty |
+//! | `tree:PATH` | nothing was there; programs that kubewan ran fill it |
+//! | `contents:PATH` | an empty folder was there; programs that kubewan ran fill it |
+//! | `foreign:PATH` | a folder with something in it was there; it stays |
+//! | `kept:MODE,UID,GID:SHA256:PATH` | a file's content before it was edited, kept as a blob |
+//! | `left:SHA256:PATH` | its content afterwards |
+//! | `package:NAME` | a package came |
+//! | `enabled:UNIT`, `started:UNIT`, `masked:UNIT` | a unit was |
+//! | `ufw:RULE`, `firewalld:ARGUMENTS` | a rule was added |
+//! | `ufw-was:RULE` | a rule that ours took the place of |
+
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Observed};
@@ -32,6 +48,13 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         along: Vec<String>,
     },
+    /// It was cut short, and had added this to the host by then.
+    Along {
+        /// Number of the [`Begun`] line it belongs to.
+        number: u64,
+        /// As in [`Entry::Ended`].
+        along: Vec<String>,
+    },
     /// It was taken back by `reset`.
     Undone {
         /// Number of the [`Begun`] line it belongs to.
@@ -51,8 +74,11 @@ pub struct Begun {
     /// The goal. Secrets stand in it as markers.
     pub action: Action,
     /// What was observed before. Contents of files are kept as blobs under their SHA-256 in
-    /// `/var/lib/kubewan/blobs/` (0600), so `text` is left out here.
+    /// `/var/lib/kubewan/blobs/` (0600), so `text` is left out here; of an object only stands that there was one.
     pub before: Observed,
     /// Seconds since 1970 on the host's clock.
     pub unix_s: i64,
+    /// A reset did it: nothing that would have to be taken back in its turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kubewan_core::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
-use kubewan_core::action::{Block, Content, File, Removed};
-use kubewan_core::journal::Entry;
+use kubewan_core::action::{Block, Content, Extent, File, Removed};
 
+use super::unit::reload_for;
 use super::{Host, Performing};
 use crate::command::Program;
 use crate::disk::{self, Access};
@@ -87,15 +87,34 @@ pub fn perform_file(goal: &File, seen: &FileSeen, cx: &mut Performing<'_>) -> Re
             goal.path
         ));
     }
-    let (content, mode) = match &goal.state {
-        FileState::Absent => {
-            remove_file(path)?;
-            return remove_our_empty_parents(path, cx.host);
-        }
-        FileState::Present { content, mode } => (content, *mode),
-    };
+    if goal.state == FileState::Absent {
+        remove_file(path)?;
+        remove_our_empty_parents(path, cx.host)?;
+        return reload_for(&goal.path);
+    }
     cx.record(disk::missing_parents(path).iter().map(|dir| format!("dir:{}", dir.display())))?;
     disk::make_parents(path)?;
+    match &goal.state {
+        FileState::Absent => Ok(()),
+        FileState::Link { target } => {
+            disk::link_atomic(path, target)?;
+            reload_for(&goal.path)
+        }
+        FileState::Present { content, mode, owner } => {
+            let access = Access { mode: *mode, uid: owner.0, gid: owner.1 };
+            write(goal, content, access, cx)?;
+            // One of ours is a unit's step's to bring in.
+            if matches!(content, Content::Blob(_)) { reload_for(&goal.path) } else { Ok(()) }
+        }
+    }
+}
+
+fn write(
+    goal: &File,
+    content: &Content,
+    access: Access,
+    cx: &Performing<'_>,
+) -> Result<(), String> {
     let wanted = content.sha256();
     let check = |sha256: &str| {
         if sha256 == wanted {
@@ -108,8 +127,7 @@ pub fn perform_file(goal: &File, seen: &FileSeen, cx: &mut Performing<'_>) -> Re
         ))
     };
     let mut bytes = open_content(content, cx.host)?;
-    disk::write_atomic(path, &mut bytes, Access::root(mode), &check)?;
-    Ok(())
+    disk::write_atomic(Path::new(&goal.path), &mut bytes, access, &check).map(drop)
 }
 
 fn open_content<'a>(content: &'a Content, host: &Host) -> Result<Box<dyn Read + 'a>, String> {
@@ -138,24 +156,42 @@ fn remove_file(path: &Path) -> Result<(), String> {
 
 /// Takes away folders above a path that are empty now and that kubewan made.
 fn remove_our_empty_parents(path: &Path, host: &Host) -> Result<(), String> {
-    let entries = journal::read(host)?;
-    let made: Vec<&str> = entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Ended { along, .. } => Some(along),
-            _ => None,
-        })
-        .flatten()
-        .filter_map(|line| line.strip_prefix("dir:"))
-        .collect();
+    let made = made_folders(host)?;
     for dir in path.ancestors().skip(1) {
-        let ours = made.iter().any(|made| Path::new(made) == dir);
+        let ours = made.iter().any(|made| made == dir);
         // A folder that is not empty has got other owners meanwhile.
         if !ours || std::fs::remove_dir(dir).is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// Folders that kubewan made and that are not given back.
+fn made_folders(host: &Host) -> Result<Vec<PathBuf>, String> {
+    let entries = journal::read(host)?;
+    let lines = journal::standing(&entries)
+        .into_iter()
+        .flat_map(|(b, _)| journal::along(&entries, b.number));
+    let paths = lines.filter_map(|line| line.strip_prefix("dir:").or(line.strip_prefix("tree:")));
+    Ok(paths.map(PathBuf::from).collect())
+}
+
+/// Notes how folders are that programs are about to fill: not there, empty, or someone's.
+pub fn record_trees(paths: &[&str], cx: &mut Performing<'_>) -> Result<(), String> {
+    let made = made_folders(cx.host)?;
+    let mut lines = Vec::new();
+    for path in paths {
+        let folder = Path::new(path);
+        let word = match std::fs::symlink_metadata(folder) {
+            Err(_) => "tree",
+            Ok(_) if made.iter().any(|made| made == folder) => "tree",
+            Ok(m) if m.is_dir() && children(folder)?.is_empty() => "contents",
+            Ok(_) => "foreign",
+        };
+        lines.push(format!("{word}:{path}"));
+    }
+    cx.record(lines)
 }
 
 /// Keeps the content of a file under its hash before it is changed. `None` where there is none.
@@ -224,6 +260,18 @@ pub fn rewrite(path: &Path, text: &str) -> Result<(), String> {
 pub fn observe_removed(goal: &Removed, _host: &Host) -> Result<RemovedSeen, String> {
     let path = Path::new(&goal.path);
     match std::fs::symlink_metadata(path) {
+        Ok(metadata) if goal.extent == Extent::IfEmpty => {
+            let empty_file = metadata.is_file() && metadata.len() == 0;
+            let empty =
+                || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+            let empty_folder = metadata.is_dir() && empty() && !is_mount(&mountinfo()?, &goal.path);
+            let exists = empty_file || empty_folder;
+            Ok(RemovedSeen { exists })
+        }
+        Ok(metadata) if metadata.is_dir() && goal.extent == Extent::Contents => {
+            Ok(RemovedSeen { exists: !children(path)?.is_empty() })
+        }
+        Ok(_) if goal.extent == Extent::Contents => Ok(RemovedSeen { exists: false }),
         Ok(metadata) if metadata.is_dir() => {
             let empty_mount = is_mount(&mountinfo()?, &goal.path) && children(path)?.is_empty();
             Ok(RemovedSeen { exists: !empty_mount })
@@ -253,15 +301,22 @@ pub fn perform_removed(
     _seen: &RemovedSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    refuse_unsafe(&goal.path)?;
     let path = Path::new(&goal.path);
+    if goal.extent == Extent::IfEmpty {
+        return if path.is_dir() {
+            std::fs::remove_dir(path).map_err(|e| format!("can't remove {}: {e}", goal.path))
+        } else {
+            remove_file(path)
+        };
+    }
+    refuse_unsafe(&goal.path)?;
     let failed = |e: std::io::Error| format!("can't remove {}: {e}", goal.path);
     if !path.is_dir() || path.is_symlink() {
         remove_file(path)?;
         return remove_our_empty_parents(path, cx.host);
     }
     unmount_below(&goal.path, cx)?;
-    if !is_mount(&mountinfo()?, &goal.path) {
+    if goal.extent == Extent::Whole && !is_mount(&mountinfo()?, &goal.path) {
         std::fs::remove_dir_all(path).map_err(failed)?;
         return remove_our_empty_parents(path, cx.host);
     }

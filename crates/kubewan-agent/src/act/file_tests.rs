@@ -93,6 +93,77 @@ fn a_block_keeps_the_rest_mode_and_link() {
     assert_eq!(std::fs::read_to_string(&real).unwrap(), "127.0.0.1 localhost\n");
 }
 
+fn removed(path: &str, extent: Extent) -> kubewan_core::action::Action {
+    kubewan_core::action::Action::Removed(Removed { path: path.into(), extent })
+}
+
+#[test]
+fn puts_links_and_owners_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::at(dir.path().join("state"));
+    let path = dir.path().join("config");
+    let text = path.to_str().unwrap();
+    std::os::unix::fs::symlink("/nonexistent/theirs", &path).unwrap();
+    let file = |state| kubewan_core::action::Action::File(File { path: text.into(), state });
+    let Observed::File(before) = super::super::observe(&file(FileState::Absent), &host).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(before.link(), Some("/nonexistent/theirs"));
+    reach(&host, &kubewan_core::action::Action::File(File::text(text, 0o644, "ours"))).unwrap();
+    reach(&host, &file(FileState::Link { target: "/nonexistent/theirs".into() })).unwrap();
+    assert_eq!(std::fs::read_link(&path).unwrap(), Path::new("/nonexistent/theirs"));
+
+    let content = Content::Blob(journal::keep_blob(&host, b"theirs").unwrap());
+    // Only root may give files away.
+    let owner = if rustix::process::getuid().is_root() { (12, 34) } else { (0, 0) };
+    let present = file(FileState::Present { content, mode: 0o640, owner });
+    reach(&host, &present).unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), owner);
+}
+
+#[test]
+fn what_is_not_ours_in_a_folder_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::at(dir.path().join("state"));
+    let folder = dir.path().join("folder");
+    std::fs::create_dir_all(folder.join("theirs")).unwrap();
+    let text = folder.to_str().unwrap();
+    let if_empty = removed(text, Extent::IfEmpty);
+    let seen = super::super::observe(&if_empty, &host).unwrap();
+    assert_eq!(kubewan_core::action::diff(&if_empty, &seen), Ok(None));
+    reach(&host, &removed(text, Extent::Contents)).unwrap();
+    assert!(folder.exists());
+    reach(&host, &if_empty).unwrap();
+    assert!(!folder.exists());
+    let file = dir.path().join("hosts");
+    std::fs::write(&file, "").unwrap();
+    reach(&host, &removed(file.to_str().unwrap(), Extent::IfEmpty)).unwrap();
+    assert!(!file.exists());
+}
+
+#[test]
+fn folders_are_noted_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::at(dir.path().join("state"));
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir_all(path("empty")).unwrap();
+    std::fs::create_dir_all(path("full/x")).unwrap();
+    let goal = kubewan_core::action::Action::File(File::text(path("made/x"), 0o644, "x"));
+    let mut journal = journal::Journal::open(&host, "home").unwrap();
+    let before = Observed::File(FileSeen::default());
+    let number = journal.begin("r", "s", &goal, before.clone(), 1).unwrap();
+    journal.end(number, before, reach(&host, &goal).unwrap()).unwrap();
+    let values = BTreeMap::new();
+    let mut progress = |_: &str| {};
+    let mut cx = Performing::new(&host, &values, &mut progress);
+    let paths = ["none", "empty", "full", "made"].map(path);
+    record_trees(&paths.each_ref().map(String::as_str), &mut cx).unwrap();
+    let words: Vec<&str> = cx.along.iter().filter_map(|l| Some(l.split_once(':')?.0)).collect();
+    assert_eq!(words, ["tree", "contents", "foreign", "tree"]);
+}
+
 #[test]
 fn removes_trees_and_refuses_systems() {
     let dir = tempfile::tempdir().unwrap();
@@ -100,7 +171,7 @@ fn removes_trees_and_refuses_systems() {
     let tree = dir.path().join("tree");
     std::fs::create_dir_all(tree.join("a/b")).unwrap();
     std::fs::write(tree.join("a/b/c"), "").unwrap();
-    let removed = |path: &str| kubewan_core::action::Action::Removed(Removed { path: path.into() });
+    let removed = |path: &str| removed(path, Extent::Whole);
     reach(&host, &removed(tree.to_str().unwrap())).unwrap();
     for path in ["/", "/etc", "/var/lib", "/var/lib/", "var/x/y", "/var/lib/../lib", "/usr//bin"] {
         assert!(refuse_unsafe(path).is_err(), "{path}");

@@ -1,7 +1,7 @@
 //! Host firewalls, each through its own tool: an accept in a table of ours could not override their drops.
 
 use kubewan_core::action::FirewallGoal;
-use kubewan_core::action::firewall::FirewallSeen;
+use kubewan_core::action::firewall::{FirewallSeen, FirewallState};
 use kubewan_core::facts::FirewallTool;
 
 use super::unit::show;
@@ -17,7 +17,7 @@ const COMMENT: &str = "kubewan";
 /// Looks what the firewall lets in.
 pub fn observe_firewall(goal: &FirewallGoal, _host: &Host) -> Result<FirewallSeen, String> {
     match goal.tool {
-        FirewallTool::Ufw => observe_ufw(),
+        FirewallTool::Ufw => observe_ufw(goal),
         FirewallTool::Firewalld => observe_firewalld(goal),
         FirewallTool::IptablesPersistent => observe_service("netfilter-persistent.service"),
         FirewallTool::Nftables => observe_service("nftables.service"),
@@ -30,9 +30,15 @@ pub fn perform_firewall(
     seen: &FirewallSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    let Some(open) = &goal.open else { return switch_off(goal.tool) };
-    let ports: Vec<&String> = open.iter().filter(|port| !seen.open.contains(port)).collect();
-    let subnets: Vec<&String> = goal.trusted.iter().filter(|s| !seen.trusted.contains(s)).collect();
+    let (ports, trusted) = match &goal.state {
+        FirewallState::Off => return switch_off(goal.tool),
+        FirewallState::Restored { active, enabled, ours, replaced } => {
+            return restore(goal.tool, (*active, *enabled), ours, replaced, seen);
+        }
+        FirewallState::Open { ports, trusted } => (ports, trusted),
+    };
+    let ports: Vec<&String> = ports.iter().filter(|port| !seen.open.contains(port)).collect();
+    let subnets: Vec<&String> = trusted.iter().filter(|s| !seen.trusted.contains(s)).collect();
     match goal.tool {
         FirewallTool::Ufw => open_ufw(&ports, &subnets, cx),
         FirewallTool::Firewalld => open_firewalld(&ports, &subnets, cx),
@@ -64,6 +70,35 @@ fn switch_off(tool: FirewallTool) -> Result<(), String> {
     Program::new("systemctl").args(["disable", "--now", unit]).stdout().map(drop)
 }
 
+/// Takes our rules away, puts back what they took the place of, and switches it on if it was.
+fn restore(
+    tool: FirewallTool,
+    (active, enabled): (bool, bool),
+    ours: &[String],
+    replaced: &[String],
+    seen: &FirewallSeen,
+) -> Result<(), String> {
+    let unit = match tool {
+        FirewallTool::Ufw => return restore_ufw((active, enabled), replaced, seen),
+        FirewallTool::Firewalld => "firewalld.service",
+        FirewallTool::Nftables => "nftables.service",
+        FirewallTool::IptablesPersistent => "netfilter-persistent.service",
+    };
+    let systemctl = |verb: &str| Program::new("systemctl").args([verb, unit]).stdout();
+    if enabled && !seen.enabled {
+        systemctl("enable")?;
+    }
+    if active && !seen.active {
+        systemctl("start")?;
+    }
+    if tool == FirewallTool::Firewalld && (active || seen.active) {
+        for rule in firewalld_rules(ours)? {
+            firewall_cmd(&rule.replace("--add-", "--remove-"))?;
+        }
+    }
+    Ok(())
+}
+
 fn observe_service(unit: &str) -> Result<FirewallSeen, String> {
     let shown = show(unit, &["ActiveState", "UnitFileState"])?;
     let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
@@ -74,13 +109,57 @@ fn observe_service(unit: &str) -> Result<FirewallSeen, String> {
     })
 }
 
-fn observe_ufw() -> Result<FirewallSeen, String> {
+fn observe_ufw(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
     if !exists("ufw") {
         return Ok(FirewallSeen::default());
     }
     let conf = std::fs::read_to_string(UFW_CONF).unwrap_or_default();
     let status = Program::new("ufw").arg("status").stdout()?;
-    Ok(FirewallSeen { enabled: ufw_starts_at_boot(&conf), ..parse_ufw(&status) })
+    let mut seen = FirewallSeen { enabled: ufw_starts_at_boot(&conf), ..parse_ufw(&status) };
+    if let FirewallState::Restored { ours, .. } = &goal.state {
+        let added = Program::new("ufw").args(["show", "added"]).stdout()?;
+        let added = ufw_added(&added);
+        seen.ours = ours.iter().filter(|rule| added.contains(&rule.as_str())).cloned().collect();
+    }
+    Ok(seen)
+}
+
+/// Rules in `ufw show added`, without comments; a firewall that is off has them too.
+fn ufw_added(text: &str) -> Vec<&str> {
+    let rules = text.lines().filter_map(|line| line.strip_prefix("ufw "));
+    rules.map(|rule| rule.split(" comment ").next().unwrap_or(rule).trim_end()).collect()
+}
+
+/// What ufw takes for the same rule with another action (`limit 22/tcp` for `allow 22/tcp`): a new one takes
+/// its place.
+fn ufw_same<'a>(added: &[&'a str], rule: &str) -> Option<&'a str> {
+    let rest = |rule: &str| {
+        let route = rule.starts_with("route ");
+        let rule = rule.trim_start_matches("route ");
+        rule.split_once(' ').map(|(_, rest)| (route, rest.to_owned()))
+    };
+    added.iter().find(|there| **there != rule && rest(there) == rest(rule)).copied()
+}
+
+/// A rule that took another's place gives it back when that one is added again; the others are deleted.
+fn restore_ufw(
+    (active, enabled): (bool, bool),
+    replaced: &[String],
+    seen: &FirewallSeen,
+) -> Result<(), String> {
+    for rule in &seen.ours {
+        let words: Vec<&str> = rule.split(' ').collect();
+        let args = match ufw_same(&replaced.iter().map(String::as_str).collect::<Vec<_>>(), rule) {
+            Some(old) => old.split(' ').collect(),
+            None if words[0] == "route" => [&["route", "delete"], &words[1..]].concat(),
+            None => [&["delete"], words.as_slice()].concat(),
+        };
+        Program::new("ufw").args(args).stdout()?;
+    }
+    if active && !seen.active || enabled && !seen.enabled {
+        Program::new("ufw").args(["--force", "enable"]).stdout()?;
+    }
+    Ok(())
 }
 
 fn ufw_starts_at_boot(conf: &str) -> bool {
@@ -157,8 +236,12 @@ fn open_ufw(ports: &[&String], subnets: &[&String], cx: &mut Performing<'_>) -> 
         rules.push(words(&format!("route allow from {subnet}")));
         rules.push(words(&format!("route allow to {subnet}")));
     }
+    let added = Program::new("ufw").args(["show", "added"]).stdout()?;
+    let added = ufw_added(&added);
     for rule in rules {
-        cx.record([format!("ufw:{}", rule.join(" "))])?;
+        let text = rule.join(" ");
+        cx.record(ufw_same(&added, &text).map(|old| format!("ufw-was:{old}")))?;
+        cx.record([format!("ufw:{text}")])?;
         Program::new("ufw").args(rule).args(["comment", COMMENT]).stdout()?;
     }
     Ok(())
@@ -166,35 +249,38 @@ fn open_ufw(ports: &[&String], subnets: &[&String], cx: &mut Performing<'_>) -> 
 
 fn observe_firewalld(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
     let mut seen = observe_service("firewalld.service")?;
-    // One that is to go off need not answer questions.
-    if !seen.active || goal.open.is_none() {
-        return Ok(seen);
+    match &goal.state {
+        FirewallState::Open { .. } if seen.active => {}
+        FirewallState::Restored { ours, .. } if seen.active => {
+            seen.ours = firewalld_rules(ours)?;
+            return Ok(seen);
+        }
+        // One that is off, or to go off, need not answer questions.
+        _ => return Ok(seen),
     }
     let zone = firewalld_zone()?;
     // Both now and after a reload, or it is only half open.
-    let both = |args: &[String]| -> Result<Vec<String>, String> {
-        let permanent = firewall_cmd(true, args)?;
-        let mut now = list(&firewall_cmd(false, args)?);
+    let both = |args: &str| -> Result<Vec<String>, String> {
+        let permanent = firewall_cmd(&format!("--permanent {args}"))?;
+        let mut now = list(&firewall_cmd(args)?);
         now.retain(|item| list(&permanent).contains(item));
         Ok(now)
     };
-    seen.open = both(&[format!("--zone={zone}"), "--list-ports".into()])?;
-    seen.trusted = both(&["--zone=trusted".into(), "--list-sources".into()])?;
+    seen.open = both(&format!("--zone={zone} --list-ports"))?;
+    seen.trusted = both("--zone=trusted --list-sources")?;
     Ok(seen)
 }
 
 /// The zone that the NIC's packets come in by.
 fn firewalld_zone() -> Result<String, String> {
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    if let Some(nic) = default_route_interface(&routes) {
-        let args = [format!("--get-zone-of-interface={nic}")];
-        if let Ok(zone) = firewall_cmd(false, &args)
-            && !zone.trim().is_empty()
-        {
-            return Ok(zone.trim().to_owned());
-        }
+    if let Some(nic) = default_route_interface(&routes)
+        && let Ok(zone) = firewall_cmd(&format!("--get-zone-of-interface={nic}"))
+        && !zone.trim().is_empty()
+    {
+        return Ok(zone.trim().to_owned());
     }
-    firewall_cmd(false, &["--get-default-zone".into()]).map(|zone| zone.trim().to_owned())
+    firewall_cmd("--get-default-zone").map(|zone| zone.trim().to_owned())
 }
 
 /// The interface of the default route with the lowest metric, from /proc/net/route.
@@ -213,27 +299,46 @@ fn open_firewalld(
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
     let zone = firewalld_zone()?;
-    let mut rules: Vec<[String; 2]> = Vec::new();
-    for port in ports {
-        rules.push([format!("--zone={zone}"), format!("--add-port={port}")]);
-    }
-    for subnet in subnets {
-        rules.push(["--zone=trusted".into(), format!("--add-source={subnet}")]);
-    }
+    let mut rules: Vec<String> = Vec::new();
+    rules.extend(ports.iter().map(|port| format!("--zone={zone} --add-port={port}")));
+    rules.extend(subnets.iter().map(|subnet| format!("--zone=trusted --add-source={subnet}")));
     for rule in rules {
-        cx.record([format!("firewalld:{}", rule.join(" "))])?;
-        firewall_cmd(true, &rule)?;
-        firewall_cmd(false, &rule)?;
+        for rule in [format!("--permanent {rule}"), rule] {
+            // One of the two may be there already, and is not ours then.
+            if has_firewalld(&rule)? {
+                continue;
+            }
+            cx.record([format!("firewalld:{rule}")])?;
+            firewall_cmd(&rule)?;
+        }
     }
     Ok(())
 }
 
-fn firewall_cmd(permanent: bool, args: &[String]) -> Result<String, String> {
-    let mut program = Program::new("firewall-cmd");
-    if permanent {
-        program = program.arg("--permanent");
+/// Those rules that it has.
+fn firewalld_rules(rules: &[String]) -> Result<Vec<String>, String> {
+    let mut there = Vec::new();
+    for rule in rules {
+        if has_firewalld(rule)? {
+            there.push(rule.clone());
+        }
     }
-    program.args(args).stdout()
+    Ok(there)
+}
+
+/// firewall-cmd answers a query with its exit code, 1 for no.
+fn has_firewalld(rule: &str) -> Result<bool, String> {
+    let query = rule.replace("--add-", "--query-");
+    let program = Program::new("firewall-cmd").args(query.split(' '));
+    let output = program.output()?;
+    if output.code == 1 {
+        return Ok(false);
+    }
+    program.checked(output).map(|_| true)
+}
+
+fn firewall_cmd(args: &str) -> Result<String, String> {
+    Program::new("firewall-cmd").args(args.split(' ')).stdout()
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -282,6 +387,21 @@ Anywhere                   ALLOW FWD   10.244.0.0/16              # kubewan
     }
 
     #[test]
+    fn knows_rules_that_ours_take_the_place_of() {
+        // ufw 0.36.2
+        let text = "Added user rules (see 'ufw status' for running firewall):\n\
+            ufw limit 22/tcp comment 'ssh'\nufw allow 6443/tcp comment 'kubewan'\nufw allow OpenSSH\n\
+            ufw allow from 10.244.0.0/16\nufw route allow from 10.244.0.0/16 comment 'kubewan'\n";
+        let added = ufw_added(text);
+        assert_eq!(added[..2], ["limit 22/tcp", "allow 6443/tcp"]);
+        assert_eq!(added[4], "route allow from 10.244.0.0/16");
+        assert_eq!(ufw_same(&added, "allow 22/tcp"), Some("limit 22/tcp"));
+        assert_eq!(ufw_same(&added, "allow 6443/tcp"), None);
+        assert_eq!(ufw_same(&added, "route allow from 10.244.0.0/16"), None);
+        assert_eq!(ufw_same(&added, "route allow to 10.244.0.0/16"), None);
+    }
+
+    #[test]
     fn reads_the_default_route() {
         let text = "\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -297,8 +417,10 @@ eth0\t0000000A\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
     fn nftables_is_not_opened_behind_its_owner() {
         let goal = FirewallGoal {
             tool: FirewallTool::Nftables,
-            open: Some(vec!["6443/tcp".into()]),
-            trusted: vec!["10.244.0.0/16".into()],
+            state: FirewallState::Open {
+                ports: vec!["6443/tcp".into()],
+                trusted: vec!["10.244.0.0/16".into()],
+            },
         };
         let (host, values) = (Host::at("/nonexistent"), std::collections::BTreeMap::new());
         let mut progress = |_: &str| {};

@@ -17,7 +17,6 @@ use crate::facts::kubelet::{
     FLAGS_FILE, arg_files, flag_in_text, flag_value, running_args, with_flag, without_flag,
 };
 use crate::facts::systemd::Unit;
-use crate::journal::keep_blob;
 
 /// The kubelet's unit.
 pub(super) const UNIT: &str = "kubelet.service";
@@ -60,12 +59,12 @@ pub fn perform_kubelet_flag(
     let mut units_changed = false;
     for (path, _) in seen.elsewhere.iter().filter(|(_, value)| *value != goal.value) {
         (cx.progress)(&format!("taking --{} out of {path}", goal.name));
-        edit(Path::new(path), cx, true, |text| without_flag(text, &goal.name))?;
+        edit(Path::new(path), |text| without_flag(text, &goal.name))?;
         units_changed |= path.starts_with("/etc/systemd/") || path.ends_with(".service");
     }
     if seen.configured && seen.in_flags_file.as_deref() != Some(&goal.value) {
         // kubeadm's own file goes with kubeadm's work; nothing of the host's is in it.
-        edit(Path::new(FLAGS_FILE), cx, false, |text| with_flag(text, &goal.name, &goal.value))?;
+        edit(Path::new(FLAGS_FILE), |text| with_flag(text, &goal.name, &goal.value))?;
     }
     if units_changed {
         Program::new("systemctl").arg("daemon-reload").stdout()?;
@@ -77,13 +76,8 @@ pub fn perform_kubelet_flag(
     Ok(())
 }
 
-/// Rewrites a text file. Its first content is kept, and `reset` puts it back (`kept:<mode>:<sha256>:<path>`).
-fn edit(
-    path: &Path,
-    cx: &mut Performing<'_>,
-    keep: bool,
-    change: impl Fn(&str) -> String,
-) -> Result<(), String> {
+/// Rewrites a text file. The first content of those that are not kubeadm's was kept before ([`super::files_rewritten`]).
+fn edit(path: &Path, change: impl Fn(&str) -> String) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("can't change {}: {e}", path.display());
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -98,10 +92,6 @@ fn edit(
     let new = change(&text);
     if new == text {
         return Ok(());
-    }
-    if keep {
-        let sha256 = keep_blob(cx.host, text.as_bytes())?;
-        cx.along.push(format!("kept:{:o}:{sha256}:{}", access.mode, path.display()));
     }
     write_atomic(path, &mut new.as_bytes(), access, &|_| Ok(())).map(drop)
 }

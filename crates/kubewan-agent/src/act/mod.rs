@@ -93,7 +93,7 @@ pub struct Performing<'a> {
     pub values: &'a BTreeMap<String, String>,
     /// Takes a line that tells how far a long step is. It is redacted before it leaves.
     pub progress: &'a mut dyn FnMut(&str),
-    /// What the action adds to the host beyond its goal (`dir:/etc/cni`, `package:runc`), for the journal.
+    /// What the action adds to the host beyond its goal; the words are those of [`kubewan_core::journal`].
     pub along: Vec<String>,
 }
 
@@ -163,14 +163,20 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::Module(a) => Observed::Module(system::observe_module(a, host)?),
         Action::Sysctl(a) => Observed::Sysctl(system::observe_sysctl(a, host)?),
         Action::SwapOff(a) => Observed::SwapOff(system::observe_swap_off(a, host)?),
+        Action::SwapOn(a) => Observed::SwapOn(system::observe_swap_on(a, host)?),
+        Action::SelinuxEnforcing(a) => {
+            Observed::SelinuxEnforcing(system::observe_selinux_enforcing(a, host)?)
+        }
         Action::SelinuxPermissive(a) => {
             Observed::SelinuxPermissive(system::observe_selinux_permissive(a, host)?)
         }
         Action::Hostname(a) => Observed::Hostname(system::observe_hostname(a, host)?),
         Action::TimeSyncOn(a) => Observed::TimeSyncOn(system::observe_time_sync_on(a, host)?),
         Action::Package(a) => Observed::Package(package::observe_package(a, host)?),
+        Action::Unheld(a) => Observed::Unheld(package::observe_unheld(a, host)?),
         Action::Image(a) => Observed::Image(image::observe_image(a, host)?),
         Action::Unit(a) => Observed::Unit(unit::observe_unit(a, host)?),
+        Action::Unmasked(a) => Observed::Unmasked(unit::observe_unmasked(a, host)?),
         Action::Link(a) => Observed::Link(unit::observe_link(a, host)?),
         Action::KubeletFlag(a) => Observed::KubeletFlag(kubelet::observe_kubelet_flag(a, host)?),
         Action::Firewall(a) => Observed::Firewall(firewall::observe_firewall(a, host)?),
@@ -210,12 +216,16 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         Module => system::perform_module,
         Sysctl => system::perform_sysctl,
         SwapOff => system::perform_swap_off,
+        SwapOn => system::perform_swap_on,
+        SelinuxEnforcing => system::perform_selinux_enforcing,
         SelinuxPermissive => system::perform_selinux_permissive,
         Hostname => system::perform_hostname,
         TimeSyncOn => system::perform_time_sync_on,
         Package => package::perform_package,
+        Unheld => package::perform_unheld,
         Image => image::perform_image,
         Unit => unit::perform_unit,
+        Unmasked => unit::perform_unmasked,
         Link => unit::perform_link,
         KubeletFlag => kubelet::perform_kubelet_flag,
         Firewall => firewall::perform_firewall,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kubewan_core::action::package::PackageSeen;
-use kubewan_core::action::{Artifact, Package};
+use kubewan_core::action::{Artifact, Package, Unheld};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{Host, Performing};
@@ -18,6 +18,9 @@ const LOCK_MAX: Duration = Duration::from_secs(600);
 
 /// How long a run of apt may take.
 const APT_MAX: Duration = Duration::from_secs(1800);
+
+/// What containerd fills when it starts, which its package does not own.
+const CONTAINERD: &[&str] = &["/var/lib/containerd", "/run/containerd", "/opt/containerd"];
 
 /// Locks of dpkg and apt, as they take them.
 const LOCKS: &[&str] =
@@ -117,6 +120,22 @@ pub fn perform_package(
     mark("hold", &unheld)
 }
 
+/// Looks which packages are held.
+pub fn observe_unheld(goal: &Unheld, _host: &Host) -> Result<PackageSeen, String> {
+    let held = known(&goal.names)?.into_iter().filter(Known::held).map(|k| k.name).collect();
+    Ok(PackageSeen { installed: Vec::new(), held })
+}
+
+/// Lets them be upgraded again.
+pub fn perform_unheld(
+    goal: &Unheld,
+    seen: &PackageSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    wait_for_locks(cx)?;
+    mark("unhold", &goal.names.iter().filter(|n| seen.held.contains(n)).collect::<Vec<_>>())
+}
+
 /// Installs one package with the host's package manager.
 pub fn install_from_distribution(name: &str, cx: &mut Performing<'_>) -> Result<(), String> {
     wait_for_locks(cx)?;
@@ -168,6 +187,9 @@ fn install_planned(
 ) -> Result<(), String> {
     refuse_removals(plan)?;
     let before = installed_names()?;
+    if newly_installed(plan).iter().any(|n| matches!(n.as_str(), "containerd" | "containerd.io")) {
+        super::file::record_trees(CONTAINERD, cx)?;
+    }
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
     let program = apt("install", what, &["--yes", "--no-install-recommends"]);
     let result = sources(program, archive).stream(&mut |line| {

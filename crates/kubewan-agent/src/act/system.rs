@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use kubewan_core::action::system::{
-    HostnameSeen, ModuleSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
+    HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
-use kubewan_core::action::{Hostname, Module, SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn};
+use kubewan_core::action::{
+    Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
+};
 
 use super::{Host, Performing, file};
 use crate::command::{Program, exists};
@@ -225,17 +227,48 @@ pub fn perform_swap_off(
     Ok(())
 }
 
+/// Looks which areas are there and not in use; one that someone removed since is no one's loss.
+pub fn observe_swap_on(goal: &SwapOn, _host: &Host) -> Result<SwapOnSeen, String> {
+    let active = active_swaps(&std::fs::read_to_string("/proc/swaps").unwrap_or_default());
+    let idle = |area: &&String| !active.contains(area) && Path::new(area).exists();
+    Ok(SwapOnSeen { idle: goal.areas.iter().filter(idle).cloned().collect() })
+}
+
+/// Starts the units that bring swap, then switches on what is still idle.
+pub fn perform_swap_on(
+    goal: &SwapOn,
+    _seen: &SwapOnSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    // The units that come from the restored lines of fstab are known again.
+    Program::new("systemctl").arg("daemon-reload").stdout()?;
+    for unit in &goal.units {
+        if let Err(error) = Program::new("systemctl").args(["start", unit]).stdout() {
+            (cx.progress)(&format!("{unit} does not start: {error}"));
+        }
+    }
+    for area in observe_swap_on(goal, cx.host)?.idle {
+        Program::new("swapon").arg(&area).stdout()?;
+    }
+    Ok(())
+}
+
 /// Reads SELinux' mode, now and at boot.
 pub fn observe_selinux_permissive(
     _goal: &SelinuxPermissive,
     _host: &Host,
 ) -> Result<SelinuxSeen, String> {
-    let now = std::fs::read_to_string(SELINUX_ENFORCE).unwrap_or_default();
+    Ok(selinux())
+}
+
+fn selinux() -> SelinuxSeen {
+    let now = std::fs::read_to_string(SELINUX_ENFORCE);
     let config = std::fs::read_to_string(SELINUX_CONFIG).unwrap_or_default();
-    Ok(SelinuxSeen {
-        enforcing: now.trim() == "1",
+    SelinuxSeen {
+        disabled: now.is_err(),
+        enforcing: now.is_ok_and(|now| now.trim() == "1"),
         configured_enforcing: config.lines().any(says_enforcing),
-    })
+    }
 }
 
 fn says_enforcing(line: &str) -> bool {
@@ -259,12 +292,30 @@ pub fn perform_selinux_permissive(
             .collect();
         file::rewrite(Path::new(SELINUX_CONFIG), &text)?;
     }
-    if seen.enforcing {
-        std::fs::write(SELINUX_ENFORCE, "0").map_err(|e| {
-            format!("SELinux can't be made permissive ({SELINUX_ENFORCE}): {e}; see `setenforce 0`")
-        })?;
-    }
-    Ok(())
+    if seen.enforcing { set_enforce("0") } else { Ok(()) }
+}
+
+fn set_enforce(mode: &str) -> Result<(), String> {
+    std::fs::write(SELINUX_ENFORCE, mode).map_err(|e| {
+        format!("SELinux' mode can't be set ({SELINUX_ENFORCE}): {e}; see `setenforce {mode}`")
+    })
+}
+
+/// Reads SELinux' mode.
+pub fn observe_selinux_enforcing(
+    _goal: &SelinuxEnforcing,
+    _host: &Host,
+) -> Result<SelinuxSeen, String> {
+    Ok(selinux())
+}
+
+/// Has it enforce now.
+pub fn perform_selinux_enforcing(
+    _goal: &SelinuxEnforcing,
+    _seen: &SelinuxSeen,
+    _cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    set_enforce("1")
 }
 
 /// Reads the host's names.
@@ -333,7 +384,17 @@ pub fn perform_time_sync_on(
                 .into());
         }
     };
-    cx.record([format!("enabled:{unit}")])?;
+    // One that a package brought just now was neither, whatever its installation did.
+    let shown = super::unit::show(&unit, &["UnitFileState", "ActiveState"])?;
+    let was = |key: &str, value: &str| {
+        seen.installed.is_some() && shown.get(key).is_some_and(|v| v == value)
+    };
+    if !was("ActiveState", "active") {
+        cx.record([format!("started:{unit}")])?;
+    }
+    if !was("UnitFileState", "enabled") {
+        cx.record([format!("enabled:{unit}")])?;
+    }
     Program::new("systemctl").args(["enable", "--now", &unit]).stdout().map(drop)
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use kubewan_core::action::unit::{LinkSeen, UnitSeen};
-use kubewan_core::action::{Link, Unit};
+use kubewan_core::action::unit::{LinkSeen, UnitSeen, UnmaskedSeen};
+use kubewan_core::action::{Link, Unit, Unmasked};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -174,6 +174,31 @@ pub fn journal_tail(name: &str) -> String {
     }
     let lines: String = lines.lines().map(|line| format!("\n  {line}")).collect();
     format!("; its last lines:{lines}")
+}
+
+/// Looks whether the unit is masked.
+pub fn observe_unmasked(goal: &Unmasked, _host: &Host) -> Result<UnmaskedSeen, String> {
+    let shown = show(&goal.unit, &["LoadState", "UnitFileState"])?;
+    let masked = |key: &str| shown.get(key).is_some_and(|state| state.starts_with("masked"));
+    Ok(UnmaskedSeen { masked: masked("LoadState") || masked("UnitFileState") })
+}
+
+/// Unmasks it.
+pub fn perform_unmasked(
+    goal: &Unmasked,
+    _seen: &UnmaskedSeen,
+    _cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    systemctl(&["unmask", &goal.unit])
+}
+
+/// Has systemd read unit files again, if a path is one: it keeps those that it has read.
+pub fn reload_for(path: &str) -> Result<(), String> {
+    let folders = ["/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"];
+    if folders.iter().any(|folder| path.starts_with(folder)) {
+        return systemctl(&["daemon-reload"]);
+    }
+    Ok(())
 }
 
 /// Looks at the interface.

@@ -174,6 +174,7 @@ mod tests {
             }),
             before: Observed::KubeadmInit(InitSeen::default()),
             unix_s: 0,
+            reset: false,
         }))
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, ChangeKind};
 
-/// A file that has a content and a mode, owned by root, or that is absent.
+/// A file that has a content, a mode and an owner, a symbolic link, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Absolute path.
@@ -23,9 +23,23 @@ pub enum FileState {
         content: Content,
         /// Permission bits, as 0o644.
         mode: u32,
+        /// `uid:gid`; root, unless it is someone's file that is put back.
+        #[serde(default, skip_serializing_if = "is_root")]
+        owner: (u32, u32),
+    },
+    /// A symbolic link that is put back.
+    Link {
+        /// What it leads to.
+        target: String,
     },
     /// Nothing.
     Absent,
+}
+
+const ROOT: (u32, u32) = (0, 0);
+
+fn is_root(owner: &(u32, u32)) -> bool {
+    *owner == ROOT
 }
 
 /// Where a file's bytes come from.
@@ -71,7 +85,7 @@ impl File {
     pub fn text(path: impl Into<String>, mode: u32, text: impl Into<String>) -> Self {
         File {
             path: path.into(),
-            state: FileState::Present { content: Content::Text(text.into()), mode },
+            state: FileState::Present { content: Content::Text(text.into()), mode, owner: ROOT },
         }
     }
 
@@ -79,14 +93,18 @@ impl File {
     pub fn program(path: impl Into<String>, artifact: Artifact) -> Self {
         File {
             path: path.into(),
-            state: FileState::Present { content: Content::Artifact(artifact), mode: 0o755 },
+            state: FileState::Present {
+                content: Content::Artifact(artifact),
+                mode: 0o755,
+                owner: ROOT,
+            },
         }
     }
 
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &FileSeen) -> Option<Change> {
         let basis = seen.basis();
-        let (content, mode) = match &self.state {
+        let (content, mode, owner) = match &self.state {
             FileState::Absent if seen.sha256.is_none() && seen.other.is_none() => return None,
             FileState::Absent => {
                 return Some(
@@ -94,11 +112,16 @@ impl File {
                         .from_basis(basis),
                 );
             }
-            FileState::Present { content, mode } => (content, *mode),
+            FileState::Link { target } if seen.link() == Some(target) => return None,
+            FileState::Link { target } => {
+                let summary = format!("link {} to {target}", self.path);
+                return Some(Change::new(ChangeKind::Update, summary).from_basis(basis));
+            }
+            FileState::Present { content, mode, owner } => (content, *mode, *owner),
         };
         let wanted = content.sha256();
         let same_bytes = seen.sha256.as_deref() == Some(&wanted);
-        if same_bytes && seen.mode == mode && seen.owner == (0, 0) {
+        if same_bytes && seen.mode == mode && seen.owner == owner {
             return None;
         }
         let mut details = Vec::new();
@@ -108,8 +131,9 @@ impl File {
         if seen.sha256.is_some() && seen.mode != mode {
             details.push(format!("mode {:04o} -> {mode:04o}", seen.mode));
         }
-        if seen.sha256.is_some() && seen.owner != (0, 0) {
-            details.push(format!("owner {}:{} -> 0:0", seen.owner.0, seen.owner.1));
+        if seen.sha256.is_some() && seen.owner != owner {
+            let (was, is) = (seen.owner, owner);
+            details.push(format!("owner {}:{} -> {}:{}", was.0, was.1, is.0, is.1));
         }
         if !same_bytes {
             details.extend(content.describe(seen));
@@ -127,6 +151,11 @@ impl File {
 }
 
 impl FileSeen {
+    /// Where a symbolic link leads that is there.
+    pub fn link(&self) -> Option<&str> {
+        self.other.as_deref()?.strip_prefix("symlink to ")
+    }
+
     /// Fingerprint of this state.
     pub fn basis(&self) -> String {
         match (&self.sha256, &self.other) {
@@ -225,14 +254,30 @@ impl Block {
     }
 }
 
-/// A path that is to be gone, with all below it. Used to take back what programs made on our behalf.
+/// What is to be gone at a path. Used to take back what programs made on our behalf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// Absolute path.
     pub path: String,
+    /// How much of it.
+    #[serde(default)]
+    pub extent: Extent,
 }
 
-/// Whether something is at a path.
+/// How much of a path is to be gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// It, with all below it.
+    #[default]
+    Whole,
+    /// All below it: the folder itself was there before us.
+    Contents,
+    /// It, if it is a folder without entries or a file without bytes.
+    IfEmpty,
+}
+
+/// Whether something is at a path that has to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedSeen {
     /// Something is there.
@@ -243,8 +288,22 @@ impl Removed {
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &RemovedSeen) -> Option<Change> {
         seen.exists.then(|| {
-            Change::new(ChangeKind::Delete, format!("remove {} and all below it", self.path))
+            let summary = match self.extent {
+                Extent::Whole => format!("remove {} and all below it", self.path),
+                Extent::Contents => format!("empty {}", self.path),
+                Extent::IfEmpty => format!("remove {}, which is empty", self.path),
+            };
+            Change::new(ChangeKind::Delete, summary)
         })
+    }
+
+    /// The path, told apart by the extent: a folder may have to be emptied, and later to go.
+    pub fn subject(&self) -> String {
+        match self.extent {
+            Extent::Whole => self.path.clone(),
+            Extent::Contents => format!("{}/*", self.path),
+            Extent::IfEmpty => format!("{} if empty", self.path),
+        }
     }
 }
 

@@ -15,12 +15,14 @@ pub mod unit;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Announced, NodeMeta, Object, Spread};
-pub use file::{Artifact, Block, Content, File, Removed};
-pub use firewall::FirewallGoal;
+pub use file::{Artifact, Block, Content, Extent, File, Removed};
+pub use firewall::{FirewallGoal, FirewallState};
 pub use kubeadm::{BootstrapToken, KubeadmInit, KubeadmJoin, KubeadmReset};
-pub use package::{Image, Package};
-pub use system::{Hostname, Module, SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn};
-pub use unit::{KubeletFlag, Link, Unit};
+pub use package::{Image, Package, Unheld};
+pub use system::{
+    Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
+};
+pub use unit::{KubeletFlag, Link, Unit, Unmasked};
 
 /// A goal for one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,18 +40,26 @@ pub enum Action {
     Sysctl(Sysctl),
     /// No swap, now and after a reboot.
     SwapOff(SwapOff),
+    /// Swap areas that are in use again.
+    SwapOn(SwapOn),
     /// SELinux permissive, now and after a reboot.
     SelinuxPermissive(SelinuxPermissive),
+    /// SELinux that enforces again.
+    SelinuxEnforcing(SelinuxEnforcing),
     /// The host's name.
     Hostname(Hostname),
     /// A time service that runs.
     TimeSyncOn(TimeSyncOn),
     /// Installed (or absent) packages.
     Package(Package),
+    /// Packages that are not held any more.
+    Unheld(Unheld),
     /// An image in the runtime's store.
     Image(Image),
     /// A systemd unit's state.
     Unit(Unit),
+    /// A unit that may start again.
+    Unmasked(Unmasked),
     /// A network interface of ours with its address.
     Link(Link),
     /// An argument of the running kubelet.
@@ -90,18 +100,26 @@ pub enum Observed {
     Sysctl(system::SysctlSeen),
     /// See [`system::SwapSeen`].
     SwapOff(system::SwapSeen),
+    /// See [`system::SwapOnSeen`].
+    SwapOn(system::SwapOnSeen),
     /// See [`system::SelinuxSeen`].
     SelinuxPermissive(system::SelinuxSeen),
+    /// See [`system::SelinuxSeen`].
+    SelinuxEnforcing(system::SelinuxSeen),
     /// See [`system::HostnameSeen`].
     Hostname(system::HostnameSeen),
     /// See [`system::TimeSyncSeen`].
     TimeSyncOn(system::TimeSyncSeen),
     /// See [`package::PackageSeen`].
     Package(package::PackageSeen),
+    /// See [`package::PackageSeen`].
+    Unheld(package::PackageSeen),
     /// See [`package::ImageSeen`].
     Image(package::ImageSeen),
     /// See [`unit::UnitSeen`].
     Unit(unit::UnitSeen),
+    /// See [`unit::UnmaskedSeen`].
+    Unmasked(unit::UnmaskedSeen),
     /// See [`unit::LinkSeen`].
     Link(unit::LinkSeen),
     /// See [`unit::KubeletFlagSeen`].
@@ -203,12 +221,16 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
         Module,
         Sysctl,
         SwapOff,
+        SwapOn,
         SelinuxPermissive,
+        SelinuxEnforcing,
         Hostname,
         TimeSyncOn,
         Package,
+        Unheld,
         Image,
         Unit,
+        Unmasked,
         Link,
         KubeletFlag,
         Firewall,
@@ -247,12 +269,16 @@ kinds! {
     Module: "module",
     Sysctl: "sysctl",
     SwapOff: "swap-off",
+    SwapOn: "swap-on",
     SelinuxPermissive: "selinux-permissive",
+    SelinuxEnforcing: "selinux-enforcing",
     Hostname: "hostname",
     TimeSyncOn: "time-sync-on",
     Package: "package",
+    Unheld: "unheld",
     Image: "image",
     Unit: "unit",
+    Unmasked: "unmasked",
     Link: "link",
     KubeletFlag: "kubelet-flag",
     Firewall: "firewall",
@@ -272,16 +298,18 @@ impl Action {
         match self {
             Action::File(a) => a.path.clone(),
             Action::Block(a) => a.path.clone(),
-            Action::Removed(a) => a.path.clone(),
+            Action::Removed(a) => a.subject(),
             Action::Module(a) => a.name.clone(),
             Action::Sysctl(a) => a.key.clone(),
-            Action::SwapOff(_) => "swap".into(),
-            Action::SelinuxPermissive(_) => "SELinux".into(),
-            Action::Hostname(a) => a.name.clone(),
+            Action::SwapOff(_) | Action::SwapOn(_) => "swap".into(),
+            Action::SelinuxPermissive(_) | Action::SelinuxEnforcing(_) => "SELinux".into(),
+            Action::Hostname(_) => "host name".into(),
             Action::TimeSyncOn(_) => "time synchronisation".into(),
             Action::Package(a) => a.names.join(" "),
+            Action::Unheld(a) => a.names.join(" "),
             Action::Image(a) => a.reference.clone(),
             Action::Unit(a) => a.name.clone(),
+            Action::Unmasked(a) => a.unit.clone(),
             Action::Link(a) => a.name.clone(),
             Action::KubeletFlag(a) => format!("--{}", a.name),
             Action::Firewall(a) => a.tool_name().into(),

@@ -61,6 +61,23 @@ impl Package {
     }
 }
 
+/// Packages that were there before us and that are not held any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheld {
+    /// Package names.
+    pub names: Vec<String>,
+}
+
+impl Unheld {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &PackageSeen) -> Option<Change> {
+        let held: Vec<&str> =
+            self.names.iter().filter(|n| seen.held.contains(n)).map(String::as_str).collect();
+        (!held.is_empty())
+            .then(|| Change::new(ChangeKind::Update, format!("unhold {}", held.join(" "))))
+    }
+}
+
 /// An image in containerd's `k8s.io` namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {

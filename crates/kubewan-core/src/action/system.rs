@@ -85,6 +85,31 @@ impl SwapOff {
     }
 }
 
+/// Swap areas that are in use, as they were before us. Their lines in /etc/fstab are a step of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapOn {
+    /// The areas.
+    pub areas: Vec<String>,
+    /// systemd units that bring some of them, by what they were made for (compressed memory).
+    pub units: Vec<String>,
+}
+
+/// Swap areas that are not in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapOnSeen {
+    /// Those of the goal's areas that are there and not in use.
+    pub idle: Vec<String>,
+}
+
+impl SwapOn {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &SwapOnSeen) -> Option<Change> {
+        let details: Vec<String> = seen.idle.iter().map(|area| format!("swapon {area}")).collect();
+        (!details.is_empty())
+            .then(|| Change::new(ChangeKind::Update, "switch swap on again").with_details(details))
+    }
+}
+
 /// SELinux permissive, now and after a reboot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelinuxPermissive {}
@@ -96,6 +121,9 @@ pub struct SelinuxSeen {
     pub enforcing: bool,
     /// /etc/selinux/config says `SELINUX=enforcing`.
     pub configured_enforcing: bool,
+    /// The kernel runs without SELinux.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 impl SelinuxPermissive {
@@ -111,6 +139,18 @@ impl SelinuxPermissive {
         (!details.is_empty()).then(|| {
             Change::new(ChangeKind::Update, "make SELinux permissive").with_details(details)
         })
+    }
+}
+
+/// SELinux that enforces now, as it did before us; /etc/selinux/config is a step of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelinuxEnforcing {}
+
+impl SelinuxEnforcing {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &SelinuxSeen) -> Option<Change> {
+        (!seen.enforcing && !seen.disabled)
+            .then(|| Change::new(ChangeKind::Update, "make SELinux enforce again (setenforce 1)"))
     }
 }
 

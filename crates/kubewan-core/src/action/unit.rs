@@ -68,6 +68,27 @@ fn or_absent(state: &str) -> &str {
     if state.is_empty() { "not there" } else { state }
 }
 
+/// A unit that is not masked, as it was before us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmasked {
+    /// Its full name.
+    pub unit: String,
+}
+
+/// Whether a unit is masked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmaskedSeen {
+    /// It is.
+    pub masked: bool,
+}
+
+impl Unmasked {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &UnmaskedSeen) -> Option<Change> {
+        seen.masked.then(|| Change::new(ChangeKind::Update, format!("unmask {}", self.unit)))
+    }
+}
+
 /// A network interface of ours that carries an address as /32, brought up by a unit of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::action::unit::Unit;
-use crate::action::{Action, Change, ChangeKind, Input, Observed, diff};
+use crate::action::{Action, Change, ChangeKind, Extent, Input, Observed, diff};
 use crate::finding::{Finding, Severity};
 
 pub use planner::{Inputs, steps};
@@ -190,7 +190,7 @@ impl Plan {
     }
 
     /// Changes that follow from other changes of the same plan: a unit restarts when a file it reads changes,
-    /// and a bootstrap token is made only when some host joins.
+    /// and a bootstrap token is made only when some host joins, and a folder that a reset empties goes.
     fn foresee(&mut self) {
         let changed_files: Vec<(String, String)> = self
             .steps
@@ -199,6 +199,7 @@ impl Plan {
             .filter_map(|p| match &p.step.action {
                 Action::File(file) => Some((p.step.host.clone(), file.path.clone())),
                 Action::Block(block) => Some((p.step.host.clone(), block.path.clone())),
+                Action::Removed(removed) => Some((p.step.host.clone(), removed.path.clone())),
                 _ => None,
             })
             .collect();
@@ -226,6 +227,16 @@ impl Plan {
                     }
                 }
                 Action::BootstrapToken(_) if !joins => planned.change = None,
+                Action::Removed(removed)
+                    if planned.change.is_none() && removed.extent == Extent::IfEmpty =>
+                {
+                    let below = format!("{}/", removed.path);
+                    let empties = |path: &str| path == removed.path || path.starts_with(&below);
+                    if changed_files.iter().any(|(h, path)| h == host && empties(path)) {
+                        let summary = format!("remove {} if it is empty then", removed.path);
+                        planned.change = Some(Change::new(ChangeKind::Delete, summary));
+                    }
+                }
                 _ => {}
             }
         }

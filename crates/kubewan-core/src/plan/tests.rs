@@ -9,9 +9,9 @@ use crate::action::firewall::FirewallSeen;
 use crate::action::kubeadm::{InitSeen, JoinSeen, ResetSeen, TokenSeen};
 use crate::action::package::{ImageSeen, PackageSeen};
 use crate::action::system::{
-    HostnameSeen, ModuleSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
+    HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
-use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen};
+use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen, UnmaskedSeen};
 use crate::facts::ClusterState;
 use crate::inventory::{Inventory, Recorded};
 use crate::samples;
@@ -29,17 +29,21 @@ fn untouched(action: &Action) -> Observed {
         Action::SwapOff(_) => {
             Observed::SwapOff(SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() })
         }
-        Action::SelinuxPermissive(_) => {
-            Observed::SelinuxPermissive(SelinuxSeen { enforcing: true, configured_enforcing: true })
-        }
+        Action::SelinuxPermissive(_) => Observed::SelinuxPermissive(selinux(true)),
+        Action::SelinuxEnforcing(_) => Observed::SelinuxEnforcing(selinux(false)),
+        Action::SwapOn(swap) => Observed::SwapOn(SwapOnSeen { idle: swap.areas.clone() }),
         Action::Hostname(_) => Observed::Hostname(HostnameSeen::default()),
         Action::TimeSyncOn(_) => Observed::TimeSyncOn(TimeSyncSeen::default()),
         Action::Package(package) => Observed::Package(PackageSeen {
             installed: package.names.iter().map(|name| (name.clone(), None)).collect(),
             held: Vec::new(),
         }),
+        Action::Unheld(package) => {
+            Observed::Unheld(PackageSeen { installed: Vec::new(), held: package.names.clone() })
+        }
         Action::Image(_) => Observed::Image(ImageSeen::default()),
         Action::Unit(_) => Observed::Unit(UnitSeen::default()),
+        Action::Unmasked(_) => Observed::Unmasked(UnmaskedSeen { masked: true }),
         Action::Link(_) => Observed::Link(LinkSeen::default()),
         Action::KubeletFlag(_) => Observed::KubeletFlag(KubeletFlagSeen::default()),
         Action::Firewall(_) => Observed::Firewall(FirewallSeen {
@@ -58,13 +62,22 @@ fn untouched(action: &Action) -> Observed {
     }
 }
 
+fn selinux(enforcing: bool) -> SelinuxSeen {
+    SelinuxSeen { enforcing, configured_enforcing: enforcing, disabled: false }
+}
+
 /// What an agent sees once the goal is reached.
 fn reached(action: &Action) -> Observed {
     match action {
         Action::File(file) => match &file.state {
-            FileState::Present { content, mode } => Observed::File(FileSeen {
+            FileState::Present { content, mode, owner } => Observed::File(FileSeen {
                 sha256: Some(content.sha256()),
                 mode: *mode,
+                owner: *owner,
+                ..FileSeen::default()
+            }),
+            FileState::Link { target } => Observed::File(FileSeen {
+                other: Some(format!("symlink to {target}")),
                 ..FileSeen::default()
             }),
             FileState::Absent => Observed::File(FileSeen::default()),

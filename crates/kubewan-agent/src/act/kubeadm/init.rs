@@ -82,6 +82,7 @@ pub fn perform_kubeadm_init(
 ) -> Result<(), String> {
     super::refuse_foreign(&seen.foreign, "make a control plane")?;
     super::refuse_a_second_kubeadm()?;
+    super::folders::record(cx)?;
     let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
     if seen.ended {
         return mend(goal, seen, &file, cx);

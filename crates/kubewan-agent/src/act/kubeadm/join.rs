@@ -104,6 +104,7 @@ pub fn perform_kubeadm_join(
 ) -> Result<(), String> {
     super::refuse_foreign(&seen.foreign, "join")?;
     super::refuse_a_second_kubeadm()?;
+    super::folders::record(cx)?;
     if seen.begun {
         if second_run::clear_other_cluster(Config(&goal.config))? {
             (cx.progress)("removed the credentials of another cluster's authority");

@@ -2,6 +2,7 @@
 
 mod config;
 mod failure;
+mod folders;
 mod init;
 mod join;
 mod parts;

@@ -11,7 +11,7 @@ use kubewan_core::action::{Action, KubeadmReset};
 use super::super::kubelet;
 use super::super::{Host, Performing};
 use super::config::Config;
-use super::{last_lines, rules, traces};
+use super::{folders, last_lines, rules, traces};
 use crate::command::{Program, exists};
 use crate::facts::Ownership;
 use crate::facts::systemd::Unit;
@@ -57,10 +57,13 @@ pub fn perform_kubeadm_reset(
         Program::new("ip").args(["link", "delete", &link]).stdout()?;
     }
     rules::remove()?;
+    let stay = folders::empty_before(cx.host)?;
+    let stays = |path: &str| stay.iter().any(|folder| folder == path);
     for path in traces::paths(cx.host)? {
-        remove(Path::new(&path))?;
+        if stays(&path) { empty(Path::new(&path))? } else { remove(Path::new(&path))? }
     }
-    for folder in traces::PATHS.iter().chain(traces::FOLDERS) {
+    let folders = [traces::PATHS, traces::SHARED, traces::FOLDERS].concat();
+    for folder in folders.into_iter().filter(|folder| !stays(folder)) {
         // Only empty ones go.
         let _ = fs::remove_dir(folder);
     }
@@ -182,7 +185,7 @@ fn remove(path: &Path) -> Result<(), String> {
     }
 }
 
-/// A folder that is a mount of its own (a disk for /var/lib/etcd) is emptied and stays.
+/// A folder that was there before, or is a mount of its own (a disk for /var/lib/etcd), is emptied and stays.
 fn empty(folder: &Path) -> Result<(), String> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         remove(&entry.path())?;

@@ -8,7 +8,7 @@ use kubewan_core::action::Action;
 
 use super::super::Host;
 use super::super::kubelet;
-use super::rules;
+use super::{folders, rules};
 use crate::command::{Program, exists};
 use crate::facts::systemd::Unit;
 use crate::journal;
@@ -28,11 +28,17 @@ pub(super) const PATHS: &[&str] = &[
     "/var/lib/kubelet",
     "/var/lib/etcd",
     "/etc/cni/net.d/10-flannel.conflist",
-    "/var/lib/cni",
-    "/run/flannel",
-    "/var/log/pods",
-    "/var/log/containers",
 ];
+
+/// Folders that other programs fill too. Where they held something before the first run of kubeadm, they stay.
+pub(super) const SHARED: &[&str] =
+    &[CNI_STATE, "/run/flannel", "/var/log/pods", "/var/log/containers"];
+
+/// Where CNI plugins keep addresses and what they did.
+const CNI_STATE: &str = "/var/lib/cni";
+
+/// The part of it that is surely flannel's, by the name of its network.
+const FLANNEL_STATE: &[&str] = &["/var/lib/cni/networks/cbr0", "/var/lib/cni/flannel"];
 
 /// Folders that stay only where someone else has something in them.
 pub(super) const FOLDERS: &[&str] = &[
@@ -83,8 +89,17 @@ pub(super) fn paths(host: &Host) -> Result<Vec<String>, String> {
         Ok(_) => true,
         Err(_) => false,
     };
-    let mut found: Vec<String> =
-        PATHS.iter().filter(|p| there(p)).map(|p| (*p).to_owned()).collect();
+    let foreign = folders::foreign(host)?;
+    let theirs = |path: &str| SHARED.contains(&path) && foreign.iter().any(|f| f == path);
+    let mut found: Vec<String> = PATHS
+        .iter()
+        .chain(SHARED)
+        .filter(|path| !theirs(path) && there(path))
+        .map(|path| (*path).to_owned())
+        .collect();
+    if theirs(CNI_STATE) {
+        found.extend(FLANNEL_STATE.iter().filter(|p| there(p)).map(|p| (*p).to_owned()));
+    }
     // kubewan may have put the same plugin there itself; that file's own step takes it back.
     let ours = |action: &Action| matches!(action, Action::File(f) if f.path == FLANNEL_PLUGIN);
     let entries = journal::read(host)?;

@@ -1,8 +1,8 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
 use crate::action::{
-    Action, Block, File, FirewallGoal, Hostname, Link, Module, SelinuxPermissive, SwapOff, Sysctl,
-    TimeSyncOn, Unit,
+    Action, Block, File, FirewallGoal, FirewallState, Hostname, Link, Module, SelinuxPermissive,
+    SwapOff, Sysctl, TimeSyncOn, Unit,
 };
 use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Firewall, Host, HostnamePolicy, TimeSync};
@@ -99,26 +99,23 @@ fn firewall(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         .firewalls
         .iter()
         .filter_map(|firewall| {
-            let (open, why) = match (policy, firewall.tool) {
+            let (state, why) = match (policy, firewall.tool) {
                 (Firewall::Keep, _) => return None,
-                (Firewall::Off, _) => (None, "the inventory says `firewall: off`"),
+                (Firewall::Off, _) => (FirewallState::Off, "the inventory says `firewall: off`"),
                 (Firewall::Open, FirewallTool::Ufw | FirewallTool::Firewalld) => (
-                    Some(open_ports(view, host)),
+                    FirewallState::Open {
+                        ports: open_ports(view, host),
+                        trusted: vec![
+                            network.pod_subnet.to_string(),
+                            network.service_subnet.to_string(),
+                        ],
+                    },
                     "the inventory says `firewall: open`; see `kubewan ports`",
                 ),
                 // These have no tool that adds a rule for good; lint names the rules.
                 (Firewall::Open, _) => return None,
             };
-            let trusted = if open.is_some() {
-                vec![network.pod_subnet.to_string(), network.service_subnet.to_string()]
-            } else {
-                Vec::new()
-            };
-            Some(step(
-                host,
-                Action::Firewall(FirewallGoal { tool: firewall.tool, open, trusted }),
-                why,
-            ))
+            Some(step(host, Action::Firewall(FirewallGoal { tool: firewall.tool, state }), why))
         })
         .collect()
 }

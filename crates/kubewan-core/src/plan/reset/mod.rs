@@ -1,0 +1,192 @@
+//! `reset` as a plan: the inverse of every action that a host's journal holds, newest first. It is run by
+//! the same executor; a file that someone else edited since is a finding, and left alone.
+
+mod before;
+mod inverse;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Phase, Step};
+use crate::action::{Action, Observed};
+use crate::finding::Finding;
+use crate::journal::{Begun, Entry};
+
+use before::Before;
+
+/// A host's way back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reset {
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// Journal entries that each step takes back, by the step's id.
+    pub undoes: BTreeMap<String, Vec<u64>>,
+    /// For steps that restore or remove a file: the SHA-256s of what kubewan may have left there.
+    pub left: BTreeMap<String, BTreeSet<String>>,
+    /// What can't be taken back, and why.
+    pub findings: Vec<Finding>,
+}
+
+/// The goals that lead back from what was done to one subject.
+#[derive(Debug, Default)]
+struct Way {
+    /// In their order.
+    now: Vec<Action>,
+    /// When everything else is back: packages that others still use, services that read restored files,
+    /// folders that others still fill.
+    late: Vec<Action>,
+    findings: Vec<Finding>,
+}
+
+/// What the journal tells of one subject and is not taken back yet.
+struct Subject<'a> {
+    /// Its entries, oldest first, with what was observed after those that ended.
+    entries: Vec<(&'a Begun, Option<&'a Observed>)>,
+    /// What they added to the host, oldest first, with the entry's number.
+    along: Vec<(u64, &'a str)>,
+}
+
+impl<'a> Subject<'a> {
+    fn first(&self) -> &'a Begun {
+        self.entries[0].0
+    }
+
+    /// What `along` says under a word.
+    fn along(&self, word: &str) -> impl Iterator<Item = &'a str> {
+        let start = format!("{word}:");
+        self.along.iter().filter_map(move |(_, line)| line.strip_prefix(start.as_str()))
+    }
+}
+
+/// The steps that take back what one host's journal holds.
+///
+/// Several entries may tell of one subject (a file written twice): the way back leads to the state before the
+/// first of them. Entries that were undone already are left out, and so are those of a reset that was cut
+/// short: what they took back is told by the entries that they belong to.
+pub fn steps(host: &str, journal: &[Entry]) -> Reset {
+    let subjects = subjects(journal);
+    let before = Before::of(&subjects);
+    let mut reset = Reset::default();
+    let (mut late, mut folders) = (Vec::new(), BTreeMap::new());
+    for subject in subjects.iter().rev() {
+        let begun = subject.first();
+        let way = inverse::way(host, subject, &before);
+        let step = |action| {
+            let why = format!("takes back `{}`", begun.step);
+            Step::new(Phase::Reset, host, action, why)
+        };
+        let mut gone: Vec<Step> = before.folders(subject).into_iter().map(step).collect();
+        gone.sort_by_key(|step| std::cmp::Reverse(step.action.subject()));
+        let now: Vec<Step> = way.now.into_iter().map(step).collect();
+        let later: Vec<Step> = way.late.into_iter().map(step).collect();
+        if let Some(last) = now.iter().chain(&later).chain(&gone).last() {
+            let numbers = subject.entries.iter().map(|(begun, _)| begun.number);
+            reset.undoes.entry(last.id.clone()).or_default().extend(numbers);
+        }
+        reset.steps.extend(now);
+        late.extend(later);
+        folders.extend(gone.into_iter().map(|step| (step.action.subject(), step)));
+        reset.findings.extend(way.findings);
+    }
+    reset.steps.extend(late);
+    // What is deeper goes first.
+    reset.steps.extend(folders.into_values().rev());
+    unique(&mut reset);
+    for step in &reset.steps {
+        if let (Action::File(file), id) = (&step.action, &step.id) {
+            reset.left.extend(before.left(&file.path).map(|left| (id.clone(), left.clone())));
+        }
+    }
+    reset
+}
+
+/// Takes out steps that would overwrite what someone else wrote since: each becomes a finding.
+pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Observed, String>>) {
+    let mut findings = Vec::new();
+    let left = &reset.left;
+    reset.steps.retain(|step| {
+        let (Some(left), Some(Ok(Observed::File(now)))) = (left.get(&step.id), seen.get(&step.id))
+        else {
+            return true;
+        };
+        let edited =
+            now.sha256.as_ref().is_some_and(|now| !left.contains(now)) && step_changes(step, now);
+        if edited {
+            findings.push(Finding::warning(
+                "edited-since",
+                &step.host,
+                format!(
+                    "{} was edited after kubewan wrote it and is left as it is",
+                    step.action.subject()
+                ),
+                "look at it and remove it by hand if nobody needs it",
+            ));
+        }
+        !edited
+    });
+    reset.findings.append(&mut findings);
+}
+
+fn step_changes(step: &Step, now: &crate::action::file::FileSeen) -> bool {
+    matches!(&step.action, Action::File(file) if file.diff(now).is_some())
+}
+
+/// Every subject that is not taken back yet, in the order of their first entries.
+fn subjects(journal: &[Entry]) -> Vec<Subject<'_>> {
+    let mut undone = BTreeSet::new();
+    let mut after = BTreeMap::new();
+    let mut added: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    for entry in journal {
+        match entry {
+            Entry::Undone { number } => {
+                undone.insert(*number);
+            }
+            Entry::Ended { number, after: seen, along } => {
+                after.insert(*number, seen);
+                added.entry(*number).or_default().extend(along.iter().map(String::as_str));
+            }
+            Entry::Along { number, along } => {
+                added.entry(*number).or_default().extend(along.iter().map(String::as_str));
+            }
+            Entry::Opened { .. } | Entry::Begun(_) => {}
+        }
+    }
+    let mut subjects: Vec<Subject<'_>> = Vec::new();
+    for entry in journal {
+        let Entry::Begun(begun) = entry else { continue };
+        if begun.reset || undone.contains(&begun.number) {
+            continue;
+        }
+        let lines = added.remove(&begun.number).unwrap_or_default();
+        let along: Vec<_> = lines.into_iter().map(|line| (begun.number, line)).collect();
+        let entry = (begun.as_ref(), after.get(&begun.number).copied());
+        match subjects.iter_mut().find(|s| same_subject(&s.first().action, &begun.action)) {
+            Some(subject) => {
+                subject.entries.push(entry);
+                subject.along.extend(along);
+            }
+            None => subjects.push(Subject { entries: vec![entry], along }),
+        }
+    }
+    subjects
+}
+
+fn same_subject(a: &Action, b: &Action) -> bool {
+    a.kind() == b.kind() && a.subject() == b.subject()
+}
+
+/// Keeps the last of equal steps: a directory is removed once, when all else is gone.
+fn unique(reset: &mut Reset) {
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<Step> = Vec::new();
+    for step in reset.steps.drain(..).rev() {
+        if seen.insert(step.id.clone()) {
+            kept.push(step);
+        }
+    }
+    kept.reverse();
+    reset.steps = kept;
+}

@@ -1,0 +1,234 @@
+//! Every kind of action has a way back or a reason to need none, and the order of the way.
+
+use super::*;
+use crate::action::file::{BlockSeen, Extent, FileSeen, FileState};
+use crate::action::firewall::{FirewallSeen, FirewallState};
+use crate::action::kubeadm::{InitSeen, JoinSeen};
+use crate::action::package::PackageSeen;
+use crate::action::system::{HostnameSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen};
+use crate::action::unit::{KubeletFlagSeen, UnitSeen};
+use crate::action::{
+    Block, Content, File, FirewallGoal, Hostname, KubeadmInit, KubeadmJoin, KubeletFlag, Package,
+    SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
+};
+use crate::facts::FirewallTool;
+
+/// Kinds that need no way back, and why.
+const NO_WAY_BACK: &[(&str, &str)] = &[
+    ("removed", "only resets remove"),
+    ("module", "something else may use it by now, and it goes with the next boot"),
+    ("swap-on", "a reset's"),
+    ("selinux-enforcing", "a reset's"),
+    ("unheld", "a reset's"),
+    ("unmasked", "a reset's"),
+    ("kubeadm-reset", "a reset's"),
+    ("image", "goes with the runtime's store"),
+    ("link", "goes when the unit that makes it stops"),
+    ("bootstrap-token", "goes with the cluster, and expires"),
+    ("object", "goes with the cluster"),
+    ("node-meta", "goes with the cluster"),
+    ("announced", "goes with the cluster"),
+    ("spread", "goes with the cluster"),
+];
+
+pub(super) fn begun(number: u64, action: Action, before: Observed) -> Entry {
+    let step = format!("h/{}:{}", action.kind(), action.subject());
+    Entry::Begun(Box::new(Begun {
+        number,
+        run: "r".into(),
+        step,
+        action,
+        before,
+        unix_s: 0,
+        reset: false,
+    }))
+}
+
+fn along(number: u64, lines: &[&str]) -> Entry {
+    Entry::Along { number, along: lines.iter().map(|line| (*line).to_owned()).collect() }
+}
+
+fn ids(journal: &[Entry]) -> Vec<String> {
+    steps("h", journal).steps.into_iter().map(|step| step.id).collect()
+}
+
+fn package(names: &[&str], held: &[&str]) -> Action {
+    let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+    Action::Package(Package {
+        names: own(names),
+        artifacts: Vec::new(),
+        held: own(held),
+        absent: false,
+    })
+}
+
+fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {
+    let restart_on = vec!["/etc/x".to_owned()];
+    let goal = Unit { name: name.into(), enabled: true, active: Some(true), restart_on };
+    let (enabled, active) = (before.0.to_owned(), before.1.to_owned());
+    (Action::Unit(goal), Observed::Unit(UnitSeen { loaded: true, enabled, active, stale: vec![] }))
+}
+
+/// An entry of each kind that has a way back, with what it added.
+fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
+    let file = File::text("/etc/x", 0o644, "ours");
+    let block = Block { path: "/etc/hosts".into(), lines: vec!["x".into()] };
+    let sysctl = Sysctl { key: "a.b".into(), value: "1".into() };
+    let init = KubeadmInit {
+        config: String::new(),
+        ignore_preflight_errors: Vec::new(),
+        node: "n".into(),
+        endpoint: String::new(),
+        timeout_s: 1,
+    };
+    let join = KubeadmJoin {
+        config: String::new(),
+        inputs: Vec::new(),
+        ignore_preflight_errors: Vec::new(),
+        node: "n".into(),
+        endpoint: String::new(),
+        timeout_s: 1,
+    };
+    let (on, seen) = unit("x.service", ("disabled", "inactive"));
+    let swap = SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() };
+    let selinux = SelinuxSeen { enforcing: true, ..SelinuxSeen::default() };
+    let flag = KubeletFlag { name: "node-ip".into(), value: "1".into() };
+    let off = FirewallGoal { tool: FirewallTool::Ufw, state: FirewallState::Off };
+    vec![
+        (Action::File(file), Observed::File(FileSeen::default()), &[]),
+        (Action::Block(block), Observed::Block(BlockSeen::default()), &[]),
+        (Action::Sysctl(sysctl), Observed::Sysctl(SysctlSeen { value: Some("0".into()) }), &[]),
+        (Action::SwapOff(SwapOff {}), Observed::SwapOff(swap), &[]),
+        (
+            Action::SelinuxPermissive(SelinuxPermissive {}),
+            Observed::SelinuxPermissive(selinux),
+            &[],
+        ),
+        (
+            Action::Hostname(Hostname { name: "n".into() }),
+            Observed::Hostname(HostnameSeen { running: "a".into(), configured: "a".into() }),
+            &[],
+        ),
+        (
+            Action::TimeSyncOn(TimeSyncOn {}),
+            Observed::TimeSyncOn(TimeSyncSeen::default()),
+            &["started:chrony.service"],
+        ),
+        (package(&["runc"], &[]), Observed::Package(PackageSeen::default()), &["package:runc"]),
+        (on, seen, &[]),
+        (
+            Action::KubeletFlag(flag),
+            Observed::KubeletFlag(KubeletFlagSeen::default()),
+            &["kept:644:ab:/etc/default/kubelet"],
+        ),
+        (Action::Firewall(off), Observed::Firewall(FirewallSeen::default()), &[]),
+        (Action::KubeadmInit(init), Observed::KubeadmInit(InitSeen::default()), &[]),
+        (Action::KubeadmJoin(join), Observed::KubeadmJoin(JoinSeen::default()), &[]),
+    ]
+}
+
+#[test]
+fn every_kind_has_a_way_back_or_a_reason() {
+    let mut accounted: Vec<&str> = NO_WAY_BACK.iter().map(|(kind, _)| *kind).collect();
+    for (action, before, lines) in samples() {
+        let kind = action.kind();
+        let way = ids(&[begun(1, action, before), along(1, lines)]);
+        assert!(!way.is_empty(), "{kind} has no way back");
+        accounted.push(kind);
+    }
+    accounted.sort_unstable();
+    let mut kinds = Action::KINDS.to_vec();
+    kinds.sort_unstable();
+    assert_eq!(accounted, kinds);
+}
+
+#[test]
+fn the_oldest_word_on_a_file_counts() {
+    let flag = |number, name: &str| {
+        let goal = KubeletFlag { name: name.into(), value: "1".into() };
+        let before = Observed::KubeletFlag(KubeletFlagSeen::default());
+        begun(number, Action::KubeletFlag(goal), before)
+    };
+    // The first subject's second entry is younger than the second subject's.
+    let journal = [
+        flag(1, "node-ip"),
+        flag(2, "v"),
+        along(2, &["kept:600,7,8:first:/etc/default/kubelet"]),
+        flag(3, "node-ip"),
+        along(3, &["kept:644:second:/etc/default/kubelet", "left:third:/etc/default/kubelet"]),
+    ];
+    let reset = steps("h", &journal);
+    let [step] = reset.steps.as_slice() else { panic!("{:?}", reset.steps) };
+    let state =
+        FileState::Present { content: Content::Blob("first".into()), mode: 0o600, owner: (7, 8) };
+    let path = "/etc/default/kubelet".to_owned();
+    assert_eq!(step.action, Action::File(File { path, state }));
+    assert_eq!(reset.undoes[&step.id], [2, 1, 3]);
+    assert!(reset.left[&step.id].contains("third"));
+}
+
+#[test]
+fn services_that_ran_read_restored_files_and_folders_go_last() {
+    let (goal, seen) = unit("containerd.service", ("enabled", "active"));
+    let (other, idle) = unit("kubelet.service", ("static", "inactive"));
+    let text = |path: &str| Action::File(File::text(path, 0o644, "x"));
+    let absent = || Observed::File(FileSeen::default());
+    let journal = [
+        begun(1, text("/opt/cni/bin/x"), absent()),
+        along(1, &["dir:/opt/cni", "dir:/opt/cni/bin", "dir:/etc/k"]),
+        begun(2, goal, seen),
+        begun(3, other, idle),
+        begun(4, package(&["runc"], &[]), Observed::Package(PackageSeen::default())),
+        along(4, &["package:runc", "tree:/var/lib/containerd", "contents:/run/x", "tree:/etc/k"]),
+    ];
+    let expected = [
+        "h/unit:kubelet.service",
+        "h/file:/opt/cni/bin/x",
+        "h/package:runc",
+        "h/unit:containerd.service",
+        "h/removed:/var/lib/containerd",
+        "h/removed:/run/x/*",
+        "h/removed:/opt/cni/bin if empty",
+        "h/removed:/opt/cni if empty",
+        "h/removed:/etc/k",
+    ];
+    assert_eq!(ids(&journal), expected);
+    let reset = steps("h", &journal);
+    let Action::Unit(restored) = &reset.steps[0].action else { panic!() };
+    assert!(!restored.enabled);
+    let seen = UnitSeen { loaded: true, enabled: "static".into(), ..UnitSeen::default() };
+    assert_eq!(restored.diff(&seen), None);
+    let Action::Unit(restored) = &reset.steps[3].action else { panic!() };
+    assert_eq!(restored.restart_on, ["/etc/x"]);
+    let Action::Removed(last) = &reset.steps[8].action else { panic!() };
+    assert_eq!(last.extent, Extent::Whole);
+}
+
+#[test]
+fn packages_that_were_there_are_only_unheld() {
+    let seen = |version: &str| {
+        let installed = [("containerd", Some(version)), ("runc", None)];
+        let installed = installed.map(|(n, v)| (n.to_owned(), v.map(str::to_owned))).to_vec();
+        Observed::Package(PackageSeen { installed, held: vec![] })
+    };
+    let goal = package(&["containerd", "runc"], &["containerd", "runc"]);
+    let ended = Entry::Ended { number: 1, after: seen("2"), along: vec!["package:runc".into()] };
+    let reset = steps("h", &[begun(1, goal, seen("1")), ended]);
+    let ids: Vec<&str> = reset.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids, ["h/unheld:containerd", "h/package:runc"]);
+    assert_eq!(reset.findings[0].code, "package-stays");
+}
+
+#[test]
+fn an_edit_of_a_file_that_was_cut_short_is_spared() {
+    let goal = Action::File(File::text("/etc/x", 0o644, "ours"));
+    let journal = [begun(1, goal, Observed::File(FileSeen::default()))];
+    for (now, spared) in [("ours", false), ("theirs", true)] {
+        let mut reset = steps("h", &journal);
+        let sha256 = Some(crate::sha256_hex(now.as_bytes()));
+        let seen = Ok(Observed::File(FileSeen { sha256, ..FileSeen::default() }));
+        let seen = BTreeMap::from([(reset.steps[0].id.clone(), seen)]);
+        spare_foreign_edits(&mut reset, &seen);
+        assert_eq!((reset.steps.is_empty(), reset.findings.len() == 1), (spared, spared), "{now}");
+    }
+}
