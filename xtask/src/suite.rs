@@ -12,7 +12,6 @@ pub const LAB: Set = (
     "lab",
     &[
         "test",
-        "--release",
         "--locked",
         "-p",
         "kubewan-lab",
