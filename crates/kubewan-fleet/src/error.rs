@@ -1,6 +1,7 @@
 //! What can go wrong on a host once it is connected, each with what was attempted, what came back and what to do next.
 
 use kubewan_core::finding::Finding;
+use kubewan_core::protocol::FRAME_MAX;
 
 use crate::client::LinkLost;
 use crate::failure::ConnectError;
@@ -20,6 +21,16 @@ pub enum HostError {
         attempted: String,
         /// What came back.
         lost: LinkLost,
+    },
+    /// What was to be sent fits into no frame of the protocol.
+    #[error("{host}: {attempted}: the request has {bytes} bytes, {FRAME_MAX} are the most")]
+    TooLarge {
+        /// The host.
+        host: String,
+        /// What was attempted.
+        attempted: String,
+        /// Its size.
+        bytes: usize,
     },
     /// The agent could not do it.
     #[error("{host}: {attempted}: {said}")]
@@ -91,6 +102,11 @@ impl HostError {
                 "link-lost",
                 host,
                 "once the host can be reached, run the same command again: it goes on where it was",
+            ),
+            HostError::TooLarge { host, .. } => about(
+                "request-too-large",
+                host,
+                "write less into the inventory's free settings; without large ones there this is a fault of kubewan",
             ),
             HostError::Answer { host, .. } => about(
                 "agent-failed",

@@ -14,7 +14,7 @@ use kubewan_core::protocol::{
 use kubewan_core::secret::Secret;
 
 use crate::error::HostError;
-use crate::fleet::{Emit, Fleet, Member, tell};
+use crate::fleet::{Emit, Fleet, Losses, Member, tell};
 use crate::random;
 use crate::upload::{Sources, UploadError, upload};
 
@@ -147,18 +147,19 @@ pub fn send_artifact(
     let source = sources
         .get(&artifact.sha256)
         .ok_or_else(|| unreadable("the bundle does not hold it".to_owned()))?;
-    let mut progress = |bytes| {
-        emit(Event::Upload {
-            host: host.clone(),
-            name: artifact.name.clone(),
-            bytes,
-            total: artifact.size,
-        });
-    };
+    let (mut losses, mut there) = (Losses::default(), 0);
     loop {
+        let mut progress = |bytes| {
+            there = bytes;
+            let (host, name) = (host.clone(), artifact.name.clone());
+            emit(Event::Upload { host, name, bytes, total: artifact.size });
+        };
         match upload(member.agent(), artifact, source, &mut progress) {
             Ok(()) => return Ok(()),
-            Err(UploadError::Lost(lost)) => member.reconnect(&attempted, lost, emit)?,
+            Err(UploadError::Lost(lost)) => {
+                losses.note(there);
+                member.reconnect(&attempted, lost, &losses, emit)?;
+            }
             Err(UploadError::Refused(said)) => return Err(member.refused(&attempted, said)),
             Err(UploadError::Unreadable(said)) => return Err(unreadable(said)),
         }
@@ -227,7 +228,8 @@ fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought
     let patience = Duration::from_secs(orders.timeout_s) + GRACE;
     let request = Request::Run { orders: Box::new(orders) };
     let mut brought = Brought::default();
-    let mut known = 0;
+    let (mut losses, mut known) = (Losses::default(), 0);
+    member.check_size(&attempted, &request)?;
     loop {
         let mut relay = |event: BatchEvent| {
             // A host that was asked twice tells its news from the start.
@@ -254,7 +256,8 @@ fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought
             Ok(Response::Failed(said)) => Err(member.refused(&attempted, said)),
             Ok(_) => Err(member.other(&attempted)),
             Err(lost) => {
-                member.reconnect(&attempted, lost, emit)?;
+                losses.note(known);
+                member.reconnect(&attempted, lost, &losses, emit)?;
                 continue;
             }
         };

@@ -18,6 +18,8 @@ use crate::failure::{ConnectError, Obstacle};
 struct World {
     /// The link is cut after so many events of a batch, once.
     cut_after: Option<usize>,
+    /// As `cut_after`, for every connection; the next one gets so many events more.
+    cut_always: Option<(usize, usize)>,
     /// Connections that are refused after that.
     refused: usize,
     /// Steps that fail, by id.
@@ -94,6 +96,11 @@ impl Agent for FakeAgent {
         if let Some(count) = world.cut_after.take() {
             events.truncate(count);
             answer = Err(LinkLost("cut".into()));
+        }
+        if let Some((count, more)) = world.cut_always.filter(|(count, _)| *count < events.len()) {
+            events.truncate(count);
+            answer = Err(LinkLost("cut".into()));
+            world.cut_always = Some((count + more, more));
         }
         self.answers.push_back((events, answer));
         Ok(())
@@ -224,6 +231,29 @@ fn a_cut_link_is_made_anew_and_no_news_is_told_twice() {
         "done one/module:second",
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_link_that_brings_nothing_new_is_given_up_and_one_that_does_is_not() {
+    let steps = || (0..8).map(|n| module("one", &format!("m{n}"))).collect();
+    let world = World { cut_always: Some((3, 0)), ..World::default() };
+    let (result, world, _) = apply_to(world, &plan(steps()));
+    let errors = result.unwrap_err();
+    assert!(matches!(errors[..], [HostError::Lost { .. }]), "{errors:?}");
+    assert_eq!(world.orders.len(), 6);
+    let world = World { cut_always: Some((1, 1)), ..World::default() };
+    let (result, world, _) = apply_to(world, &plan(steps()));
+    assert_eq!(result.unwrap(), 8);
+    assert_eq!(world.orders.len(), 16);
+}
+
+#[test]
+fn a_batch_that_fits_into_no_frame_is_not_sent() {
+    let name = "x".repeat(kubewan_core::protocol::FRAME_MAX);
+    let (result, world, _) = apply_to(World::default(), &plan(vec![module("one", &name)]));
+    let errors = result.unwrap_err();
+    assert_eq!(errors[0].finding().code, "request-too-large");
+    assert_eq!((world.orders.len(), world.dials), (0, 2));
 }
 
 #[test]

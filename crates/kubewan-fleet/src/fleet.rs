@@ -10,7 +10,7 @@ use kubewan_core::event::Event;
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Host;
 use kubewan_core::journal::Entry;
-use kubewan_core::protocol::{BatchEvent, Request, Response};
+use kubewan_core::protocol::{BatchEvent, FRAME_MAX, Request, Response};
 
 use crate::client::{Agent, Dial, LinkLost, Login};
 use crate::error::HostError;
@@ -24,6 +24,9 @@ const LOGINS: usize = 8;
 
 /// How long a lost link is tried again.
 const RECONNECT: Duration = Duration::from_secs(300);
+
+/// Connections in a row that may be lost before they bring anything new: what breaks each of them breaks the next.
+const IN_VAIN: u32 = 5;
 
 /// Pauses between two tries, first and longest.
 const PAUSE: Duration = if cfg!(test) { Duration::from_millis(1) } else { Duration::from_secs(1) };
@@ -197,6 +200,21 @@ fn some_at_once<T: Send, R: Send>(
     results.into_inner().expect("no login panics").into_values().collect()
 }
 
+/// Links that one piece of work lost, since it last came further.
+#[derive(Debug, Default)]
+pub struct Losses {
+    in_vain: u32,
+    known: u64,
+}
+
+impl Losses {
+    /// Notes that a link was lost when the work had come so far.
+    pub fn note(&mut self, known: u64) {
+        self.in_vain = if known > self.known { 1 } else { self.in_vain + 1 };
+        self.known = known.max(self.known);
+    }
+}
+
 impl Member<'_> {
     /// The agent, for talks that this module does not know.
     pub fn agent(&mut self) -> &mut dyn Agent {
@@ -217,6 +235,7 @@ impl Member<'_> {
         request: &Request,
         patience: Duration,
     ) -> Result<Response, HostError> {
+        self.check_size(attempted, request)?;
         let response = match self.agent.call(request, patience) {
             Ok(response) => response,
             Err(_) => {
@@ -343,6 +362,7 @@ impl Member<'_> {
         let host = self.host.name.clone();
         let attempted = format!("waiting for what the run {run} left at work");
         let mut next = 1;
+        let mut losses = Losses::default();
         loop {
             let request = Request::Attach { run: run.into(), from: next };
             let mut relay = |event: BatchEvent| {
@@ -354,7 +374,10 @@ impl Member<'_> {
                 // It may have ended just before we asked, and then the agent knows nothing of it.
                 Ok(Response::Ran(_) | Response::Failed(_)) => return Ok(()),
                 Ok(_) => return Err(self.other(&attempted)),
-                Err(lost) => self.reconnect(&attempted, lost, emit)?,
+                Err(lost) => {
+                    losses.note(next);
+                    self.reconnect(&attempted, lost, &losses, emit)?;
+                }
             }
         }
     }
@@ -362,14 +385,19 @@ impl Member<'_> {
     /// Makes a new connection in place of a lost one, trying for five minutes.
     ///
     /// # Errors
-    /// Fails where the link does not come back, or comes back to a host that refuses us.
+    /// Fails where the link does not come back, comes back to a host that refuses us, or was lost too often in vain.
     pub fn reconnect(
         &mut self,
         attempted: &str,
         lost: LinkLost,
+        losses: &Losses,
         emit: &Emit,
     ) -> Result<(), HostError> {
         let host = self.host.name.clone();
+        if losses.in_vain > IN_VAIN {
+            let said = format!("{} ({IN_VAIN} new connections brought nothing new)", lost.0);
+            return Err(self.lost(attempted, LinkLost(said)));
+        }
         emit(Event::Link { host: host.clone(), up: false, reason: lost.to_string() });
         let deadline = Instant::now() + RECONNECT;
         let mut pause = PAUSE;
@@ -388,6 +416,19 @@ impl Member<'_> {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// A request that fits into no frame would fail over every connection.
+    ///
+    /// # Errors
+    /// Fails for such a request.
+    pub fn check_size(&self, attempted: &str, request: &Request) -> Result<(), HostError> {
+        let bytes = serde_json::to_vec(request).map_or(0, |json| json.len());
+        if bytes <= FRAME_MAX {
+            return Ok(());
+        }
+        let (host, attempted) = (self.host.name.clone(), attempted.to_owned());
+        Err(HostError::TooLarge { host, attempted, bytes })
     }
 
     fn lost(&self, attempted: &str, lost: LinkLost) -> HostError {
