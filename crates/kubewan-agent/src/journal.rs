@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use kubewan_core::action::{Action, Observed};
-use kubewan_core::journal::{Begun, Entry, FORMAT};
+use kubewan_core::journal::{Begun, Entry, FORMAT, cluster};
 use kubewan_core::plan::reset;
 
 use crate::act::Host;
@@ -92,14 +92,6 @@ pub fn standing(entries: &[Entry]) -> Vec<(&Begun, bool)> {
             _ => None,
         })
         .collect()
-}
-
-/// The cluster this host belongs to: the name in the last `Opened` line.
-pub fn cluster(entries: &[Entry]) -> Option<&str> {
-    entries.iter().rev().find_map(|entry| match entry {
-        Entry::Opened { cluster, .. } => Some(cluster.as_str()),
-        _ => None,
-    })
 }
 
 /// A journal that is written to.

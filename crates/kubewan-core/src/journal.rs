@@ -82,3 +82,25 @@ pub struct Begun {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
 }
+
+/// The cluster this host belongs to: the name in the last `Opened` line. A journal gets another one once nothing of
+/// the cluster before stands.
+pub fn cluster(entries: &[Entry]) -> Option<&str> {
+    entries.iter().rev().find_map(|entry| match entry {
+        Entry::Opened { cluster, .. } => Some(cluster.as_str()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_belongs_to_the_cluster_that_opened_its_journal_last() {
+        let opened = |name: &str| Entry::Opened { format: FORMAT, cluster: name.into() };
+        assert_eq!(cluster(&[]), None);
+        let journal = [opened("home"), Entry::Undone { number: 1 }, opened("work")];
+        assert_eq!(cluster(&journal), Some("work"));
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubewan_core::event::Event;
-use kubewan_core::journal::Entry;
+use kubewan_core::journal;
 use kubewan_core::plan::{Plan, reset};
 use kubewan_fleet::executor::{self, Run};
 use kubewan_fleet::survey;
@@ -60,15 +60,15 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
 fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Failure> {
     let name = &cluster.site.inventory.name;
     let mut way = reset::Reset::default();
-    for (host, journal) in cluster.fleet.each(|member| member.journal()) {
-        let journal = journal?;
-        if let Some(other) = other_cluster(&journal, name) {
+    for (host, entries) in cluster.fleet.each(|member| member.journal()) {
+        let entries = entries?;
+        if let Some(other) = journal::cluster(&entries).filter(|other| other != name) {
             let text = format!(
                 "error: {host} belongs to the cluster {other}, not to {name}\n  = help: use that cluster's inventory"
             );
             return Err(Failure::text(Code::Refused, text));
         }
-        let back = reset::steps(&host, &journal);
+        let back = reset::steps(&host, &entries);
         way.steps.extend(back.steps);
         way.undoes.extend(back.undoes);
         way.left.extend(back.left);
@@ -79,13 +79,6 @@ fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Fai
     reset::spare_foreign_edits(&mut way, &seen);
     let plan = Plan::new(name, false, way.steps, &seen, way.findings)?;
     Ok((plan, way.undoes))
-}
-
-fn other_cluster(journal: &[Entry], name: &str) -> Option<String> {
-    journal.iter().find_map(|entry| match entry {
-        Entry::Opened { cluster, .. } if cluster != name => Some(cluster.clone()),
-        _ => None,
-    })
 }
 
 /// The name, typed, is what no finger does by habit.
