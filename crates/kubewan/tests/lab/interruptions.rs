@@ -1,1 +1,342 @@
-//! To be told.
+//! Links that are cut, runs and batches that are killed, two runs at once, hosts that can't be had: the next `up`
+//! finishes, and nothing is left behind that should not be.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kubewan_lab::{Allow, compare};
+use serde_json::Value;
+
+use crate::support::{Kubernetes, Stage, program};
+
+const UP: [&str; 5] = ["up", "--yes", "--no-smoke", "-o", "json"];
+
+/// Nothing in these stories takes longer until its next event.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn the_link_is_cut_during_init_and_kubewan_killed_during_a_join() {
+    for kubernetes in Kubernetes::available() {
+        let began = Instant::now();
+        let stage = Stage::hosts_only(kubernetes);
+        let mut run = Running::start(&stage, &UP);
+        run.until_started("kubeadm-init");
+        stage.lab.cut("master01").unwrap();
+        run.until("the link is lost", |event| event["event"] == "link" && event["up"] == false);
+        stage.lab.heal("master01").unwrap();
+        run.until("the link is back", |event| event["event"] == "link" && event["up"] == true);
+        run.until_started("kubeadm-join");
+        run.kill();
+        finishes(&stage);
+        assert_eq!(inits(&stage), 1, "a cut link is no reason to run init again");
+        if kubernetes == Kubernetes::Bundle {
+            stage.kubewan(&["smoke"]).expect_code(0);
+        }
+        eprintln!("{kubernetes:?}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn the_same_run_goes_on_when_the_link_is_back() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    // Too short to be noticed, and long enough to be: 20 s without an answer.
+    let mut run = Running::start(&stage, &UP);
+    run.until_started("package");
+    stage.lab.cut("node01").unwrap();
+    thread::sleep(Duration::from_secs(4));
+    stage.lab.heal("node01").unwrap();
+    run.until_started("kubeadm-init");
+    stage.lab.cut("master01").unwrap();
+    run.until("the link is lost", |event| event["event"] == "link" && event["up"] == false);
+    thread::sleep(Duration::from_secs(5));
+    stage.lab.heal("master01").unwrap();
+    let ended = run.end();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let done = ended.events.last().unwrap();
+    assert!(done["event"] == "run-done" && done["error"].is_null(), "{done}");
+    at_rest(&stage);
+    assert_eq!(inits(&stage), 1);
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn a_run_killed_behind_a_cut_link_is_finished_by_the_next() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    let mut run = Running::start(&stage, &UP);
+    run.until_started("kubeadm-init");
+    stage.lab.cut("master01").unwrap();
+    run.kill();
+    stage.lab.heal("master01").unwrap();
+    finishes(&stage);
+    assert_eq!(inits(&stage), 1, "the next run waits for init instead of beginning another");
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn a_batch_killed_during_init_is_taken_up_by_the_next_run() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    let mut run = Running::start(&stage, &UP);
+    run.until_started("kubeadm-init");
+    // The kubelet goes on, and brings up an API that does not know the admin yet.
+    stage.on(
+        "master01",
+        "until systemctl -q is-active kubelet && [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ] && \
+         [ -e /var/lib/kubelet/config.yaml ]; do sleep 0.1; done; \
+         systemctl kill -s KILL kubewan-batch.service; \
+         for try in $(seq 60); do curl -sk https://127.0.0.1:6443/livez && exit; sleep 1; done; false",
+    );
+    let ended = run.end();
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("error[batch-cut-off]: master01:"), "{}", ended.stderr);
+    finishes(&stage);
+    assert_eq!(inits(&stage), 2);
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn of_two_runs_at_once_one_gives_way() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    let mut first = Running::start(&stage, &UP);
+    let begun = first.until("the run's name", |event| event["event"] == "run-started");
+    first.until_started("package");
+    let second = Running::start(&stage, &UP);
+    let (first, second) = (first.end(), second.end());
+    let codes = (first.code, second.code);
+    eprintln!("exit codes {codes:?}");
+    let run = begun["run"].as_str().unwrap();
+    match codes {
+        // It waited for the first one's batch, and another one came after it.
+        (0, 3) => assert!(second.names_busy(run), "{}", second.stderr),
+        // The second one had a host in between two batches of the first.
+        (3, 0 | 3) => {
+            let other = second.events.iter().find(|e| e["event"] == "run-started");
+            let other = other.and_then(|event| event["run"].as_str()).unwrap_or_default();
+            assert!(first.names_busy(other), "{}", first.stderr);
+        }
+        _ => panic!("{codes:?}\n{}\n{}", first.stderr, second.stderr),
+    }
+    finishes(&stage);
+    assert_eq!(inits(&stage), 1);
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn hosts_that_cannot_be_had_leave_all_others_untouched() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    let hosts = stage.lab.info().unwrap().hosts;
+    let inventory = std::fs::read_to_string(stage.inventory()).unwrap();
+    let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+    let look = || names.iter().map(|name| stage.lab.observe_host(name).unwrap());
+    let before: Vec<_> = look().collect();
+    let other = other_key(&stage);
+    let cases = [
+        ("lab-no-answer", "", ""),
+        ("lab-wrong-key", "key: \"id_ed25519\"", "key: other"),
+        ("lab-changed-host-key", hosts[1].host_key.as_str(), other.as_str()),
+    ];
+    for (name, from, to) in cases {
+        if from.is_empty() {
+            stage.lab.cut("node01").unwrap();
+        }
+        // In node01's part only, as the first host has the same key.
+        let at = inventory.find("- name: node01").unwrap();
+        let edited = format!("{}{}", &inventory[..at], inventory[at..].replacen(from, to, 1));
+        std::fs::write(stage.inventory(), edited).unwrap();
+        let said = stage.kubewan(&["up", "--yes"]);
+        let mut text = format!("exit {}\n{}", said.code, said.stderr);
+        for host in &hosts {
+            text = text.replace(&host.address.to_string(), &format!("ADDRESS-OF-{}", host.name));
+        }
+        golden(name, &text);
+        said.expect_code(4);
+        stage.lab.heal("node01").unwrap();
+    }
+    for ((name, before), after) in names.iter().zip(before).zip(look()) {
+        let report = compare(&before, &after, &LOGINS);
+        assert!(report.differences.is_empty(), "{name}:\n{report}");
+    }
+    std::fs::write(stage.inventory(), inventory).unwrap();
+}
+
+/// Makes a key pair `other` beside the inventory, and answers its public half.
+fn other_key(stage: &Stage) -> String {
+    let path = stage.dir.path().join("lab/other");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+        .arg(&path)
+        .status();
+    assert!(made.expect("ssh-keygen").success());
+    std::fs::read_to_string(path.with_extension("pub")).unwrap().trim().to_owned()
+}
+
+/// What changes on a host that somebody logs in to, or that just runs.
+const LOGINS: [Allow<'static>; 4] = [
+    Allow { pattern: "file /var/log/journal/**", reason: "sshd says who logs in" },
+    Allow { pattern: "file /var/log/wtmp", reason: "who logged in" },
+    Allow { pattern: "file /var/log/lastlog", reason: "who logged in last" },
+    Allow { pattern: "file /var/tmp/systemd-private-**", reason: "services' own folders" },
+];
+
+/// `UPDATE_GOLDENS=1` writes the goldens anew.
+fn golden(name: &str, text: &str) {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{}", path.display());
+}
+
+/// The next run ends well, and then nothing is left to do, nor to be seen by others.
+fn finishes(stage: &Stage) {
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    at_rest(stage);
+}
+
+fn at_rest(stage: &Stage) {
+    stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    let nodes = stage.kubectl("get nodes --no-headers");
+    let ready = nodes.lines().filter(|line| line.contains(" Ready ")).count();
+    assert_eq!(ready, 3, "{nodes}");
+    for host in ["master01", "node01", "node02"] {
+        no_secrets(stage, host);
+    }
+}
+
+/// How often `kubeadm init` was begun on the first host.
+fn inits(stage: &Stage) -> usize {
+    let journal = stage.on("master01", "cat /var/lib/kubewan/journal.jsonl");
+    let lines = journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let step =
+        |entry: Value| entry.pointer("/begun/step").or(entry.get("step")).map(Value::to_string);
+    lines.filter_map(step).filter(|step| step.contains("kubeadm-init")).count()
+}
+
+/// No orders in the spool, no token in any file of ours or in the system's log, and nobody else may read them. What
+/// kubectl caches of the API's kinds, below a closed folder, has kubectl's modes.
+fn no_secrets(stage: &Stage, host: &str) {
+    let token = "(^|[^a-z0-9.])[a-z0-9]{6}\\.[a-z0-9]{16}([^a-z0-9.]|$)";
+    let found = stage.on(
+        host,
+        &format!(
+            "cd /var/lib/kubewan; find . -name orders.json; \
+             find . -path ./kubectl-cache -prune -o -perm /077 -print; \
+             grep -rE '{token}' runs journal.jsonl blobs; \
+             journalctl -q --no-pager -o cat | grep -E '{token}'; true"
+        ),
+    );
+    assert_eq!(found, "", "left on {host}");
+    // A look that finds nothing anywhere shows nothing.
+    assert_ne!(stage.on(host, "ls /var/lib/kubewan/runs/*/*/events.jsonl"), "");
+    let planted = format!("echo 'token abcdef.0123456789abcdef.' | grep -cE '{token}' || true");
+    assert_eq!(stage.on(host, &planted).trim(), "0");
+    let planted = format!("echo 'token abcdef.0123456789abcdef' | grep -cE '{token}'");
+    assert_eq!(stage.on(host, &planted).trim(), "1");
+}
+
+/// A run of the program that is under way.
+struct Running {
+    child: Child,
+    events: Receiver<Value>,
+    seen: Vec<Value>,
+    stderr: thread::JoinHandle<String>,
+}
+
+/// How such a run ended.
+struct Ended {
+    code: i32,
+    events: Vec<Value>,
+    stderr: String,
+}
+
+impl Ended {
+    fn names_busy(&self, run: &str) -> bool {
+        !run.is_empty() && self.stderr.contains("error[host-busy]") && self.stderr.contains(run)
+    }
+}
+
+impl Running {
+    fn start(stage: &Stage, arguments: &[&str]) -> Running {
+        eprintln!("$ kubewan {} &", arguments.join(" "));
+        let mut child = program()
+            .args(arguments)
+            .args(["-f", &stage.inventory()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (tell, events) = channel();
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if tell.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut errors = child.stderr.take().expect("a pipe");
+        let stderr = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = errors.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Running { child, events, seen: Vec::new(), stderr }
+    }
+
+    /// Reads on until such an event comes; the story fails where it does not.
+    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let why = match self.events.recv_timeout(PATIENCE) {
+                Ok(event) => {
+                    self.seen.push(event.clone());
+                    if wanted(&event) {
+                        return event;
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => "it did not come",
+                Err(RecvTimeoutError::Disconnected) => "the run ended before",
+            };
+            let _ = self.child.kill();
+            panic!("{what}: {why}; the last events:\n{}", self.last_events());
+        }
+    }
+
+    /// Until the first step of that kind begins somewhere.
+    fn until_started(&mut self, kind: &str) -> Value {
+        self.until(&format!("{kind} starts"), |event| {
+            let step = event["step"].as_str().and_then(|id| id.split_once('/'));
+            event["event"] == "step"
+                && event["state"] == "started"
+                && step.is_some_and(|(_, goal)| goal.split(':').next() == Some(kind))
+        })
+    }
+
+    fn last_events(&self) -> String {
+        let last = self.seen.iter().rev().filter(|event| event["event"] != "upload").take(20);
+        last.map(|event| format!("{event}\n")).collect()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), None, "it had ended before:\n{}", self.last_events());
+    }
+
+    fn end(mut self) -> Ended {
+        while let Ok(event) = self.events.recv_timeout(PATIENCE) {
+            self.seen.push(event);
+        }
+        let _ = self.child.kill();
+        let code = self.child.wait().expect("it ends").code().unwrap_or(-1);
+        Ended { code, events: self.seen, stderr: self.stderr.join().expect("no panic") }
+    }
+}
