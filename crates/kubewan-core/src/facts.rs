@@ -298,6 +298,8 @@ pub struct TimeSyncFacts {
 pub struct OwnFacts {
     /// Entries in the journal.
     pub journal_entries: u64,
+    /// The cluster that the host belongs to; `None` where nothing that kubewan did still stands.
+    pub cluster: Option<String>,
     /// The run whose batch is in progress now.
     pub running: Option<String>,
     /// Marker of a kubewan lab host exists: rehearsal stand-ins may run here.

@@ -19,6 +19,8 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kubewan_core::facts::{Facts, OwnFacts};
+use kubewan_core::journal::cluster;
+use kubewan_core::plan::reset;
 
 use crate::act::Host;
 use crate::journal;
@@ -84,8 +86,11 @@ fn clock_unix_ms() -> i64 {
 }
 
 fn own(host: &Host) -> Result<OwnFacts, String> {
+    let entries = journal::read(host)?;
+    let stands = !reset::steps("this host", &entries).steps.is_empty();
     Ok(OwnFacts {
-        journal_entries: journal::read(host)?.len() as u64,
+        journal_entries: entries.len() as u64,
+        cluster: cluster(&entries).filter(|_| stands).map(str::to_owned),
         running: running(host),
         rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),
     })

@@ -39,7 +39,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
 type Check = fn(&View, &Host, &Facts) -> Vec<Finding>;
 
 /// Every check of one host.
-const PER_HOST: [Check; 12] = [
+const PER_HOST: [Check; 13] = [
     distribution,
     bundle_contents,
     rehearsal_only_in_labs,
@@ -47,6 +47,7 @@ const PER_HOST: [Check; 12] = [
     subnets,
     firewalls,
     foreign_cluster,
+    other_cluster,
     other_binaries,
     ports_in_use,
     resources,
@@ -265,6 +266,19 @@ fn foreign_cluster(_: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         &host.name,
         format!("a Kubernetes that kubewan did not make is here (its API server: {server})"),
         "if nobody needs it: `kubeadm reset`, then run kubewan again",
+    )]
+}
+
+fn other_cluster(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let name = &view.inventory.name;
+    let Some(other) = facts.own.cluster.as_ref().filter(|other| *other != name) else {
+        return Vec::new();
+    };
+    vec![Finding::error(
+        "other-cluster",
+        &host.name,
+        format!("belongs to the cluster {other}, not to {name}"),
+        format!("give it back first: `kubewan reset` with the inventory of {other}"),
     )]
 }
 

@@ -12,7 +12,7 @@ use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
 use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen, UnmaskedSeen};
-use crate::facts::ClusterState;
+use crate::facts::{ClusterState, Facts};
 use crate::inventory::{Inventory, Recorded};
 use crate::samples;
 
@@ -293,4 +293,30 @@ fn a_public_address_on_a_nic_needs_no_interface_of_ours() {
     };
     let planned = steps(&inventory, &facts, &inputs);
     assert!(!planned.steps.iter().any(|s| matches!(s.action, Action::Link(_))));
+}
+
+/// Codes of what stands against an inventory, in order.
+fn codes(
+    inventory: &Inventory,
+    recorded: Option<&Recorded>,
+    know: impl Fn(&mut Facts),
+) -> Vec<String> {
+    let mut facts = samples::all_facts(inventory);
+    facts.values_mut().for_each(know);
+    let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
+    let clock_offsets_ms = &BTreeMap::new();
+    let inputs = Inputs { addresses: &addresses, bundle: &bundle, clock_offsets_ms, recorded };
+    steps(inventory, &facts, &inputs).findings.into_iter().map(|f| f.code).collect()
+}
+
+#[test]
+fn a_host_of_another_cluster_is_refused_before_it_is_touched() {
+    let inventory = samples::inventory(1);
+    let before = codes(&inventory, None, |_| ());
+    assert_eq!(codes(&inventory, None, |f| f.own.cluster = Some(inventory.name.clone())), before);
+    let after = codes(&inventory, None, |f| f.own.cluster = Some("other".into()));
+    assert_eq!(
+        after.iter().filter(|code| !before.contains(code)).collect::<Vec<_>>(),
+        ["other-cluster"]
+    );
 }
