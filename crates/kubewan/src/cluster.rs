@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kubewan_core::bundle::Bundle;
 use kubewan_core::facts::{ClusterState, Facts};
+use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Recorded;
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::client::SshDial;
-use kubewan_fleet::fleet::{Emit, Fleet, Member};
+use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
 use kubewan_fleet::resolve;
 use kubewan_fleet::survey::{self, Survey};
 
@@ -29,8 +32,13 @@ pub struct Cluster<'a> {
     pub fleet: Fleet<'a>,
     /// What they say.
     pub survey: Survey,
-    recorded: Option<Recorded>,
 }
+
+/// The cluster's admin, on a control plane.
+const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
+
+/// How long an API that should be there is asked again: that of a control plane that was just booted.
+const SILENT: Duration = Duration::from_secs(90);
 
 impl<'a> Cluster<'a> {
     /// Connects to all hosts and looks at them.
@@ -41,16 +49,13 @@ impl<'a> Cluster<'a> {
             .map_err(|errors| Failure::unreachable(&errors))?;
         let survey =
             survey::survey(&mut fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
-        let mut cluster = Cluster { site, addresses, dial, fleet, survey, recorded: None };
-        cluster.recorded = cluster.read_record()?;
-        Ok(cluster)
+        Ok(Cluster { site, addresses, dial, fleet, survey })
     }
 
     /// Looks at all hosts once more.
     pub fn look_again(&mut self, emit: &Emit) -> Result<(), Failure> {
         self.survey =
             survey::survey(&mut self.fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
-        self.recorded = self.read_record()?;
         Ok(())
     }
 
@@ -69,29 +74,36 @@ impl<'a> Cluster<'a> {
             .is_some_and(|facts| facts.kubernetes.state == ClusterState::Done)
     }
 
-    /// What the living cluster was built from, as it says itself.
+    /// What the living cluster was built from, as it says itself; `None` where nothing was recorded yet.
     fn read_record(&mut self) -> Result<Option<Recorded>, Failure> {
-        if !self.stands() {
+        // Without the admin's rights nothing can be asked; a plan gives them back first.
+        if !self.stands() || self.control_plane().read(ADMIN_CONF)?.is_none() {
             return Ok(None);
         }
         let (namespace, name) = RECORD;
-        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
-        let output = self.control_plane().kubectl(&["get", "--raw", &path], None, 30)?;
-        let recorded = serde_json::from_str::<serde_json::Value>(&output.stdout).ok();
-        // A cluster that does not answer, or was made to its first half only, has no record; the plan says more.
-        Ok(recorded.and_then(|object| {
-            serde_json::from_str(object.pointer("/data/cluster.json")?.as_str()?).ok()
-        }))
+        let get = ["get", "configmap", name, "-n", namespace, "-o", "json", "--ignore-not-found"];
+        let until = Instant::now() + SILENT;
+        let mut output = self.control_plane().kubectl(&get, None, 30)?;
+        while output.code != 0 && Instant::now() < until {
+            thread::sleep(Duration::from_secs(2));
+            output = self.control_plane().kubectl(&get, None, 30)?;
+        }
+        recorded(&output).map_err(|(said, remedy)| {
+            let host = &self.site.inventory.first_control_plane().name;
+            let finding = Finding::error("record-unreadable", host, said, remedy);
+            Failure::findings(Code::Refused, vec![finding])
+        })
     }
 
     /// What has to be done for the cluster to be as the inventory says.
     pub fn plan(&mut self, bundle: &Bundle) -> Result<Plan, Failure> {
+        let recorded = self.read_record()?;
         let inventory = &self.site.inventory;
         let inputs = Inputs {
             addresses: &self.addresses,
             bundle,
             clock_offsets_ms: &self.survey.clock_offsets_ms,
-            recorded: self.recorded.as_ref(),
+            recorded: recorded.as_ref(),
         };
         let planned = plan::steps(inventory, &self.survey.facts, &inputs);
         let seen = survey::observe(&mut self.fleet, &planned.steps)
@@ -103,5 +115,54 @@ impl<'a> Cluster<'a> {
     pub fn archs(&self) -> BTreeMap<String, String> {
         let arch = |(host, facts): (&String, &Facts)| (host.clone(), facts.kernel.arch.clone());
         self.survey.facts.iter().map(arch).collect()
+    }
+}
+
+/// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.
+/// Else what is wrong, and the remedy: a cluster that can't say what it was built from is not built upon.
+fn recorded(output: &Output) -> Result<Option<Recorded>, (String, &'static str)> {
+    if output.code != 0 {
+        let said = output.stderr.trim();
+        let message = format!("the control plane's API does not say what the cluster is: {said}");
+        return Err((
+            message,
+            "wait a moment and run the same command again; `kubewan status` shows how the cluster is; else reboot this host",
+        ));
+    }
+    if output.stdout.trim().is_empty() {
+        return Ok(None);
+    }
+    let read = || {
+        let object: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
+        serde_json::from_str(object.pointer("/data/cluster.json")?.as_str()?).ok()
+    };
+    let (namespace, name) = RECORD;
+    match read() {
+        Some(recorded) => Ok(Some(recorded)),
+        None => Err((
+            format!(
+                "the cluster's record, ConfigMap {namespace}/{name}, makes no sense to this kubewan"
+            ),
+            "use the kubewan that built the cluster, or a later one; a record that someone edited can be deleted with kubectl: it is made anew from the inventory",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: i32, stdout: &str, stderr: &str) -> Output {
+        Output { code, stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn only_a_cluster_that_answers_can_have_no_record() {
+        assert_eq!(recorded(&said(0, "", "")), Ok(None));
+        let refused = "The connection to the server api.home.kubewan:6443 was refused";
+        let (message, _) = recorded(&said(1, "", refused)).unwrap_err();
+        assert!(message.ends_with(refused), "{message}");
+        assert!(recorded(&said(-1, "", "it did not end within 30 s")).is_err());
+        assert!(recorded(&said(0, r#"{"data":{"cluster.json":"{}"}}"#, "")).is_err());
     }
 }
