@@ -42,7 +42,7 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
         }
         report::findings(&plan.findings);
         if !plan.is_empty() && !args.yes {
-            confirm()?;
+            confirm(args.output)?;
         }
         let progress = Progress::for_plan(args.output, &plan);
         let emit = |event: Event| progress.hear(&event);
@@ -57,7 +57,13 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
 }
 
 /// Only the whole word counts: what follows changes servers.
-fn confirm() -> Result<(), Failure> {
+fn confirm(output: Output) -> Result<(), Failure> {
+    if output == Output::Json {
+        return Err(Failure::text(
+            Code::Unconfirmed,
+            "error: `-o json` shows no plan to say yes to, so nothing was changed\n  = help: look at `kubewan plan -o json`, then use `--yes`",
+        ));
+    }
     match report::ask("Apply this plan? Only 'yes' is accepted:").as_deref() {
         Some("yes") => Ok(()),
         Some(_) => Err(Failure::text(Code::Unconfirmed, "Nothing was changed.")),
