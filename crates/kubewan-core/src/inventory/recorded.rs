@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Backend, Inventory, NetworkMode, Role};
 use crate::finding::Finding;
@@ -32,6 +33,10 @@ pub struct Recorded {
     pub dns_domain: String,
     /// The host that ran `kubeadm init`.
     pub first_control_plane: String,
+    /// SHA-256 of free settings in force, by their key in the inventory. Records of older kubewans have none, and then
+    /// nothing is compared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// The hosts by name.
     pub hosts: BTreeMap<String, RecordedHost>,
 }
@@ -78,11 +83,13 @@ impl Recorded {
             service_subnet: network.service_subnet,
             dns_domain: network.dns_domain.clone(),
             first_control_plane: inventory.first_control_plane().name.clone(),
+            settings: settings(inventory),
             hosts: inventory.hosts.iter().map(|each| (each.name.clone(), host(each))).collect(),
         }
     }
 
-    /// What of `new` cannot be honoured by a cluster that was built from `self`. New workers can.
+    /// What of `new` cannot be honoured by a cluster that was built from `self`. New workers can; free settings of
+    /// Kubernetes are passed over with a warning.
     pub fn refusals(&self, new: &Recorded) -> Vec<Finding> {
         if self.format > new.format {
             let message = format!(
@@ -93,6 +100,7 @@ impl Recorded {
             return vec![cluster("record-too-new", message, remedy)];
         }
         let mut findings = self.cluster_refusals(new);
+        findings.extend(self.settings_kept(new));
         for (name, old) in &self.hosts {
             match new.hosts.get(name) {
                 Some(new) => findings.extend(old.refusals(name, new)),
@@ -124,6 +132,23 @@ impl Recorded {
             findings.push(cluster("first-control-plane-changed", message, remedy));
         }
         findings
+    }
+
+    /// Settings that the inventory has otherwise now, and that nodes do not get while they live.
+    fn settings_kept(&self, new: &Recorded) -> Option<Finding> {
+        let changed: Vec<String> = self
+            .settings
+            .iter()
+            .filter(|(key, old)| new.settings.get(*key).is_some_and(|new| new != *old))
+            .map(|(key, _)| format!("`{key}`"))
+            .collect();
+        let message = format!(
+            "{} changed since the cluster was built; it keeps the settings that it was built with",
+            changed.join(", ")
+        );
+        let remedy = "changing them comes later: put them back as they were, or `kubewan reset` and build anew";
+        (!changed.is_empty())
+            .then(|| Finding::warning("settings-changed", "", message, remedy).for_cluster())
     }
 
     /// What stays as it was built: the finding's code, the key in the inventory, and the value as written there.
@@ -176,6 +201,21 @@ impl RecordedHost {
             _ => self.address.clone(),
         }
     }
+}
+
+/// The hash of each block of free settings that kubeadm hands on once, when a cluster is built or a host joins.
+fn settings(inventory: &Inventory) -> BTreeMap<String, String> {
+    let kubernetes = &inventory.kubernetes;
+    let kubeadm = &kubernetes.kubeadm;
+    let hash = |value: serde_json::Value| crate::sha256_hex(value.to_string().as_bytes());
+    [
+        ("kubernetes.kubelet", json!(kubernetes.kubelet)),
+        ("kubernetes.kubeProxy", json!(kubernetes.kube_proxy)),
+        ("kubernetes.kubeadm", json!([kubeadm.cluster, kubeadm.init, kubeadm.join])),
+        ("kubernetes.imageRepository", json!(kubernetes.image_repository)),
+    ]
+    .map(|(key, value)| (key.to_owned(), hash(value)))
+    .into()
 }
 
 /// A word as the inventory writes it.
@@ -243,6 +283,23 @@ mod tests {
             new.hosts[0].roles = std::mem::replace(&mut new.hosts[1].roles, roles);
         });
         assert_eq!(swapped, ["first-control-plane-changed", "role-changed", "role-changed"]);
+    }
+
+    #[test]
+    fn settings_that_are_not_carried_out_are_named_unless_the_record_is_old() {
+        let old = samples::inventory(2);
+        let mut new = old.clone();
+        new.kubernetes.kubelet.insert("maxPods".into(), 50.into());
+        new.kubernetes.kubeadm.cluster.insert("clusterName".into(), "x".into());
+        new.kubernetes.kubeadm.ignore_preflight_errors.push("Mem".into());
+        let mut recorded = Recorded::of(&old, &samples::addresses(&old));
+        let findings = compare_with_living(&recorded, &new);
+        assert_eq!((findings.len(), findings[0].code.as_str()), (1, "settings-changed"));
+        assert_eq!(findings[0].severity, crate::finding::Severity::Warning);
+        let named = "`kubernetes.kubeadm`, `kubernetes.kubelet` changed";
+        assert!(findings[0].message.starts_with(named), "{}", findings[0].message);
+        recorded.settings.clear();
+        assert!(compare_with_living(&recorded, &new).is_empty());
     }
 
     #[test]

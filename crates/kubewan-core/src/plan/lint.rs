@@ -8,7 +8,7 @@ use super::planner::View;
 use crate::bundle::ArtifactKind;
 use crate::facts::{CgroupVersion, ClusterState, Facts, FirewallTool};
 use crate::finding::Finding;
-use crate::inventory::{Backend, Firewall, Host, Recorded, RuntimeSource};
+use crate::inventory::{Backend, Firewall, Host, NetworkMode, Recorded, RuntimeSource};
 use crate::network::subnets::collisions;
 
 /// kubeadm's own demands on a control plane (cmd/kubeadm/app/constants: ControlPlaneNumCPU, ControlPlaneMem).
@@ -39,7 +39,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
 type Check = fn(&View, &Host, &Facts) -> Vec<Finding>;
 
 /// Every check of one host.
-const PER_HOST: [Check; 13] = [
+const PER_HOST: [Check; 14] = [
     distribution,
     bundle_contents,
     rehearsal_only_in_labs,
@@ -48,6 +48,7 @@ const PER_HOST: [Check; 13] = [
     firewalls,
     foreign_cluster,
     other_cluster,
+    private_address,
     other_binaries,
     ports_in_use,
     resources,
@@ -279,6 +280,19 @@ fn other_cluster(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         &host.name,
         format!("belongs to the cluster {other}, not to {name}"),
         format!("give it back first: `kubewan reset` with the inventory of {other}"),
+    )]
+}
+
+fn private_address(view: &View, host: &Host, _: &Facts) -> Vec<Finding> {
+    let (NetworkMode::Public, Some(address)) = (view.inventory.network.mode, host.private_address)
+    else {
+        return Vec::new();
+    };
+    vec![Finding::warning(
+        "private-address-unused",
+        &host.name,
+        format!("`privateAddress: {address}` has no effect in network.mode public yet"),
+        "leave it out; nodes find each other by their public addresses",
     )]
 }
 

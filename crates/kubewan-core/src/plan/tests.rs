@@ -320,3 +320,30 @@ fn a_host_of_another_cluster_is_refused_before_it_is_touched() {
         ["other-cluster"]
     );
 }
+
+#[test]
+fn what_has_no_effect_is_said_again_each_time() {
+    let built = samples::inventory(1);
+    let recorded = Recorded::of(&built, &samples::addresses(&built));
+    let mut inventory = built.clone();
+    inventory.kubernetes.kubelet.insert("maxPods".into(), 50.into());
+    inventory.hosts[0].private_address = Some([10, 0, 4, 7].into());
+    let before = codes(&built, Some(&recorded), |_| ());
+    let mut after = codes(&inventory, Some(&recorded), |_| ());
+    after.retain(|code| !before.contains(code));
+    assert_eq!(after, ["private-address-unused", "settings-changed"]);
+    let record = |inventory: &Inventory| {
+        let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
+        let facts = samples::all_facts(inventory);
+        let clock_offsets_ms = &BTreeMap::new();
+        let recorded = Some(&recorded);
+        let inputs = Inputs { addresses: &addresses, bundle: &bundle, clock_offsets_ms, recorded };
+        let goals = steps(inventory, &facts, &inputs).steps.into_iter().map(|step| step.action);
+        goals
+            .filter_map(|goal| {
+                if let Action::Object(object) = goal { Some(object.manifest) } else { None }
+            })
+            .find(|manifest| manifest["metadata"]["name"] == "kubewan")
+    };
+    assert_eq!(record(&inventory), record(&built));
+}

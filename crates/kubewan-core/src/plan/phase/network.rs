@@ -48,7 +48,11 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
 }
 
 fn record(view: &View) -> Object {
-    let recorded = Recorded::of(view.inventory, view.inputs.addresses);
+    let mut recorded = Recorded::of(view.inventory, view.inputs.addresses);
+    if let Some(living) = view.inputs.recorded {
+        // Those in force, which the inventory's are not if they changed since.
+        recorded.settings.clone_from(&living.settings);
+    }
     let text =
         serde_json::to_string_pretty(&recorded).unwrap_or_else(|e| unreachable!("plain data: {e}"));
     let (namespace, name) = RECORD;
