@@ -20,12 +20,29 @@ const START_MAX: Duration = Duration::from_secs(90);
 /// # Errors
 /// Fails where systemd does not answer. A unit that systemd does not know is no error.
 pub fn show(unit: &str, properties: &[&str]) -> Result<BTreeMap<String, String>, String> {
-    let text = Program::new("systemctl")
+    ask(&[unit], properties).map(|text| parse_properties(&text))
+}
+
+/// Between two questions to a systemd that did not answer, and how many are put.
+const AGAIN: Duration = Duration::from_millis(500);
+const QUESTIONS: usize = 20;
+
+/// Asks systemd. While it is busy with a reload, `systemctl show` may print nothing and still succeed, which says
+/// nothing of the units.
+fn ask(units: &[&str], properties: &[&str]) -> Result<String, String> {
+    let program = Program::new("systemctl")
         .arg("show")
         .arg(format!("--property={}", properties.join(",")))
-        .args(["--no-pager", "--", unit])
-        .stdout()?;
-    Ok(parse_properties(&text))
+        .args(["--no-pager", "--"])
+        .args(units.iter().copied());
+    for _ in 0..QUESTIONS {
+        let text = program.stdout()?;
+        if !text.trim().is_empty() {
+            return Ok(text);
+        }
+        std::thread::sleep(AGAIN);
+    }
+    Err(format!("systemd says nothing of {}", units.join(", ")))
 }
 
 /// Properties of several units, in their order, by one call.
@@ -36,12 +53,7 @@ pub fn show_all(
     units: &[&str],
     properties: &[&str],
 ) -> Result<Vec<BTreeMap<String, String>>, String> {
-    let text = Program::new("systemctl")
-        .arg("show")
-        .arg(format!("--property={}", properties.join(",")))
-        .args(["--no-pager", "--"])
-        .args(units.iter().copied())
-        .stdout()?;
+    let text = ask(units, properties)?;
     let shown: Vec<_> = text.split("\n\n").map(parse_properties).collect();
     if shown.len() == units.len() {
         return Ok(shown);
