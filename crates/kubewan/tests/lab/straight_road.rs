@@ -1,1 +1,202 @@
-//! To be told.
+//! The straight road, end to end: servers as one rents them, a cluster on them, its proof, damage and repair,
+//! reboots, and the way back.
+
+mod damage;
+mod proofs;
+mod reset;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kubewan_lab::leftovers;
+use serde_json::Value;
+
+use crate::support::{Kubernetes, Said, Stage};
+
+/// The lab's hosts, the control plane first.
+const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
+
+/// Somebody's earlier try, in a file that wins over kubeadm's.
+const STALE_ARGUMENT: &str = "KUBELET_EXTRA_ARGS=--node-ip=10.0.4.7";
+
+/// For a host that was booted to be a ready node again.
+const BACK_AFTER_BOOT: Duration = Duration::from_secs(180);
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn straight_road_in_a_rehearsal() {
+    tell(Kubernetes::Rehearsal);
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn straight_road_with_real_kubernetes() {
+    if Kubernetes::available().contains(&Kubernetes::Bundle) {
+        tell(Kubernetes::Bundle);
+    }
+}
+
+/// A story's stage, and how long its parts took.
+struct Road {
+    stage: Stage,
+    kubernetes: Kubernetes,
+    took: Vec<(&'static str, Duration)>,
+}
+
+impl Road {
+    /// Runs the program and remembers how long it took.
+    fn timed(&mut self, part: &'static str, arguments: &[&str]) -> Said {
+        let start = Instant::now();
+        let said = self.stage.kubewan(arguments);
+        self.took.push((part, start.elapsed()));
+        said
+    }
+
+    /// The plan is empty.
+    fn at_rest(&self, when: &str) {
+        let said = self.stage.kubewan(&["plan", "--detailed-exitcode"]);
+        assert_eq!(
+            said.code, 0,
+            "{when}, something is left to do:\n{}{}",
+            said.stdout, said.stderr
+        );
+    }
+
+    /// A host's public address.
+    fn address(&self, host: &str) -> String {
+        let info = self.stage.lab.info().expect("the lab's facts");
+        let found = info.hosts.iter().find(|found| found.name == host).expect("a lab host");
+        found.address.to_string()
+    }
+}
+
+fn tell(kubernetes: Kubernetes) {
+    let mut road = Road { stage: Stage::hosts_only(kubernetes), kubernetes, took: Vec::new() };
+    rented(&road.stage);
+    let before = reset::looks(&road.stage);
+    active_firewall_is_refused(&road.stage);
+    let forged = forged_packets_are_counted(&road.stage);
+
+    let up = road.timed("up", &["up", "--yes"]);
+    proofs::expect(&road, up.expect_code(0));
+    let counters = road.stage.lab.spoof_counters().expect("counters");
+    assert_eq!(counters, forged, "a packet with a foreign source address left a host");
+    rest(&mut road);
+
+    damage::every_kind(&mut road);
+    for host in ["node02", "master01"] {
+        reboot(&road, host);
+    }
+
+    reset::there_and_back(&mut road, &before);
+    let up = road.timed("up after reset", &["up", "--yes"]);
+    proofs::expect(&road, up.expect_code(0));
+    road.at_rest("after the second life's up");
+
+    let Road { stage, took, .. } = road;
+    drop(stage);
+    assert_eq!(leftovers(), Vec::<String>::new(), "the lab left something behind");
+    let took: Vec<String> =
+        took.iter().map(|(part, time)| format!("{part} {:.1} s", time.as_secs_f64())).collect();
+    eprintln!("{kubernetes:?}: {}", took.join(", "));
+}
+
+/// Servers rarely come bare: one was tried with Kubernetes before, one has a name of its provider's and a line for
+/// swap, one has a firewall.
+fn rented(stage: &Stage) {
+    stage.on("master01", &format!("echo {STALE_ARGUMENT} > /etc/default/kubelet"));
+    stage.on("node01", "echo vps-4711 > /etc/hostname && hostname vps-4711");
+    stage.on("node01", "echo '/swapfile none swap sw 0 0' >> /etc/fstab");
+    let firewall = "table inet provider { chain input { \
+        type filter hook input priority filter; policy drop; \
+        iif lo accept; ct state established,related accept; tcp dport { 22, 2222 } accept; \
+        icmp type echo-request accept; }; }";
+    stage.on("node02", &format!("echo '{firewall}' > /etc/nftables.conf"));
+    stage.on("node02", "systemctl enable --now nftables.service");
+    edit(stage, "name: lab\n", "name: lab\nhostname: set\n");
+}
+
+/// Replaces what stands exactly once in the inventory.
+fn edit(stage: &Stage, old: &str, new: &str) {
+    let path = stage.inventory();
+    let text = std::fs::read_to_string(&path).expect("the inventory");
+    assert_eq!(text.matches(old).count(), 1, "`{old}` in {text}");
+    std::fs::write(&path, text.replacen(old, new, 1)).expect("the inventory can be written");
+}
+
+/// A firewall that the inventory says nothing about is refused with what one would type; then it is said.
+fn active_firewall_is_refused(stage: &Stage) {
+    let said = stage.kubewan(&["up", "--yes"]);
+    said.expect_code(3);
+    let must = ["error[host-firewall-active]: node02:", "firewall: off", "tcp dport 10250 accept"];
+    for words in must {
+        assert!(said.stderr.contains(words), "no `{words}` in:\n{}", said.stderr);
+    }
+    edit(stage, "- name: node02\n", "- name: node02\n    firewall: off\n");
+}
+
+/// A packet with another's source address is dropped by its own cloud and counted there, and nowhere else.
+fn forged_packets_are_counted(stage: &Stage) -> BTreeMap<String, u64> {
+    let read = || stage.lab.spoof_counters().expect("counters");
+    let mut expected = read();
+    for host in HOSTS {
+        stage.on(
+            host,
+            "ip addr add 203.0.113.9/32 dev eth0 && \
+             { ping -q -c 1 -W 1 -I 203.0.113.9 203.0.113.1 > /dev/null; \
+             ip addr del 203.0.113.9/32 dev eth0; }",
+        );
+        *expected.get_mut(host).expect("a counter") += 1;
+        assert_eq!(read(), expected, "after one forged packet from {host}");
+    }
+    expected
+}
+
+/// There is nothing to do, and doing it changes nothing.
+fn rest(road: &mut Road) {
+    let plan = road.timed("plan", &["plan", "--detailed-exitcode"]);
+    plan.expect_code(0);
+    let again = road.timed("second up", &["up", "--yes", "-o", "json"]);
+    again.expect_code(0);
+    let last = again.stdout.lines().last().expect("a last event");
+    let last: Value = serde_json::from_str(last).expect("an event in JSON");
+    assert_eq!((&last["event"], &last["changed"]), (&"run-done".into(), &0.into()), "{last}");
+}
+
+/// A host that was switched off and on is a ready node under its public address, by its own units alone.
+fn reboot(road: &Road, host: &str) {
+    let start = Instant::now();
+    let asked = road.stage.on("master01", "date -u +%FT%TZ");
+    road.stage.lab.reboot(host, &mut |_| {}).expect("a reboot");
+    let address = road.address(host);
+    loop {
+        let (ready, seen) = is_back(road, host, &address, asked.trim());
+        if ready {
+            break;
+        }
+        assert!(start.elapsed() < BACK_AFTER_BOOT, "{host} is not back: {seen}");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    eprintln!("{host} is back after {:.0} s", start.elapsed().as_secs_f64());
+    let link = road.stage.on(host, "ip -4 -o addr show dev kubewan0");
+    assert!(link.contains(&format!(" {address}/32 ")), "{host}: {link}");
+    road.at_rest(&format!("after a reboot of {host}"));
+}
+
+/// Whether the node is ready, with a heartbeat from after `since`: an API server goes on to call a node ready for
+/// 40 s.
+fn is_back(road: &Road, host: &str, address: &str, since: &str) -> (bool, String) {
+    let said = road.stage.kubewan(&["status", "-o", "json"]);
+    let status: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+    let hosts = status["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = hosts.iter().find(|found| found["name"] == host).cloned().unwrap_or_default();
+    let ready = found["ready"] == true
+        && found["internal_ip"] == address
+        && found["address_on"] == "kubewan0";
+    if !ready {
+        return (false, format!("{found}\n{}", said.stderr));
+    }
+    let path = "{.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}";
+    let beat = road.stage.kubectl(&format!("get node {host} -o 'jsonpath={path}'"));
+    (beat.trim() > since, format!("the last heartbeat was at {beat}, the reboot at {since}"))
+}

@@ -130,7 +130,9 @@ impl Stage {
 
     /// kubectl on the first control plane.
     pub fn kubectl(&self, arguments: &str) -> String {
-        self.on("master01", &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf {arguments}"))
+        let kubectl =
+            "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
+        self.on("master01", &format!("{kubectl} {arguments}"))
     }
 }
 
