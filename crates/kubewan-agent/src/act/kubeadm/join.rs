@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kubewan_core::action::KubeadmJoin;
 use kubewan_core::action::kubeadm::JoinSeen;
 
-use super::super::cluster::{is_transient, wait_for, with_conf};
+use super::super::cluster::{change, is_transient, wait_for, with_conf};
 use super::super::kubelet;
 use super::super::{Host, Performing};
 use super::config::Config;
@@ -21,6 +21,12 @@ use crate::facts::{Ownership, ownership};
 
 /// Name of the configuration's file while kubeadm runs.
 const CONFIG_FILE: &str = "kubeadm-join.yaml";
+
+/// Where flannel tells its plugin the range of the node's pods.
+const SUBNET_FILE: &str = "/run/flannel/subnet.env";
+
+/// The bridge of the node's pods.
+const BRIDGE: &str = "/sys/class/net/cni0";
 
 /// How long a kubelet may take to register its node.
 const REGISTERS: Duration = Duration::from_secs(90);
@@ -105,6 +111,9 @@ pub fn perform_kubeadm_join(
     super::refuse_foreign(&seen.foreign, "join")?;
     super::refuse_a_second_kubeadm()?;
     super::folders::record(cx)?;
+    if seen.missing.iter().any(|part| part == "node") {
+        leave_former_node(goal, cx)?;
+    }
     if seen.begun {
         if second_run::clear_other_cluster(Config(&goal.config))? {
             (cx.progress)("removed the credentials of another cluster's authority");
@@ -115,6 +124,24 @@ pub fn perform_kubeadm_join(
     run_join(goal, seen.begun, cx)?;
     registered(goal, cx)?;
     Ownership::mark_join(cx.host)
+}
+
+/// A node that was deleted comes back as another one, with another range of addresses for its pods. Those that it
+/// ran have the former range's, so they go, as the cluster would have had them go in time; and the bridge goes, since
+/// its plugin takes none that carries another address (plugins/main/bridge/bridge.go, `ensureAddr`). Without its file
+/// flannel's plugin lets no pod start before flannel has been told of the new range.
+fn leave_former_node(goal: &KubeadmJoin, cx: &mut Performing<'_>) -> Result<(), String> {
+    (cx.progress)("removing the pods and the bridge of the node that was deleted");
+    let of_node = format!("spec.nodeName={}", goal.node);
+    let delete = with_conf(cx.host, KUBELET_CONF)
+        .args(["--request-timeout=15s", "delete", "pod", "--all-namespaces", "--wait=false"])
+        .args(["--field-selector", &of_node]);
+    change(&delete, cx).map_err(|e| format!("can't remove the former node's pods: {e}"))?;
+    remove_file(SUBNET_FILE)?;
+    if Path::new(BRIDGE).exists() {
+        Program::new("ip").args(["link", "delete", "cni0"]).stdout()?;
+    }
+    Ok(())
 }
 
 /// All that kubeadm makes on the host is there.
