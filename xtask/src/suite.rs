@@ -7,9 +7,32 @@ pub type Set = (&'static str, &'static [&'static str]);
 
 /// Everything that needs neither root nor a lab.
 pub const UNIT: Set = ("unit", &["test", "--workspace", "--locked", "--no-fail-fast"]);
-/// The lab's tests: real sshd, systemd, containerd and etcd, one after another.
+/// Stories in the lab that every change has to pass, in minutes: real sshd, systemd, containerd and etcd.
 pub const LAB: Set = (
     "lab",
+    &[
+        "test",
+        "--locked",
+        "-p",
+        "kubewan-lab",
+        "-p",
+        "kubewan",
+        "--no-fail-fast",
+        "--test",
+        "lab",
+        "--",
+        "--ignored",
+        "--test-threads=1",
+        "--nocapture",
+        "a_lab_from_up_to_down",
+        "a_forged_source",
+        "hosts_that_cannot_be_had",
+        "a_run_killed_behind_a_cut_link",
+    ],
+);
+/// All stories, real Kubernetes too where a bundle is there: half an hour.
+pub const STORIES: Set = (
+    "stories",
     &[
         "test",
         "--locked",
