@@ -149,15 +149,24 @@ fn units(machine: &Machine<'_>, items: &mut Items) -> Result<(), LabError> {
     const KINDS: &str = "--type=service,socket,timer,path,mount,automount,swap,target";
     let listed = ask(machine, &["systemctl", "list-unit-files", "--plain", "--no-legend", KINDS])?;
     items.extend(listed.lines().filter_map(|line| two_words(line, "unit-file", 1)));
-    let lasting = |line: &&str| !is_of_a_login(line);
+    let lasting = |line: &&str| !comes_and_goes(line);
     let listed = ask(machine, &["systemctl", "list-units", "--plain", "--no-legend", KINDS])?;
     items.extend(listed.lines().filter(lasting).filter_map(|line| two_words(line, "unit", 3)));
     Ok(())
 }
 
-/// What systemd starts for somebody's login and ends some seconds after it.
-fn is_of_a_login(name: &str) -> bool {
-    ["user@", "user-runtime-dir@", "run-user-", "/run/user/"].iter().any(|of| name.starts_with(of))
+/// What systemd starts for somebody's login and ends some seconds after it, and the mounts that hold a service's
+/// credentials, which it takes away some moments after the service has ended.
+fn comes_and_goes(name: &str) -> bool {
+    const BEGINNINGS: [&str; 6] = [
+        "user@",
+        "user-runtime-dir@",
+        "run-user-",
+        "/run/user/",
+        "run-credentials-",
+        "/run/credentials/",
+    ];
+    BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// `cron.service enabled enabled` becomes an item with the word at `column` as its value.
@@ -248,7 +257,7 @@ fn inside(machine: &Machine<'_>, items: &mut Items) -> Result<(), LabError> {
     for line in mounts.lines() {
         let mut fields = line.split(' ');
         let (point, kind) = (fields.nth(1), fields.next());
-        if let (Some(point), Some(kind)) = (point.filter(|point| !is_of_a_login(point)), kind) {
+        if let (Some(point), Some(kind)) = (point.filter(|point| !comes_and_goes(point)), kind) {
             items.insert(format!("mount {point}"), kind.into());
         }
     }
@@ -332,6 +341,16 @@ mod tests {
         let item = two_words(line, "unit", 3);
         assert_eq!(item, Some(("unit cron.service".into(), "running".into())));
         assert_eq!(two_words("", "unit", 3), None);
+    }
+
+    #[test]
+    fn mounts_of_credentials_and_logins_are_passed_over() {
+        assert!(comes_and_goes(
+            r"run-credentials-systemd\x2dtmpfiles\x2dsetup.service.mount mounted"
+        ));
+        assert!(comes_and_goes("/run/credentials/systemd-sysusers.service"));
+        assert!(comes_and_goes("user@0.service"));
+        assert!(!comes_and_goes("run-kubewan.mount"));
     }
 
     #[test]
