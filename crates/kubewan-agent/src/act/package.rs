@@ -19,8 +19,10 @@ const LOCK_MAX: Duration = Duration::from_secs(600);
 /// How long a run of apt may take.
 const APT_MAX: Duration = Duration::from_secs(1800);
 
-/// What containerd fills when it starts, which its package does not own.
-const CONTAINERD: &[&str] = &["/var/lib/containerd", "/run/containerd", "/opt/containerd"];
+/// What containerd makes or fills when it starts, which its package does not own. CNI's folder is made by the watch on
+/// it (containerd's `newCNINetConfSyncer`, internal/cri/server/cni_conf_syncer.go).
+const CONTAINERD: &[&str] =
+    &["/var/lib/containerd", "/run/containerd", "/opt/containerd", "/etc/cni", "/etc/cni/net.d"];
 
 /// Locks of dpkg and apt, as they take them.
 const LOCKS: &[&str] =
