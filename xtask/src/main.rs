@@ -7,24 +7,26 @@ mod suite;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask <task>
+const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
 
   test    install what the tests need, then check, unit tests, and the lab (root)
   check   formatting, lints, purity of the core, licences, banned crates, rules of the tree
   unit    unit, golden and property tests only
-  lab     the lab's short stories only (root)
-  stories all of the lab's stories, with real Kubernetes where a bundle is there (root, half an hour)";
+  lab     the lab's stories only, with real Kubernetes where a bundle of it is there (root, half an hour)
+
+`unit` and `lab` take names, or parts of names, of the tests to run.";
 
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut words = std::env::args().skip(1);
+    let task = words.next().unwrap_or_default();
+    let names: Vec<String> = words.collect();
     let result = match task.as_str() {
         "test" => requirements::install()
             .and_then(|()| check::all())
-            .and_then(|()| suite::run(&[suite::UNIT, suite::LAB])),
+            .and_then(|()| suite::run(&[suite::UNIT, suite::LAB], &[])),
         "check" => check::all(),
-        "unit" => suite::run(&[suite::UNIT]),
-        "stories" => requirements::install().and_then(|()| suite::run(&[suite::STORIES])),
-        "lab" => requirements::install().and_then(|()| suite::run(&[suite::LAB])),
+        "unit" => suite::run(&[suite::UNIT], &names),
+        "lab" => requirements::install().and_then(|()| suite::run(&[suite::LAB], &names)),
         _ => Err(USAGE.to_owned()),
     };
     match result {
