@@ -71,6 +71,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
     let before = Before::of(&subjects);
     let mut reset = Reset::default();
     let (mut late, mut folders) = (Vec::new(), BTreeMap::new());
+    let mut ways_back = Vec::new();
     for subject in subjects.iter().rev() {
         let begun = subject.first();
         let way = inverse::way(host, subject, &before);
@@ -82,10 +83,10 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         gone.sort_by_key(|step| std::cmp::Reverse(step.action.subject()));
         let now: Vec<Step> = way.now.into_iter().map(step).collect();
         let later: Vec<Step> = way.late.into_iter().map(step).collect();
-        if let Some(last) = now.iter().chain(&later).chain(&gone).last() {
-            let numbers = subject.entries.iter().map(|(begun, _)| begun.number);
-            reset.undoes.entry(last.id.clone()).or_default().extend(numbers);
-        }
+        ways_back.push(WayBack {
+            numbers: subject.entries.iter().map(|(begun, _)| begun.number).collect(),
+            steps: now.iter().chain(&later).chain(&gone).map(|step| step.id.clone()).collect(),
+        });
         reset.steps.extend(now);
         late.extend(later);
         folders.extend(gone.into_iter().map(|step| (step.action.subject(), step)));
@@ -95,12 +96,44 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
     // What is deeper goes first.
     reset.steps.extend(folders.into_values().rev());
     unique(&mut reset);
+    reset.undoes = undoes(ways_back, &reset.steps);
     for step in &reset.steps {
         if let (Action::File(file), id) = (&step.action, &step.id) {
             reset.left.extend(before.left(&file.path).map(|left| (id.clone(), left.clone())));
         }
     }
     reset
+}
+
+/// A subject's entries, and the steps that take them back.
+struct WayBack {
+    numbers: Vec<u64>,
+    steps: BTreeSet<String>,
+}
+
+/// Which entries are taken back once a step is done.
+///
+/// Subjects that share a step (a file that one action wrote and another edited) are taken back together, with the last
+/// step of all of them: what the file was like at first may be told by the entries of one only, and a reset that is
+/// cut off in between has to read them again.
+fn undoes(ways_back: Vec<WayBack>, steps: &[Step]) -> BTreeMap<String, Vec<u64>> {
+    let mut together: Vec<WayBack> = Vec::new();
+    for mut way in ways_back.into_iter().filter(|way| !way.steps.is_empty()) {
+        let (same, others): (Vec<_>, Vec<_>) =
+            together.into_iter().partition(|other| !other.steps.is_disjoint(&way.steps));
+        for other in same {
+            way.numbers.extend(other.numbers);
+            way.steps.extend(other.steps);
+        }
+        together = others;
+        together.push(way);
+    }
+    let last = |way: &WayBack| steps.iter().rfind(|step| way.steps.contains(&step.id));
+    let in_order = |mut way: WayBack| {
+        way.numbers.sort_unstable();
+        Some((last(&way)?.id.clone(), way.numbers))
+    };
+    together.into_iter().filter_map(in_order).collect()
 }
 
 /// Takes out steps that would overwrite what someone else wrote since: each becomes a finding.

@@ -143,6 +143,26 @@ fn every_kind_has_a_way_back_or_a_reason() {
 }
 
 #[test]
+fn what_tells_of_one_file_is_taken_back_together() {
+    let swap = SwapSeen { active: vec![], fstab: vec![], units: vec!["z.swap".into()] };
+    let swap_off =
+        |number| begun(number, Action::SwapOff(SwapOff {}), Observed::SwapOff(swap.clone()));
+    let fstab = File::text("/etc/fstab", 0o644, "a");
+    // Swap was first begun before the file was written, and edited it afterwards.
+    let journal = [
+        swap_off(1),
+        begun(2, Action::File(fstab), Observed::File(FileSeen::default())),
+        swap_off(3),
+        along(3, &["kept:644,0,0:a:/etc/fstab", "masked:z.swap"]),
+    ];
+    let reset = steps("h", &journal);
+    let ids: Vec<&str> = reset.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids, ["h/file:/etc/fstab", "h/unmasked:z.swap"]);
+    // After the first step alone, the second entry has to be there still: it says that there was no such file.
+    assert_eq!(reset.undoes, BTreeMap::from([("h/unmasked:z.swap".to_owned(), vec![1, 2, 3])]));
+}
+
+#[test]
 fn the_oldest_word_on_a_file_counts() {
     let flag = |number, name: &str| {
         let goal = KubeletFlag { name: name.into(), value: "1".into() };
@@ -163,7 +183,7 @@ fn the_oldest_word_on_a_file_counts() {
         FileState::Present { content: Content::Blob("first".into()), mode: 0o600, owner: (7, 8) };
     let path = "/etc/default/kubelet".to_owned();
     assert_eq!(step.action, Action::File(File { path, state }));
-    assert_eq!(reset.undoes[&step.id], [2, 1, 3]);
+    assert_eq!(reset.undoes[&step.id], [1, 2, 3]);
     assert!(reset.left[&step.id].contains("third"));
 }
 
