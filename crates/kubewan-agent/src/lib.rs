@@ -13,7 +13,6 @@ pub mod batch;
 pub mod command;
 pub mod disk;
 pub mod facts;
-pub mod frame;
 pub mod journal;
 pub mod probe;
 pub mod redact;

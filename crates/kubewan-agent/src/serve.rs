@@ -7,12 +7,14 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use kubewan_core::action::{Action, Observed, diff};
+use kubewan_core::frame;
+use kubewan_core::journal::Entry;
 use kubewan_core::plan::reset;
-use kubewan_core::protocol::{BatchEnd, FRAME_MAX, Request, Response};
+use kubewan_core::protocol::{self, BatchEnd, FRAME_MAX, JOURNAL_PART, Request, Response};
 
 use crate::act::{self, Host};
 use crate::relay::{self, Taken, UnitState};
-use crate::{artifacts, frame, journal, probe};
+use crate::{artifacts, journal, probe};
 
 /// Bytes that [`Request::Read`] answers at most: the end of a longer file.
 const READ_MAX: u64 = 4 << 20;
@@ -45,7 +47,7 @@ pub fn serve(
     let mut connection = Connection { host, frames, next: None, stdout };
     connection
         .stdout
-        .write_all(frame::hello(nonce).as_bytes())
+        .write_all(protocol::hello(nonce).as_bytes())
         .and_then(|()| connection.stdout.flush())
         .map_err(|e| format!("can't greet: {e}"))?;
     while let Some(bytes) = connection.read()? {
@@ -102,9 +104,7 @@ impl<W: Write> Connection<'_, W> {
         let host = self.host;
         let answer = match request {
             Request::Gather => crate::facts::gather(host).map(|f| Response::Facts(Box::new(f))),
-            Request::Observe { goals } => {
-                Ok(Response::Observed(goals.iter().map(|goal| act::observe(goal, host)).collect()))
-            }
+            Request::Observe { goals } => Ok(Response::Observed(act::observe_all(&goals, host))),
             Request::Offset { sha256 } => artifacts::offset(host, &sha256),
             Request::Upload { sha256, offset, last } => {
                 let bytes = self.read()?.ok_or("the upload broke off")?;
@@ -119,7 +119,9 @@ impl<W: Write> Connection<'_, W> {
                 Ok(dir) => return self.follow(&dir, from),
                 Err(error) => Err(error),
             },
-            Request::Journal => journal::read(host).map(Response::Journal),
+            Request::Journal { from } => {
+                journal::read(host).map(|entries| journal_part(entries, from))
+            }
             Request::Kubectl { args, stdin, timeout_s } => {
                 Ok(kubectl(host, &args, stdin.as_deref(), timeout_s))
             }
@@ -167,6 +169,18 @@ impl<W: Write> Connection<'_, W> {
         }
         !matches!(self.next, Some(Ok(None) | Err(_)))
     }
+}
+
+/// Entries from a place on, as many as surely fit into a frame; at least one, while there is one.
+fn journal_part(entries: Vec<Entry>, from: usize) -> Response {
+    let whole = entries.len();
+    let mut bytes = 0;
+    let fits = |entry: &Entry| {
+        let first = bytes == 0;
+        bytes += serde_json::to_vec(entry).map_or(0, |json| json.len());
+        first || bytes <= JOURNAL_PART
+    };
+    Response::Journal { entries: entries.into_iter().skip(from).take_while(fits).collect(), whole }
 }
 
 fn kubectl(host: &Host, args: &[String], stdin: Option<&str>, timeout_s: u64) -> Response {
@@ -233,9 +247,9 @@ fn left_to_take_back(host: &Host) -> Result<Option<String>, String> {
     let entries = journal::read(host)?;
     let mut reset = reset::steps("this host", &entries);
     let mut seen: BTreeMap<String, Result<Observed, String>> = BTreeMap::new();
-    for step in &reset.steps {
-        seen.insert(step.id.clone(), act::observe(&step.action, host));
-    }
+    let goals: Vec<Action> = reset.steps.iter().map(|step| step.action.clone()).collect();
+    let ids = reset.steps.iter().map(|step| step.id.clone());
+    seen.extend(ids.zip(act::observe_all(&goals, host)));
     reset::spare_foreign_edits(&mut reset, &seen);
     let is_left = |action: &Action, seen: Option<&Result<Observed, String>>| match seen {
         Some(Ok(seen)) => !matches!(diff(action, seen), Ok(None)),

@@ -29,7 +29,7 @@ fn answers_in_order_and_ends_with_the_stream() {
     let sha256 = kubewan_core::sha256_hex(b"hello");
     let mut wire = frames(&[
         Request::Observe { goals: vec![goal] },
-        Request::Journal,
+        Request::Journal { from: 0 },
         Request::Upload { sha256: sha256.clone(), offset: 0, last: true },
     ]);
     frame::write(&mut wire, &zstd::bulk::compress(b"hello", 1).unwrap()).unwrap();
@@ -39,7 +39,7 @@ fn answers_in_order_and_ends_with_the_stream() {
     assert_eq!(result, Ok(()));
     let absent = Observed::File(kubewan_core::action::file::FileSeen::default());
     assert_eq!(responses[0], Response::Observed(vec![Ok(absent)]));
-    assert_eq!(responses[1], Response::Journal(vec![]));
+    assert_eq!(responses[1], Response::Journal { entries: vec![], whole: 0 });
     assert_eq!(responses[2], Response::Stored { bytes: 5, complete: true });
     assert!(matches!(&responses[3], Response::Failed(e) if e.contains("can't read the request")));
     assert_eq!(responses[4], Response::Stored { bytes: 5, complete: true });
@@ -49,7 +49,7 @@ fn answers_in_order_and_ends_with_the_stream() {
 fn an_oversize_frame_ends_the_connection() {
     let host = Host::at("/nonexistent");
     let (result, responses) = talk(&host, vec![0xff; 16]);
-    assert!(result.unwrap_err().contains("was announced"));
+    assert!(result.unwrap_err().contains("not a frame of kubewan's"));
     assert_eq!(responses, []);
 }
 
@@ -85,4 +85,22 @@ fn what_is_left_to_take_back_is_seen() {
     assert_eq!(left_to_take_back(&host), Ok(None));
     std::fs::remove_file(&path).unwrap();
     assert_eq!(left_to_take_back(&host), Ok(None));
+}
+
+#[test]
+fn a_journal_larger_than_a_frame_comes_in_parts() {
+    let entry = |number| Entry::Undone { number };
+    let long: Vec<Entry> = (0..500_000).map(entry).collect();
+    let (mut read, mut parts) = (Vec::new(), 0);
+    while read.len() < long.len() {
+        let part = journal_part(long.clone(), read.len());
+        assert!(serde_json::to_vec(&part).unwrap().len() < FRAME_MAX);
+        let Response::Journal { entries, whole } = part else { panic!("{part:?}") };
+        assert!(whole == long.len() && !entries.is_empty());
+        read.extend(entries);
+        parts += 1;
+    }
+    assert_eq!(read, long);
+    assert!(parts > 1, "all of it fits into one answer: this shows nothing");
+    assert_eq!(journal_part(long, 500_000), Response::Journal { entries: vec![], whole: 500_000 });
 }

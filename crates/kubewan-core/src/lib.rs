@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod event;
 pub mod facts;
 pub mod finding;
+pub mod frame;
 pub mod inventory;
 pub mod journal;
 pub mod network;

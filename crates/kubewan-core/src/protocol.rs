@@ -20,6 +20,15 @@ pub const FRAME_MAX: usize = 8 << 20;
 /// Bytes of a file that one [`Request::Upload`] carries, before compression.
 pub const CHUNK: usize = 2 << 20;
 
+/// Bytes of entries in one answer to [`Request::Journal`], unless a single entry is larger: a host that lives long has
+/// a long journal.
+pub const JOURNAL_PART: usize = FRAME_MAX / 2;
+
+/// The line that marks where the protocol begins, whatever a login shell printed before it.
+pub fn hello(nonce: &str) -> String {
+    format!("kubewan-agent {nonce}\n")
+}
+
 /// What the operator's side asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,8 +66,11 @@ pub enum Request {
         /// Events with a smaller sequence number are known.
         from: u64,
     },
-    /// The whole journal.
-    Journal,
+    /// The journal, as much of it as fits into an answer.
+    Journal {
+        /// Entries that are known already.
+        from: usize,
+    },
     /// Run this host's kubectl as the cluster's admin. The operator's side builds the arguments; they carry
     /// no secrets.
     Kubectl {
@@ -105,7 +117,12 @@ pub enum Response {
     /// To [`Request::Run`] and [`Request::Attach`]: the batch has ended.
     Ran(BatchEnd),
     /// To [`Request::Journal`].
-    Journal(Vec<Entry>),
+    Journal {
+        /// The next entries.
+        entries: Vec<Entry>,
+        /// How many the journal has.
+        whole: usize,
+    },
     /// To [`Request::Kubectl`].
     Output {
         /// Exit code; -1 when it was stopped.

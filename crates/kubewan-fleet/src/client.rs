@@ -13,15 +13,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kubewan_core::frame;
 use kubewan_core::inventory::Host;
 use kubewan_core::protocol::{BatchEvent, Request, Response};
 
 use crate::bootstrap::{self, Said};
 use crate::failure::{ConnectError, Obstacle, classify};
 use crate::program::{Program, Programs};
+use crate::random;
 use crate::ssh::{self, SshChild};
-use crate::{frame, random};
-
 /// Until a login has led to our script: ssh's own time-outs come first.
 const LOGIN: Duration = Duration::from_secs(60);
 

@@ -283,9 +283,18 @@ impl Member<'_> {
     /// As [`Member::call`].
     pub fn journal(&mut self) -> Result<Vec<Entry>, HostError> {
         let attempted = "reading the host's journal";
-        match self.call(attempted, &Request::Journal)? {
-            Response::Journal(entries) => Ok(entries),
-            _ => Err(self.other(attempted)),
+        let mut journal = Vec::new();
+        loop {
+            match self.call(attempted, &Request::Journal { from: journal.len() })? {
+                Response::Journal { entries, whole } => {
+                    let is_last = entries.is_empty() || journal.len() + entries.len() >= whole;
+                    journal.extend(entries);
+                    if is_last {
+                        return Ok(journal);
+                    }
+                }
+                _ => return Err(self.other(attempted)),
+            }
         }
     }
 

@@ -17,6 +17,5 @@ pub mod upload;
 pub mod bootstrap;
 pub mod client;
 pub mod failure;
-pub mod frame;
 pub mod random;
 pub mod ssh;

@@ -14,6 +14,8 @@ pub mod unit;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use kubewan_core::action::{Action, Input, Observed};
 
@@ -191,6 +193,24 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::Announced(a) => Observed::Announced(cluster::observe_announced(a, host)?),
         Action::Spread(a) => Observed::Spread(cluster::observe_spread(a, host)?),
     })
+}
+
+/// Goals that are looked at side by side: most looks wait for another program, and few need a core of their own.
+const LOOKS: usize = 8;
+
+/// Looks how far this host is from each of some goals.
+pub fn observe_all(goals: &[Action], host: &Host) -> Vec<Result<Observed, String>> {
+    let next = AtomicUsize::new(0);
+    let look = || -> Vec<(usize, Result<Observed, String>)> {
+        let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        mine.map_while(|index| Some((index, observe(goals.get(index)?, host)))).collect()
+    };
+    let mut seen: Vec<_> = thread::scope(|scope| {
+        let looks: Vec<_> = (0..LOOKS.min(goals.len())).map(|_| scope.spawn(look)).collect();
+        looks.into_iter().flat_map(|look| look.join().expect("a look does not panic")).collect()
+    });
+    seen.sort_by_key(|(index, _)| *index);
+    seen.into_iter().map(|(_, seen)| seen).collect()
 }
 
 /// Changes what keeps this host from a goal, given what was observed just before.

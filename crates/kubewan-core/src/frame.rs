@@ -1,8 +1,9 @@
-//! Frames of the agent's protocol on byte streams: a big-endian u32 length, then that many bytes.
+//! Frames of the agent's protocol on byte streams: a big-endian u32 length, then that many bytes. Which streams, the
+//! caller knows; both ends of the protocol use this one implementation.
 
 use std::io::{self, Read, Write};
 
-use kubewan_core::protocol::FRAME_MAX;
+use crate::protocol::FRAME_MAX;
 
 /// Writes one frame.
 ///
@@ -32,7 +33,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let bytes = u32::from_be_bytes(length) as usize;
     if bytes > FRAME_MAX {
         let start: String = length.iter().map(|b| b.escape_ascii().to_string()).collect();
-        let text = format!("not a frame of the agent: it starts with `{start}`");
+        let text = format!("not a frame of kubewan's: it starts with `{start}`");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut frame = vec![0; bytes];
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn garbage_is_named_and_not_allocated_for() {
         let error = read(&mut &b"Segmentation fault\n"[..]).unwrap_err();
-        assert_eq!(error.to_string(), "not a frame of the agent: it starts with `Segm`");
+        assert_eq!(error.to_string(), "not a frame of kubewan's: it starts with `Segm`");
     }
 
     #[test]
