@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Change, ChangeKind};
-use crate::inventory::Taint;
+use crate::inventory::{Taint, TaintEffect};
 
 /// An object of the API, server-side applied under the field manager `kubewan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +113,50 @@ pub struct NodeSeen {
     pub taints: Vec<Taint>,
 }
 
+/// The annotation by which a node itself tells what of it came from an inventory: what is taken out of the inventory
+/// goes from the node too, and what others gave it stays.
+pub const MANAGED_ANNOTATION: &str = "kubewan.io/managed";
+
+/// What of a node came from an inventory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Managed {
+    /// Keys of labels.
+    pub labels: Vec<String>,
+    /// Taints without their values.
+    pub taints: Vec<(String, TaintEffect)>,
+}
+
+impl Managed {
+    /// The value of [`MANAGED_ANNOTATION`] for labels and taints of an inventory.
+    pub fn annotation(labels: &BTreeMap<String, String>, taints: &[Taint]) -> String {
+        let managed = Managed {
+            labels: labels.keys().cloned().collect(),
+            taints: taints.iter().map(|taint| (taint.key.clone(), taint.effect)).collect(),
+        };
+        serde_json::to_string(&managed).unwrap_or_else(|e| unreachable!("plain data: {e}"))
+    }
+
+    /// What a node says; one that says nothing, or nothing that makes sense, has nothing of ours.
+    fn of(seen: &NodeSeen) -> Managed {
+        let said = seen.annotations.get(MANAGED_ANNOTATION);
+        said.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
 impl NodeMeta {
+    /// Labels and taints that an earlier inventory gave the node and this one doesn't.
+    pub fn dropped(&self, seen: &NodeSeen) -> Managed {
+        let mut managed = Managed::of(seen);
+        managed
+            .labels
+            .retain(|key| !self.labels.contains_key(key) && seen.labels.contains_key(key));
+        managed.taints.retain(|(key, effect)| {
+            let is = |taint: &Taint| taint.key == *key && taint.effect == *effect;
+            !self.taints.iter().any(is) && seen.taints.iter().any(is)
+        });
+        managed
+    }
+
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &NodeSeen) -> Option<Change> {
         let mut details = Vec::new();
@@ -133,6 +176,11 @@ impl NodeMeta {
                 details.push(format!("taint {}={value}:{:?}", taint.key, taint.effect));
             }
         }
+        let dropped = self.dropped(seen);
+        details.extend(dropped.labels.iter().map(|key| format!("remove label {key}")));
+        for (key, effect) in &dropped.taints {
+            details.push(format!("remove taint {key}:{effect:?}"));
+        }
         for key in &self.untainted {
             if seen.taints.iter().any(|taint| &taint.key == key) {
                 details.push(format!("remove taint {key}"));
@@ -142,6 +190,42 @@ impl NodeMeta {
             Change::new(ChangeKind::Update, format!("mark node {}", self.node))
                 .with_details(details)
         })
+    }
+}
+
+#[cfg(test)]
+mod node_tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_the_inventory_leaves_the_node() {
+        let strings = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+        };
+        let taint =
+            |key: &str| Taint { key: key.into(), value: None, effect: TaintEffect::NoSchedule };
+        let (labels, taints) = (strings(&[("disk", "ssd"), ("zone", "a")]), [taint("gpu")]);
+        let seen = NodeSeen {
+            exists: true,
+            labels: strings(&[("disk", "ssd"), ("zone", "a"), ("theirs", "x")]),
+            annotations: strings(&[(MANAGED_ANNOTATION, &Managed::annotation(&labels, &taints))]),
+            taints: vec![taint("gpu"), taint("theirs")],
+        };
+        let goal = NodeMeta {
+            node: "n".into(),
+            labels: strings(&[("zone", "a")]),
+            annotations: BTreeMap::new(),
+            taints: Vec::new(),
+            untainted: Vec::new(),
+        };
+        let change = goal.diff(&seen).expect("a change");
+        assert_eq!(change.details, ["remove label disk", "remove taint gpu:NoSchedule"]);
+        let after = NodeSeen {
+            labels: strings(&[("zone", "a"), ("theirs", "x")]),
+            taints: vec![taint("theirs")],
+            ..seen
+        };
+        assert_eq!(goal.diff(&after), None);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a living cluster was built from, as its ConfigMap `kube-system/kubewan` keeps it, and what of a
 //! changed inventory a later `up` cannot honour yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -52,6 +52,9 @@ pub struct RecordedHost {
     pub ip: Option<Ipv4Addr>,
     /// What it does.
     pub roles: Vec<Role>,
+    /// Names of the kubelet's arguments that some inventory gave it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kubelet_args: BTreeSet<String>,
 }
 
 /// What a later `up` cannot honour, where DNS names were not resolved. [`Recorded::refusals`] compares what they
@@ -72,6 +75,7 @@ impl Recorded {
             address: host.address.clone(),
             ip: addresses.get(&host.name).copied().or_else(|| host.address.parse().ok()),
             roles: host.roles.clone(),
+            kubelet_args: host.kubelet_args.keys().cloned().collect(),
         };
         Recorded {
             format: Recorded::FORMAT,
@@ -187,6 +191,16 @@ impl RecordedHost {
             let remedy = "changing it comes later: put the role back as it was";
             findings.push(Finding::error("role-changed", name, message, remedy));
         }
+        let left: Vec<String> =
+            self.kubelet_args.difference(&new.kubelet_args).map(|arg| format!("--{arg}")).collect();
+        if !left.is_empty() {
+            let message = format!(
+                "{} left `kubeletArgs` of the inventory, and its kubelet keeps what it was given",
+                left.join(", ")
+            );
+            let remedy = "say the kubelet's default in `kubeletArgs`, which is carried out";
+            findings.push(Finding::warning("settings-changed", name, message, remedy));
+        }
         findings
     }
 
@@ -300,6 +314,20 @@ mod tests {
         assert!(findings[0].message.starts_with(named), "{}", findings[0].message);
         recorded.settings.clear();
         assert!(compare_with_living(&recorded, &new).is_empty());
+    }
+
+    #[test]
+    fn an_argument_that_left_the_inventory_is_named() {
+        let mut old = samples::inventory(2);
+        old.hosts[1].kubelet_args.insert("max-pods".into(), "50".into());
+        let recorded = Recorded::of(&old, &samples::addresses(&old));
+        let mut new = old.clone();
+        *new.hosts[1].kubelet_args.get_mut("max-pods").expect("an argument") = "60".into();
+        assert!(compare_with_living(&recorded, &new).is_empty(), "a new value is carried out");
+        new.hosts[1].kubelet_args.clear();
+        let findings = compare_with_living(&recorded, &new);
+        assert_eq!((findings.len(), findings[0].code.as_str()), (1, "settings-changed"));
+        assert!(findings[0].message.starts_with("--max-pods left"), "{}", findings[0].message);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kubewan_core::action::NodeMeta;
-use kubewan_core::action::cluster::NodeSeen;
+use kubewan_core::action::cluster::{Managed, NodeSeen};
 use kubewan_core::inventory::Taint;
 use serde_json::{Map, Value, json};
 
@@ -101,12 +101,15 @@ pub fn perform_node_meta(
 
 /// A merge patch. It replaces lists whole, so it is good for this version of the node only.
 fn patch(goal: &NodeMeta, node: &Value) -> Value {
+    let dropped = goal.dropped(&seen(node));
+    let gone = dropped.labels.iter().map(|key| (key.clone(), Value::Null));
+    let labels = goal.labels.iter().map(|(key, value)| (key.clone(), json!(value))).chain(gone);
     let mut metadata = Map::new();
     metadata.insert("resourceVersion".into(), node["metadata"]["resourceVersion"].clone());
-    metadata.insert("labels".into(), json!(goal.labels));
+    metadata.insert("labels".into(), Value::Object(labels.collect()));
     metadata.insert("annotations".into(), json!(goal.annotations));
     let there = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let wanted = wanted_taints(goal, &there);
+    let wanted = wanted_taints(goal, &dropped, &there);
     let mut patch = json!({ "metadata": metadata });
     if wanted != there {
         patch["spec"] = json!({ "taints": wanted });
@@ -115,13 +118,16 @@ fn patch(goal: &NodeMeta, node: &Value) -> Value {
 }
 
 /// Taints of others stay; one of ours takes the place of another with its key and effect.
-fn wanted_taints(goal: &NodeMeta, there: &[Value]) -> Vec<Value> {
+fn wanted_taints(goal: &NodeMeta, dropped: &Managed, there: &[Value]) -> Vec<Value> {
     let same = |taint: &Taint, there: &Value| {
         there["key"] == taint.key.as_str() && there["effect"] == json!(taint.effect)
     };
     let mut wanted: Vec<Value> = there
         .iter()
         .filter(|t| !goal.untainted.iter().any(|key| t["key"] == key.as_str()))
+        .filter(|t| {
+            !dropped.taints.iter().any(|(k, e)| t["key"] == k.as_str() && t["effect"] == json!(e))
+        })
         .filter(|t| !goal.taints.iter().any(|ours| same(ours, t) && !has_value(t, ours)))
         .cloned()
         .collect();
@@ -139,6 +145,7 @@ fn has_value(there: &Value, taint: &Taint) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kubewan_core::action::cluster::MANAGED_ANNOTATION;
     use kubewan_core::inventory::TaintEffect;
 
     use super::*;
@@ -187,6 +194,23 @@ mod tests {
                 ] },
             })
         );
+    }
+
+    #[test]
+    fn what_an_inventory_no_longer_says_is_taken_away() {
+        let mut node = node();
+        let managed = Managed {
+            labels: vec!["a".into(), "old".into()],
+            taints: vec![("gpu".into(), TaintEffect::NoSchedule)],
+        };
+        node["metadata"]["labels"]["old"] = json!("1");
+        node["metadata"]["annotations"][MANAGED_ANNOTATION] = json!(json!(managed).to_string());
+        let goal = NodeMeta { taints: vec![], untainted: vec![], ..goal() };
+        let patch = patch(&goal, &node);
+        assert_eq!(patch["metadata"]["labels"], json!({"a": "3", "old": null}));
+        let keys: Vec<&Value> =
+            patch["spec"]["taints"].as_array().unwrap().iter().map(|taint| &taint["key"]).collect();
+        assert_eq!(keys, ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/not-ready"]);
     }
 
     #[test]

@@ -52,6 +52,10 @@ fn record(view: &View) -> Object {
     if let Some(living) = view.inputs.recorded {
         // Those in force, which the inventory's are not if they changed since.
         recorded.settings.clone_from(&living.settings);
+        for (name, host) in &mut recorded.hosts {
+            let living = living.hosts.get(name).into_iter();
+            host.kubelet_args.extend(living.flat_map(|host| host.kubelet_args.iter().cloned()));
+        }
     }
     let text =
         serde_json::to_string_pretty(&recorded).unwrap_or_else(|e| unreachable!("plain data: {e}"));

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::action::cluster::{MANAGED_ANNOTATION, Managed};
 use crate::action::{Action, Announced, NodeMeta};
-use crate::inventory::Host;
+use crate::inventory::{Host, Taint, TaintEffect};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::flannel::{GATE_LABEL, OVERWRITE_ANNOTATION};
@@ -36,8 +37,18 @@ pub(super) fn mark(view: &View, host: &Host, phase: Phase) -> Step {
     if host.is_worker() {
         labels.insert(WORKER_LABEL.into(), String::new());
     }
-    let annotations =
-        BTreeMap::from([(OVERWRITE_ANNOTATION.to_owned(), view.address(host).to_string())]);
+    let mut taints = host.taints.clone();
+    if host.is_control_plane() && !host.is_worker() {
+        // kubeadm sets it; a host that was a worker too has lost it.
+        let (key, effect) = (CONTROL_PLANE_TAINT.to_owned(), TaintEffect::NoSchedule);
+        if !taints.iter().any(|taint| taint.key == key) {
+            taints.push(Taint { key, value: None, effect });
+        }
+    }
+    let annotations = BTreeMap::from([
+        (OVERWRITE_ANNOTATION.to_owned(), view.address(host).to_string()),
+        (MANAGED_ANNOTATION.to_owned(), Managed::annotation(&labels, &taints)),
+    ]);
     let untainted = if host.is_control_plane() && host.is_worker() {
         vec![CONTROL_PLANE_TAINT.to_owned()]
     } else {
@@ -47,7 +58,7 @@ pub(super) fn mark(view: &View, host: &Host, phase: Phase) -> Step {
         node: host.name.clone(),
         labels,
         annotations,
-        taints: host.taints.clone(),
+        taints,
         untainted,
     });
     let control_plane = &view.inventory.first_control_plane().name;
