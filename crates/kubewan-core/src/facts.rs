@@ -255,8 +255,6 @@ pub struct FirewallFacts {
     pub active: bool,
     /// It will be started at boot.
     pub enabled: bool,
-    /// Ports it lets in from anywhere, `6443/tcp` or `30000-32767/tcp`, as far as its own tool says.
-    pub open: Vec<String>,
 }
 
 /// A host firewall's own tool.
@@ -278,8 +276,10 @@ pub enum FirewallTool {
 pub struct CloudInit {
     /// `preserve_hostname` in force.
     pub preserve_hostname: bool,
-    /// `manage_etc_hosts` in force.
+    /// `manage_etc_hosts` in force, as far as files in `/etc/cloud` say; a provider's user data may say otherwise.
     pub manage_etc_hosts: bool,
+    /// What it makes `/etc/hosts` from where it manages the file.
+    pub hosts_template: Option<String>,
 }
 
 /// Time synchronisation.

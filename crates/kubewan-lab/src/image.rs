@@ -34,10 +34,10 @@ impl ImageChoice {
     }
 }
 
-/// What providers' images have on top of a minimal Debian. No container runtime and nothing of
-/// Kubernetes: bringing those is the product's work.
+/// What providers' images have on top of a minimal Debian, Ubuntu's firewall among it, which is off. No container
+/// runtime and nothing of Kubernetes: bringing those is the product's work.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,\
-iputils-ping,nftables,procps,kmod,ca-certificates,openssl,curl,less,cron,logrotate,tzdata";
+iputils-ping,nftables,ufw,procps,kmod,ca-certificates,openssl,curl,less,cron,logrotate,tzdata";
 
 /// Work that starts by itself hours after boot. It would hold package locks or change files at a
 /// moment that no test chose.

@@ -1,7 +1,9 @@
 //! Host firewalls, each through its own tool: an accept in a table of ours could not override their drops.
 
 use kubewan_core::action::FirewallGoal;
-use kubewan_core::action::firewall::{FirewallSeen, FirewallState};
+use kubewan_core::action::firewall::{
+    FirewallSeen, FirewallState, Opening, firewalld_rule, ufw_rule,
+};
 use kubewan_core::facts::FirewallTool;
 
 use super::unit::show;
@@ -37,20 +39,20 @@ pub fn perform_firewall(
         }
         FirewallState::Open { ports, trusted } => (ports, trusted),
     };
-    let ports: Vec<&String> = ports.iter().filter(|port| !seen.open.contains(port)).collect();
+    let ports: Vec<&Opening> = ports.iter().filter(|port| !seen.lets_in(port)).collect();
     let subnets: Vec<&String> = trusted.iter().filter(|s| !seen.trusted.contains(s)).collect();
     match goal.tool {
         FirewallTool::Ufw => open_ufw(&ports, &subnets, cx),
         FirewallTool::Firewalld => open_firewalld(&ports, &subnets, cx),
         FirewallTool::IptablesPersistent | FirewallTool::Nftables => {
-            let words =
-                |list: &[&String]| list.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let subnets: Vec<&str> = subnets.iter().map(|subnet| subnet.as_str()).collect();
             Err(format!(
                 "{} has no command that opens a port, and its rules are someone's own text. Let in {} and all \
                  from {} there by hand, or have it switched off by the inventory",
                 goal.tool_name(),
-                words(&ports),
-                words(&subnets)
+                ports.join(", "),
+                subnets.join(", ")
             ))
         }
     }
@@ -176,7 +178,7 @@ struct UfwRule<'a> {
 
 /// `ufw status`.
 fn parse_ufw(status: &str) -> FirewallSeen {
-    let rules: Vec<UfwRule<'_>> = status.lines().filter_map(ufw_rule).collect();
+    let rules: Vec<UfwRule<'_>> = status.lines().filter_map(UfwRule::parse).collect();
     let mut seen = FirewallSeen {
         active: status.lines().any(|line| line.trim() == "Status: active"),
         ..FirewallSeen::default()
@@ -185,8 +187,13 @@ fn parse_ufw(status: &str) -> FirewallSeen {
         rules.iter().any(|r| r.to == to && r.action == action && r.from == from)
     };
     for rule in &rules {
-        if rule.action == "ALLOW" && rule.from == "Anywhere" {
-            seen.open.extend(ufw_ports(rule.to));
+        let from = match rule.from {
+            "Anywhere" => Some(None),
+            other => other.parse().ok().map(Some),
+        };
+        if let ("ALLOW", Some(from)) = (rule.action, from) {
+            let ports = ufw_ports(rule.to).into_iter();
+            seen.open.extend(ports.map(|port| Opening { port, from }));
         }
         // Let in, and forwarded in both directions.
         let trusted = rule.action == "ALLOW"
@@ -200,13 +207,15 @@ fn parse_ufw(status: &str) -> FirewallSeen {
     seen
 }
 
-/// Columns of a line are two spaces or more apart; a comment comes last. `ALLOW IN` is `ALLOW` in full.
-fn ufw_rule(line: &str) -> Option<UfwRule<'_>> {
-    let line = line.split(" # ").next().unwrap_or_default();
-    let mut columns = line.split("  ").map(str::trim).filter(|column| !column.is_empty());
-    let (to, action, from) = (columns.next()?, columns.next()?, columns.next()?);
-    let action = action.strip_suffix(" IN").unwrap_or(action);
-    Some(UfwRule { to, action, from })
+impl<'a> UfwRule<'a> {
+    /// Columns of a line are two spaces or more apart; a comment comes last. `ALLOW IN` is `ALLOW` in full.
+    fn parse(line: &'a str) -> Option<Self> {
+        let line = line.split(" # ").next().unwrap_or_default();
+        let mut columns = line.split("  ").map(str::trim).filter(|column| !column.is_empty());
+        let (to, action, from) = (columns.next()?, columns.next()?, columns.next()?);
+        let action = action.strip_suffix(" IN").unwrap_or(action);
+        Some(UfwRule { to, action, from })
+    }
 }
 
 /// `6443/tcp`, `30000:32767/tcp`, `80,443/tcp`, or a port for both protocols; anything else (a name, an
@@ -225,11 +234,15 @@ fn ufw_ports(to: &str) -> Vec<String> {
         .collect()
 }
 
-fn open_ufw(ports: &[&String], subnets: &[&String], cx: &mut Performing<'_>) -> Result<(), String> {
+fn open_ufw(
+    ports: &[&Opening],
+    subnets: &[&String],
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
     let mut rules: Vec<Vec<String>> = Vec::new();
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     for port in ports {
-        rules.push(words(&format!("allow {}", port.replace('-', ":"))));
+        rules.push(words(&ufw_rule(port)));
     }
     for subnet in subnets {
         rules.push(words(&format!("allow from {subnet}")));
@@ -266,7 +279,16 @@ fn observe_firewalld(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
         now.retain(|item| list(&permanent).contains(item));
         Ok(now)
     };
-    seen.open = both(&format!("--zone={zone} --list-ports"))?;
+    let ports = both(&format!("--zone={zone} --list-ports"))?;
+    seen.open = ports.into_iter().map(Opening::to_anyone).collect();
+    if let FirewallState::Open { ports, .. } = &goal.state {
+        for port in ports.iter().filter(|port| port.from.is_some()) {
+            let rule = zone_rule(&zone, port);
+            if has_firewalld(&rule)? && has_firewalld(&format!("--permanent {rule}"))? {
+                seen.open.push(port.clone());
+            }
+        }
+    }
     seen.trusted = both("--zone=trusted --list-sources")?;
     Ok(seen)
 }
@@ -294,13 +316,13 @@ fn default_route_interface(text: &str) -> Option<&str> {
 }
 
 fn open_firewalld(
-    ports: &[&String],
+    ports: &[&Opening],
     subnets: &[&String],
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
     let zone = firewalld_zone()?;
     let mut rules: Vec<String> = Vec::new();
-    rules.extend(ports.iter().map(|port| format!("--zone={zone} --add-port={port}")));
+    rules.extend(ports.iter().map(|port| zone_rule(&zone, port)));
     rules.extend(subnets.iter().map(|subnet| format!("--zone=trusted --add-source={subnet}")));
     for rule in rules {
         for rule in [format!("--permanent {rule}"), rule] {
@@ -313,6 +335,12 @@ fn open_firewalld(
         }
     }
     Ok(())
+}
+
+/// A port's rule in a zone, as firewall-cmd's options.
+fn zone_rule(zone: &str, port: &Opening) -> String {
+    let (option, value) = firewalld_rule(port);
+    format!("--zone={zone} --{option}={value}")
 }
 
 /// Those rules that it has.
@@ -329,7 +357,7 @@ fn firewalld_rules(rules: &[String]) -> Result<Vec<String>, String> {
 /// firewall-cmd answers a query with its exit code, 1 for no.
 fn has_firewalld(rule: &str) -> Result<bool, String> {
     let query = rule.replace("--add-", "--query-");
-    let program = Program::new("firewall-cmd").args(query.split(' '));
+    let program = Program::new("firewall-cmd").args(options(&query));
     let output = program.output()?;
     if output.code == 1 {
         return Ok(false);
@@ -338,7 +366,12 @@ fn has_firewalld(rule: &str) -> Result<bool, String> {
 }
 
 fn firewall_cmd(args: &str) -> Result<String, String> {
-    Program::new("firewall-cmd").args(args.split(' ')).stdout()
+    Program::new("firewall-cmd").args(options(args)).stdout()
+}
+
+/// Options in one text. Each begins with two dashes; the value of one may hold blanks.
+fn options(text: &str) -> impl Iterator<Item = String> {
+    text.trim_start_matches("--").split(" --").map(|option| format!("--{option}"))
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -376,10 +409,10 @@ Anywhere                   ALLOW FWD   10.244.0.0/16              # kubewan
     fn reads_ufw() {
         let seen = parse_ufw(UFW);
         assert!(seen.active);
-        assert_eq!(
-            seen.open,
-            ["22/tcp", "6443/tcp", "30000-32767/tcp", "80/tcp", "443/tcp", "53/tcp", "53/udp"]
-        );
+        let open: Vec<String> = seen.open.iter().map(ToString::to_string).collect();
+        let anyone = ["22/tcp", "6443/tcp", "30000-32767/tcp", "80/tcp", "443/tcp"];
+        assert_eq!(open[..5], anyone);
+        assert_eq!(open[5..], ["53/tcp", "53/udp", "10250/tcp from 192.0.2.1"]);
         assert_eq!(seen.trusted, ["10.244.0.0/16"]);
         assert_eq!(parse_ufw("Status: inactive\n"), FirewallSeen::default());
         assert!(ufw_starts_at_boot("# x\nENABLED=yes\nLOGLEVEL=low\n"));
@@ -402,6 +435,16 @@ Anywhere                   ALLOW FWD   10.244.0.0/16              # kubewan
     }
 
     #[test]
+    fn a_rich_rule_is_one_option() {
+        let peer = Opening::to_one("10250/tcp", std::net::Ipv4Addr::new(192, 0, 2, 1));
+        let rule = format!("--permanent {}", zone_rule("public", &peer));
+        let words: Vec<String> = options(&rule).collect();
+        assert_eq!(words[..2], ["--permanent", "--zone=public"]);
+        assert_eq!(words.len(), 3);
+        assert!(words[2].starts_with("--add-rich-rule=rule family=\"ipv4\" source"), "{words:?}");
+    }
+
+    #[test]
     fn reads_the_default_route() {
         let text = "\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -418,7 +461,7 @@ eth0\t0000000A\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
         let goal = FirewallGoal {
             tool: FirewallTool::Nftables,
             state: FirewallState::Open {
-                ports: vec!["6443/tcp".into()],
+                ports: vec![Opening::to_anyone("6443/tcp")],
                 trusted: vec!["10.244.0.0/16".into()],
             },
         };

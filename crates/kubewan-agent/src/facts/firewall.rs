@@ -35,62 +35,16 @@ fn ufw() -> Option<FirewallFacts> {
         tool: FirewallTool::Ufw,
         active: status.lines().any(|line| line.trim() == "Status: active"),
         enabled: conf.lines().any(|line| line.trim().eq_ignore_ascii_case("ENABLED=yes")),
-        open: ufw_open(&status),
     })
-}
-
-/// Ports that `ufw status` shows as allowed from anywhere.
-pub fn ufw_open(status: &str) -> Vec<String> {
-    let mut open = Vec::new();
-    for line in status.lines() {
-        // `30000:32767/tcp            ALLOW       Anywhere                   # nodeports`
-        let line = line.split('#').next().unwrap_or_default();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let allows = matches!(words[..], [_, "ALLOW", "Anywhere"] | [_, "ALLOW", "IN", "Anywhere"]);
-        let Some(target) = words.first().filter(|_| allows) else { continue };
-        let (ports, protocols) = match target.split_once('/') {
-            Some((ports, protocol)) => (ports, vec![protocol]),
-            None => (*target, vec!["tcp", "udp"]),
-        };
-        for range in
-            ports.split(',').filter(|range| range.starts_with(|c: char| c.is_ascii_digit()))
-        {
-            for protocol in &protocols {
-                push(&mut open, format!("{}/{protocol}", range.replace(':', "-")));
-            }
-        }
-    }
-    open
 }
 
 fn firewalld(units: &Units) -> Option<FirewallFacts> {
     if !exists("firewall-cmd") {
         return None;
     }
-    let unit = units.get("firewalld.service");
-    let ask = |args: &[&str]| {
-        let program = Program::new("firewall-cmd").args(args.iter().copied());
-        program.stdout().unwrap_or_default().trim().to_owned()
-    };
-    let active = ask(&["--state"]) == "running";
-    let mut open = Vec::new();
-    if active {
-        open = firewalld_ports(&ask(&["--list-ports"]));
-        for service in ask(&["--list-services"]).split_whitespace() {
-            // Not every service is more than ports; what has none opens none.
-            let ports = ask(&["--permanent", &format!("--service={service}"), "--get-ports"]);
-            for port in firewalld_ports(&ports) {
-                push(&mut open, port);
-            }
-        }
-    }
-    Some(FirewallFacts { tool: FirewallTool::Firewalld, active, enabled: unit.enabled(), open })
-}
-
-/// `6443/tcp 30000-32767/tcp` is our notation already; `sctp` is of no use here.
-fn firewalld_ports(printed: &str) -> Vec<String> {
-    let ports = printed.split_whitespace();
-    ports.filter(|p| p.ends_with("/tcp") || p.ends_with("/udp")).map(str::to_owned).collect()
+    let state = Program::new("firewall-cmd").arg("--state").stdout().unwrap_or_default();
+    let (active, enabled) = (state.trim() == "running", units.get("firewalld.service").enabled());
+    Some(FirewallFacts { tool: FirewallTool::Firewalld, active, enabled })
 }
 
 fn iptables(units: &Units, managed: bool) -> Option<FirewallFacts> {
@@ -109,7 +63,6 @@ fn iptables(units: &Units, managed: bool) -> Option<FirewallFacts> {
         tool: FirewallTool::IptablesPersistent,
         active,
         enabled: services.iter().any(super::systemd::Unit::enabled),
-        open: iptables_open(&saved),
     })
 }
 
@@ -127,24 +80,6 @@ fn iptables_filters(saved: &str) -> bool {
     })
 }
 
-/// Ports that the INPUT chain accepts from anywhere.
-fn iptables_open(saved: &str) -> Vec<String> {
-    let mut open = Vec::new();
-    for line in saved.lines().filter(|line| line.starts_with("-A INPUT ")) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let after =
-            |option: &str| words.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1]);
-        let (Some("ACCEPT"), Some(protocol), None) = (after("-j"), after("-p"), after("-s")) else {
-            continue;
-        };
-        let ports = after("--dport").or(after("--dports")).unwrap_or_default();
-        for range in ports.split(',').filter(|range| !range.is_empty()) {
-            push(&mut open, format!("{}/{protocol}", range.replace(':', "-")));
-        }
-    }
-    open
-}
-
 fn nftables(units: &Units, managed: bool) -> Option<FirewallFacts> {
     let unit = units.get("nftables.service");
     let listed = if exists("nft") {
@@ -159,12 +94,7 @@ fn nftables(units: &Units, managed: bool) -> Option<FirewallFacts> {
     if !active && !unit.enabled() && !unit.active() {
         return None;
     }
-    Some(FirewallFacts {
-        tool: FirewallTool::Nftables,
-        active,
-        enabled: unit.enabled(),
-        open: nft_open(&ruleset),
-    })
+    Some(FirewallFacts { tool: FirewallTool::Nftables, active, enabled: unit.enabled() })
 }
 
 /// Items of one kind in the output of `nft -j list ruleset`.
@@ -207,63 +137,9 @@ fn nft_filters(ruleset: &Value, others_iptables: bool) -> bool {
     })
 }
 
-/// Ports that input chains accept from anywhere: rules that match a destination port and nothing else.
-fn nft_open(ruleset: &Value) -> Vec<String> {
-    let mut open = Vec::new();
-    for chain in input_chains(ruleset, false) {
-        for rule in items(ruleset, "rule").filter(|rule| same_chain(rule, chain)) {
-            let expressions = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let matches: Vec<&Value> = expressions.iter().filter_map(|e| e.get("match")).collect();
-            let accepts = expressions.iter().any(|e| e.get("accept").is_some());
-            let [only] = matches.as_slice() else { continue };
-            let payload = &only["left"]["payload"];
-            let (Some(protocol), "dport") =
-                (payload["protocol"].as_str(), payload["field"].as_str().unwrap_or_default())
-            else {
-                continue;
-            };
-            if accepts && only["op"] == "==" {
-                for range in nft_ports(&only["right"]) {
-                    push(&mut open, format!("{range}/{protocol}"));
-                }
-            }
-        }
-    }
-    open
-}
-
-/// `22`, `{"range":[30000,32767]}`, `{"set":[22,{"range":[…]}]}`.
-fn nft_ports(value: &Value) -> Vec<String> {
-    if let Some(port) = value.as_u64() {
-        return vec![port.to_string()];
-    }
-    if let Some([first, last]) = value["range"].as_array().map(Vec::as_slice) {
-        return vec![format!("{first}-{last}")];
-    }
-    value["set"].as_array().into_iter().flatten().flat_map(nft_ports).collect()
-}
-
-fn push(list: &mut Vec<String>, item: String) {
-    if !list.contains(&item) {
-        list.push(item);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_ufw() {
-        let status = "Status: active\n\nTo                         Action      From\n--                         ------      ----\n\
-            22/tcp                     ALLOW       Anywhere                   # ssh\n\
-            30000:32767/tcp            ALLOW       Anywhere\n\
-            53                         ALLOW IN    Anywhere\n\
-            9000/tcp                   ALLOW       10.0.0.0/8\n\
-            9001/tcp                   DENY        Anywhere\n\
-            22/tcp (v6)                ALLOW       Anywhere (v6)\n";
-        assert_eq!(ufw_open(status), ["22/tcp", "30000-32767/tcp", "53/tcp", "53/udp"]);
-    }
 
     #[test]
     fn reads_iptables() {
@@ -272,7 +148,6 @@ mod tests {
             -A INPUT -p tcp -m multiport --dports 80,30000:32767 -j ACCEPT\n\
             -A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 9000 -j ACCEPT\nCOMMIT\n";
         assert!(!iptables_filters(saved));
-        assert_eq!(iptables_open(saved), ["22/tcp", "80/tcp", "30000-32767/tcp"]);
         let cloud = saved
             .replace("COMMIT", "-A INPUT -j REJECT --reject-with icmp-host-prohibited\nCOMMIT");
         assert!(iptables_filters(&cloud));
@@ -296,7 +171,6 @@ mod tests {
     fn reads_nftables() {
         let ruleset: Value = serde_json::from_str(NFT).unwrap();
         assert!(nft_filters(&ruleset, true));
-        assert_eq!(nft_open(&ruleset), ["22/tcp", "30000-32767/tcp"]);
         let accepting: Value =
             serde_json::from_str(&NFT.replace("\"drop\"", "\"accept\"")).unwrap();
         assert!(!nft_filters(&accepting, true));

@@ -34,7 +34,15 @@ pub(super) fn cloud_init() -> Option<CloudInit> {
     files.extend(extra);
     let texts: Vec<String> =
         files.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
-    Some(parse_cloud(&texts))
+    Some(CloudInit { hosts_template: hosts_template(folder), ..parse_cloud(&texts) })
+}
+
+/// The template of a Debian or an Ubuntu, which are one family to cloud-init (`cc_update_etc_hosts`,
+/// `hosts.<osfamily>.tmpl`), else the one that goes before any family.
+fn hosts_template(folder: &Path) -> Option<String> {
+    let templates = ["hosts.debian.tmpl", "hosts.tmpl"];
+    let mut paths = templates.iter().map(|name| folder.join("templates").join(name));
+    paths.find(|path| path.is_file()).map(|path| path.to_string_lossy().into_owned())
 }
 
 /// Settings in force: later files win (`cloud.cfg.d` is read in the order of its names).
@@ -72,7 +80,7 @@ mod tests {
         let both = [cfg.to_owned(), "preserve_hostname: true\n".to_owned()];
         assert_eq!(
             parse_cloud(&both),
-            CloudInit { preserve_hostname: true, manage_etc_hosts: true }
+            CloudInit { preserve_hostname: true, manage_etc_hosts: true, hosts_template: None }
         );
         let off = [cfg.to_owned(), "manage_etc_hosts: False\n  preserve_hostname: true\n".into()];
         assert_eq!(parse_cloud(&off), CloudInit::default());

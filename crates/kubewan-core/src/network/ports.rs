@@ -7,6 +7,9 @@ use crate::inventory::{Backend, Host, Inventory};
 use crate::render::flannel::{VXLAN_PORT, WIREGUARD_PORT};
 use crate::render::kubeadm::API_PORT;
 
+/// The kubelet's API (pkg/cluster/ports/ports.go, KubeletPort).
+const KUBELET_PORT: u16 = 10250;
+
 /// A port, or a range, of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
@@ -75,14 +78,8 @@ pub fn ports(inventory: &Inventory) -> Vec<Port> {
 
 /// The ports of one host (kubernetes.io, "Ports and Protocols"; flannel's from its backends).
 fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
-    let others = |wanted: &dyn Fn(&Host) -> bool| -> Vec<Source> {
-        inventory
-            .hosts
-            .iter()
-            .filter(|other| other.name != host.name && wanted(other))
-            .map(|other| Source::Host(other.name.clone()))
-            .collect()
-    };
+    let others = inventory.hosts.iter().filter(|other| other.name != host.name);
+    let everyone: Vec<Source> = others.map(|other| Source::Host(other.name.clone())).collect();
     let port = |protocol, first, last, from: Vec<Source>, why: &str| Port {
         host: host.name.clone(),
         protocol,
@@ -91,7 +88,6 @@ fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
         from,
         why: why.into(),
     };
-    let everyone = others(&|_| true);
     let mut ports = vec![port(
         Protocol::Tcp,
         host.ssh.port.unwrap_or(22),
@@ -110,16 +106,14 @@ fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
             "Kubernetes API: kubelets, kube-proxy, pods, kubectl",
         ));
     }
-    let control_planes = others(&Host::is_control_plane);
-    if !control_planes.is_empty() {
-        ports.push(port(
-            Protocol::Tcp,
-            10250,
-            10250,
-            control_planes,
-            "kubelet: logs, exec and metrics, asked for by the API server",
-        ));
-    }
+    // The API server on a control plane, and on any host a pod that gathers metrics (metrics-server asks all kubelets).
+    ports.push(port(
+        Protocol::Tcp,
+        KUBELET_PORT,
+        KUBELET_PORT,
+        everyone.clone(),
+        "kubelet: logs and exec, asked for by the API server; metrics, asked for by pods",
+    ));
     let (overlay, why) = match inventory.network.backend {
         Backend::Vxlan => (VXLAN_PORT, "flannel VXLAN: traffic between pods"),
         Backend::Wireguard => (WIREGUARD_PORT, "flannel WireGuard: encrypted traffic between pods"),
@@ -144,14 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn kubelets_are_reached_by_control_planes_only() {
+    fn kubelets_are_reached_by_peers_only() {
         let inventory = crate::samples::inventory(3);
         let kubelets: Vec<Port> =
-            ports(&inventory).into_iter().filter(|p| p.first == 10250).collect();
-        assert_eq!(kubelets.len(), 2);
-        assert!(
-            kubelets.iter().all(|p| p.from == [Source::Host("master01".into())]),
-            "{kubelets:?}"
-        );
+            ports(&inventory).into_iter().filter(|p| p.first == KUBELET_PORT).collect();
+        assert_eq!(kubelets.len(), 3);
+        let peers = ["node01", "node02"].map(|name| Source::Host(name.into()));
+        assert_eq!(kubelets[0].from, peers);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::phase::prepare::open_ports;
 use super::planner::View;
+use crate::action::firewall;
 use crate::bundle::ArtifactKind;
 use crate::facts::{CgroupVersion, ClusterState, Facts, FirewallTool};
 use crate::finding::Finding;
@@ -213,12 +214,17 @@ fn firewall_commands(view: &View, host: &Host, tool: FirewallTool) -> String {
     let commands: Vec<String> = match tool {
         FirewallTool::Ufw => ports
             .iter()
-            .map(|port| format!("ufw allow {}", port.replace('-', ":")))
+            .map(|port| format!("ufw {}", firewall::ufw_rule(port)))
             .chain([format!("ufw allow from {pods}"), format!("ufw route allow from {pods}")])
             .collect(),
         FirewallTool::Firewalld => ports
             .iter()
-            .map(|port| format!("firewall-cmd --permanent --add-port={port}"))
+            .map(|port| match firewall::firewalld_rule(port) {
+                (option, value) if port.from.is_some() => {
+                    format!("firewall-cmd --permanent --{option}='{value}'")
+                }
+                (option, value) => format!("firewall-cmd --permanent --{option}={value}"),
+            })
             .chain([
                 format!("firewall-cmd --permanent --zone=trusted --add-source={pods}"),
                 "firewall-cmd --reload".to_owned(),
@@ -227,11 +233,10 @@ fn firewall_commands(view: &View, host: &Host, tool: FirewallTool) -> String {
         FirewallTool::IptablesPersistent => ports
             .iter()
             .map(|port| {
-                let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-                format!(
-                    "iptables -I INPUT -p {protocol} --dport {} -j ACCEPT",
-                    range.replace('-', ":")
-                )
+                let (range, protocol) = port.port.split_once('/').unwrap_or((&port.port, "tcp"));
+                let from = port.from.map(|from| format!("-s {from} ")).unwrap_or_default();
+                let range = range.replace('-', ":");
+                format!("iptables -I INPUT {from}-p {protocol} --dport {range} -j ACCEPT")
             })
             .chain([
                 format!("iptables -I FORWARD -s {pods} -j ACCEPT"),
@@ -241,9 +246,10 @@ fn firewall_commands(view: &View, host: &Host, tool: FirewallTool) -> String {
         FirewallTool::Nftables => ports
             .iter()
             .map(|port| {
-                let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+                let (range, protocol) = port.port.split_once('/').unwrap_or((&port.port, "tcp"));
+                let from = port.from.map(|from| format!("ip saddr {from} ")).unwrap_or_default();
                 format!(
-                    "add to the input chain of /etc/nftables.conf: {protocol} dport {range} accept"
+                    "add to the input chain of /etc/nftables.conf: {from}{protocol} dport {range} accept"
                 )
             })
             .collect(),

@@ -12,7 +12,7 @@ use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
 use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen, UnmaskedSeen};
-use crate::facts::{ClusterState, Facts};
+use crate::facts::{CloudInit, ClusterState, Facts};
 use crate::inventory::{Inventory, Recorded};
 use crate::samples;
 
@@ -278,21 +278,44 @@ fn what_the_living_cluster_can_not_follow_is_refused() {
     assert_eq!(codes, ["pod-subnet-changed", "host-removed"]);
 }
 
-#[test]
-fn a_public_address_on_a_nic_needs_no_interface_of_ours() {
-    let inventory = samples::inventory(1);
-    let mut facts = samples::all_facts(&inventory);
-    let host = facts.get_mut("master01").expect("the first host");
-    host.addresses[0].address = "198.51.100.10/24".parse().expect("an address");
-    let (addresses, bundle) = (samples::addresses(&inventory), samples::bundle());
+/// The goals where the first host has other facts than usual.
+fn steps_where(inventory: &Inventory, change: impl FnOnce(&mut Facts)) -> Vec<Step> {
+    let mut facts = samples::all_facts(inventory);
+    change(facts.get_mut("master01").expect("the first host"));
+    let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
     let inputs = Inputs {
         addresses: &addresses,
         bundle: &bundle,
         clock_offsets_ms: &BTreeMap::new(),
         recorded: None,
     };
-    let planned = steps(&inventory, &facts, &inputs);
-    assert!(!planned.steps.iter().any(|s| matches!(s.action, Action::Link(_))));
+    steps(inventory, &facts, &inputs).steps
+}
+
+#[test]
+fn a_public_address_on_a_nic_needs_no_interface_of_ours() {
+    let steps = steps_where(&samples::inventory(1), |facts| {
+        facts.addresses[0].address = "198.51.100.10/24".parse().expect("an address");
+    });
+    assert!(!steps.iter().any(|s| matches!(s.action, Action::Link(_))));
+}
+
+#[test]
+fn names_outlive_a_cloud_init_that_listens_to_user_data_only() {
+    let template = "/etc/cloud/templates/hosts.debian.tmpl";
+    let steps = steps_where(&samples::inventory(2), |facts| {
+        let cloud_init =
+            CloudInit { hosts_template: Some(template.into()), ..CloudInit::default() };
+        facts.cloud_init = Some(cloud_init);
+    });
+    let lines = |path: &str| {
+        steps.iter().find_map(|step| match &step.action {
+            Action::Block(block) if block.path == path => Some(&block.lines),
+            _ => None,
+        })
+    };
+    assert!(lines(template).is_some());
+    assert_eq!(lines(template), lines("/etc/hosts"));
 }
 
 /// Codes of what stands against an inventory, in order.

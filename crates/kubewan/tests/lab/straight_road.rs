@@ -74,13 +74,14 @@ fn tell(kubernetes: Kubernetes) {
     let mut road = Road { stage: Stage::hosts_only(kubernetes), kubernetes, took: Vec::new() };
     rented(&road.stage);
     let before = reset::looks(&road.stage);
-    active_firewall_is_refused(&road.stage);
+    active_firewalls_are_refused(&road);
     let forged = forged_packets_are_counted(&road.stage);
 
     let up = road.timed("up", &["up", "--yes"]);
     proofs::expect(&road, up.expect_code(0));
     let counters = road.stage.lab.spoof_counters().expect("counters");
     assert_eq!(counters, forged, "a packet with a foreign source address left a host");
+    the_opened_firewall_filters(&road);
     rest(&mut road);
 
     damage::every_kind(&mut road);
@@ -102,9 +103,11 @@ fn tell(kubernetes: Kubernetes) {
 }
 
 /// Servers rarely come bare: one was tried with Kubernetes before, one has a name of its provider's and a line for
-/// swap, one has a firewall.
+/// swap, two have firewalls, of which one has a tool that opens ports, and on one cloud-init makes /etc/hosts anew at
+/// every boot, whatever files in /etc/cloud say.
 fn rented(stage: &Stage) {
     stage.on("master01", &format!("echo {STALE_ARGUMENT} > /etc/default/kubelet"));
+    stage.on("master01", "ufw allow 22/tcp && ufw --force enable");
     stage.on("node01", "echo vps-4711 > /etc/hostname && hostname vps-4711");
     stage.on("node01", "echo '/swapfile none swap sw 0 0' >> /etc/fstab");
     let firewall = "table inet provider { chain input { \
@@ -113,6 +116,17 @@ fn rented(stage: &Stage) {
         icmp type echo-request accept; }; }";
     stage.on("node02", &format!("echo '{firewall}' > /etc/nftables.conf"));
     stage.on("node02", "systemctl enable --now nftables.service");
+    let cloud_init = "#!/bin/sh\n\
+        sed \"s/[$]fqdn/$(hostname)/\" /etc/cloud/templates/hosts.debian.tmpl > /etc/hosts\n";
+    stage.on("node02", &format!("printf '{cloud_init}' > /usr/bin/cloud-init"));
+    stage.on(
+        "node02",
+        "chmod 755 /usr/bin/cloud-init && mkdir -p /etc/cloud/cloud.cfg.d /etc/cloud/templates && \
+         (echo '127.0.1.1 $fqdn'; cat /etc/hosts) > /etc/cloud/templates/hosts.debian.tmpl && \
+         printf '[Unit]\\nBefore=kubelet.service\\n[Service]\\nType=oneshot\\nExecStart=/usr/bin/cloud-init\\n\
+         [Install]\\nWantedBy=multi-user.target\\n' > /etc/systemd/system/cloud-init.service && \
+         systemctl enable --now cloud-init.service",
+    );
     edit(stage, "name: lab\n", "name: lab\nhostname: set\n");
 }
 
@@ -125,14 +139,40 @@ fn edit(stage: &Stage, old: &str, new: &str) {
 }
 
 /// A firewall that the inventory says nothing about is refused with what one would type; then it is said.
-fn active_firewall_is_refused(stage: &Stage) {
-    let said = stage.kubewan(&["up", "--yes"]);
+fn active_firewalls_are_refused(road: &Road) {
+    let said = road.stage.kubewan(&["up", "--yes"]);
     said.expect_code(3);
-    let must = ["error[host-firewall-active]: node02:", "firewall: off", "tcp dport 10250 accept"];
+    let [master, node01] = ["master01", "node01"].map(|host| road.address(host));
+    let must = [
+        "error[host-firewall-active]: master01:".to_owned(),
+        format!("ufw allow from {node01} to any port 10250 proto tcp\n"),
+        "error[host-firewall-active]: node02:".to_owned(),
+        "`firewall: off`".to_owned(),
+        format!(": ip saddr {master} tcp dport 10250 accept\n"),
+    ];
     for words in must {
-        assert!(said.stderr.contains(words), "no `{words}` in:\n{}", said.stderr);
+        assert!(said.stderr.contains(&words), "no `{words}` in:\n{}", said.stderr);
     }
-    edit(stage, "- name: node02\n", "- name: node02\n    firewall: off\n");
+    edit(&road.stage, "- name: master01\n", "- name: master01\n    firewall: open\n");
+    edit(&road.stage, "- name: node02\n", "- name: node02\n    firewall: off\n");
+}
+
+/// The firewall that was opened still filters: a port of the cluster's answers its peers, and nobody else.
+fn the_opened_firewall_filters(road: &Road) {
+    let knocks = |from: Option<&str>| {
+        let address = road.address("master01");
+        let knock = format!("timeout 3 bash -c '< /dev/tcp/{address}/10250'");
+        match from {
+            Some(host) => road.stage.on(host, &format!("{knock} && echo yes || echo no")),
+            None => {
+                let output = std::process::Command::new("sh").args(["-c", &knock]).output();
+                let answered = output.is_ok_and(|output| output.status.success());
+                String::from(if answered { "yes" } else { "no" })
+            }
+        }
+    };
+    assert_eq!(knocks(Some("node01")).trim(), "yes", "a peer is not let in");
+    assert_eq!(knocks(None), "no", "the operator is no peer");
 }
 
 /// A packet with another's source address is dropped by its own cloud and counted there, and nowhere else.

@@ -1,12 +1,13 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
+use crate::action::firewall::Opening;
 use crate::action::{
     Action, Block, File, FirewallGoal, FirewallState, Hostname, Link, Module, SelinuxPermissive,
     SwapOff, Sysctl, TimeSyncOn, Unit,
 };
 use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Firewall, Host, HostnamePolicy, TimeSync};
-use crate::network::ports;
+use crate::network::{ports, ports::Source};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::{names as render_names, unit};
@@ -120,13 +121,21 @@ fn firewall(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         .collect()
 }
 
-/// Ports of a host in a firewall's notation, each once.
-pub(in crate::plan) fn open_ports(view: &View, host: &Host) -> Vec<String> {
-    let mut open: Vec<String> = Vec::new();
+/// What a host's firewall has to let in. Ports that only peers need are open to those alone; where the operator sits
+/// nobody knows beforehand.
+pub(in crate::plan) fn open_ports(view: &View, host: &Host) -> Vec<Opening> {
+    let address = |name: &String| view.inputs.addresses.get(name).copied();
+    let mut open: Vec<Opening> = Vec::new();
     for port in ports(view.inventory).iter().filter(|port| port.host == host.name) {
-        let notation = port.notation();
-        if !open.contains(&notation) {
-            open.push(notation);
+        let peers = port.from.iter().map(|source| match source {
+            Source::Host(name) => address(name),
+            Source::Operator | Source::Anyone => None,
+        });
+        match peers.collect::<Option<Vec<_>>>() {
+            Some(peers) => {
+                open.extend(peers.into_iter().map(|peer| Opening::to_one(port.notation(), peer)));
+            }
+            None => open.push(Opening::to_anyone(port.notation())),
         }
     }
     open
@@ -167,17 +176,24 @@ fn names(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             "the inventory says `hostname: set`",
         ));
     }
-    if facts.cloud_init.is_some() {
+    let nodes: Vec<(&str, std::net::Ipv4Addr)> =
+        inventory.hosts.iter().map(|h| (h.name.as_str(), view.address(h))).collect();
+    let lines = render_names::hosts_block(&nodes, &inventory.api_name(), view.api_address());
+    if let Some(cloud_init) = &facts.cloud_init {
         let text = render_names::cloud_init(rename);
         steps.push(step(
             host,
             Action::File(File::text("/etc/cloud/cloud.cfg.d/99-kubewan.cfg", 0o644, text)),
             "cloud-init rewrites /etc/hosts at boot",
         ));
+        if let Some(path) = &cloud_init.hosts_template {
+            steps.push(step(
+                host,
+                Action::Block(Block { path: path.clone(), lines: lines.clone() }),
+                "where the provider's user data has cloud-init write /etc/hosts all the same, it is made from this",
+            ));
+        }
     }
-    let nodes: Vec<(&str, std::net::Ipv4Addr)> =
-        inventory.hosts.iter().map(|h| (h.name.as_str(), view.address(h))).collect();
-    let lines = render_names::hosts_block(&nodes, &inventory.api_name(), view.api_address());
     steps.push(step(
         host,
         Action::Block(Block { path: "/etc/hosts".into(), lines }),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::tests::begun;
 use super::*;
 use crate::action::file::{BlockSeen, Extent, FileSeen, FileState, RemovedSeen};
-use crate::action::firewall::{FirewallSeen, FirewallState};
+use crate::action::firewall::{FirewallSeen, FirewallState, Opening};
 use crate::action::package::PackageSeen;
 use crate::action::system::{SwapOnSeen, SwapSeen, SysctlSeen};
 use crate::action::unit::{UnitSeen, UnmaskedSeen};
@@ -87,7 +87,7 @@ impl Host {
             Action::Firewall(goal) => Observed::Firewall(FirewallSeen {
                 active: now.firewall,
                 enabled: now.firewall,
-                open: now.rules.clone(),
+                open: now.rules.iter().map(Opening::to_anyone).collect(),
                 trusted: Vec::new(),
                 ours: match &goal.state {
                     FirewallState::Restored { ours, .. } => {
@@ -211,12 +211,10 @@ impl Host {
         match &goal.state {
             FirewallState::Off => self.now.firewall = false,
             FirewallState::Open { ports, .. } => {
-                for port in ports
-                    .iter()
-                    .filter(|port| !self.now.rules.contains(port))
-                    .cloned()
-                    .collect::<Vec<_>>()
-                {
+                for port in ports.iter().map(|opening| opening.port.clone()) {
+                    if self.now.rules.contains(&port) {
+                        continue;
+                    }
                     along.push(format!("ufw:{port}"));
                     self.now.rules.push(port);
                 }
@@ -282,7 +280,7 @@ fn action() -> impl Strategy<Value = Action> {
         prop_oneof![
             Just(FirewallState::Off),
             Just(FirewallState::Open {
-                ports: vec!["1/tcp".into(), "2/tcp".into()],
+                ports: ["1/tcp", "2/tcp"].map(Opening::to_anyone).to_vec(),
                 trusted: vec![]
             })
         ]

@@ -168,10 +168,13 @@ fn hostname(scene: &Scene) -> Vec<String> {
     scene.step("node01/hostname:")
 }
 
-/// The firewall was off and then in no plan, so its step is a new one.
+/// One firewall was off and then in no plan, so its step is a new one; the other has lost a rule.
 fn firewall(scene: &Scene) -> Vec<String> {
     scene.on("node02", "systemctl enable --now nftables.service");
-    vec!["node02/firewall:nftables.service".into()]
+    let peer = scene.road.address("node01");
+    scene.on("master01", &format!("ufw delete allow from {peer} to any port 8472 proto udp"));
+    let [ufw] = scene.step("master01/firewall:ufw").try_into().expect("one step");
+    vec!["node02/firewall:nftables.service".into(), ufw]
 }
 
 fn package(scene: &Scene) -> Vec<String> {

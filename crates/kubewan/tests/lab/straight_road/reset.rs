@@ -19,11 +19,6 @@ const ALLOWED: &[Allow<'static>] = &[
     allow("file /var/lib/dpkg/status*", "written anew in another order; its content is compared"),
     allow("file /var/log/apt/*", "apt tells what it did"),
     allow("file /var/log/dpkg.log", "dpkg tells what it did"),
-    allow("file /var/log/alternatives.log", "iptables came and went"),
-    allow(
-        "file /var/cache/ldconfig/aux-cache",
-        "ldconfig's cache, of libraries that came and went",
-    ),
     allow(
         "file /etc/systemd/system/timers.target.wants",
         "an empty folder in the image, which systemctl takes away when it disables units",
