@@ -115,7 +115,7 @@ pub struct NodeSeen {
 
 /// The annotation by which a node itself tells what of it came from an inventory: what is taken out of the inventory
 /// goes from the node too, and what others gave it stays.
-pub const MANAGED_ANNOTATION: &str = "kubewan.io/managed";
+pub const MANAGED_ANNOTATION: &str = "kubewan/managed";
 
 /// What of a node came from an inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
