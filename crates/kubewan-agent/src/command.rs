@@ -1,13 +1,16 @@
 //! Running other programs: arguments as they are, the C locale, a fixed PATH, a time bound, output that is
 //! kept up to a cap. Never a shell.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Where programs are looked for, whatever environment the agent was started with.
@@ -22,8 +25,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long a pipe may stay open after its program has ended: a daemon it left behind may hold it.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long a program's pipes are waited for before it is asked whether it has ended.
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// Reads of a stream before the other one and the time are looked at again: more than a pipe ever holds
+/// (pipe(7): 64 KiB, at most 1 MiB).
+const READS: u32 = 80;
 
 /// A program to run.
 #[derive(Clone, Debug)]
@@ -150,20 +157,16 @@ impl Program {
     /// As [`Program::output`].
     pub fn each_line(&self, line: &mut dyn FnMut(&str)) -> Result<Output, String> {
         let mut child = self.spawn()?;
-        let (sender, receiver) = sync_channel(64);
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), self.stdin.clone()) {
             // A program that does not read its input to the end is its own affair.
             thread::spawn(move || pipe.write_all(&bytes).ok());
         }
-        if let Some(pipe) = child.stdout.take() {
-            forward(pipe, 0, sender.clone());
-        }
-        if let Some(pipe) = child.stderr.take() {
-            forward(pipe, 1, sender.clone());
-        }
-        drop(sender);
+        let mut pipes = [
+            child.stdout.take().and_then(|pipe| Pipe::new(pipe.into())),
+            child.stderr.take().and_then(|pipe| Pipe::new(pipe.into())),
+        ];
         let mut kept = [Kept::default(), Kept::default()];
-        let status = self.wait(&mut child, &receiver, &mut |stream, bytes| {
+        let status = self.wait(&mut child, &mut pipes, &mut |stream, bytes| {
             kept[stream].push(bytes, line);
         });
         for stream in &mut kept {
@@ -200,30 +203,25 @@ impl Program {
     fn wait(
         &self,
         child: &mut Child,
-        output: &Receiver<(usize, Vec<u8>)>,
+        pipes: &mut [Option<Pipe>; 2],
         take: &mut dyn FnMut(usize, &[u8]),
     ) -> Result<ExitStatus, String> {
         let deadline = Instant::now() + self.timeout;
-        let mut ended: Option<(ExitStatus, Instant)> = None;
-        let mut open = true;
         loop {
-            if open {
-                match output.recv_timeout(Duration::from_millis(50)) {
-                    Ok((stream, bytes)) => take(stream, &bytes),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => open = false,
+            await_any(pipes);
+            // Asked before the pipes are read: what an ended program wrote is in them by now. A daemon that it left
+            // behind may hold them open, and is not waited for.
+            let ended = child
+                .try_wait()
+                .map_err(|e| format!("can't wait for `{}`: {e}", self.describe()))?;
+            for (stream, pipe) in pipes.iter_mut().enumerate() {
+                let open = pipe.as_mut().is_some_and(|pipe| pipe.read(|bytes| take(stream, bytes)));
+                if !open {
+                    *pipe = None;
                 }
-            } else {
-                thread::sleep(Duration::from_millis(2));
-            }
-            if ended.is_none() {
-                let status = child
-                    .try_wait()
-                    .map_err(|e| format!("can't wait for `{}`: {e}", self.describe()))?;
-                ended = status.map(|status| (status, Instant::now()));
             }
             match ended {
-                Some((status, at)) if !open || at.elapsed() > LINGER => return Ok(status),
+                Some(status) => return Ok(status),
                 None if Instant::now() > deadline => {
                     stop(child);
                     let seconds = self.timeout.as_secs();
@@ -232,7 +230,7 @@ impl Program {
                         self.describe()
                     ));
                 }
-                _ => {}
+                None => {}
             }
         }
     }
@@ -265,15 +263,39 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn forward(mut pipe: impl Read + Send + 'static, stream: usize, to: SyncSender<(usize, Vec<u8>)>) {
-    thread::spawn(move || {
-        let mut buffer = vec![0; 16 << 10];
-        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-            if to.send((stream, buffer[..count].to_vec())).is_err() {
-                return;
+/// The end of a program's standard stream that is read here, without waiting for what is not there yet.
+struct Pipe(File);
+
+impl Pipe {
+    fn new(end: OwnedFd) -> Option<Pipe> {
+        let flags = fcntl_getfl(&end).ok()?;
+        fcntl_setfl(&end, flags | OFlags::NONBLOCK).ok()?;
+        Some(Pipe(end.into()))
+    }
+
+    /// Reads what is there, and of an endless stream a part; whether more may come.
+    fn read(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        let mut buffer = [0; 16 << 10];
+        for _ in 0..READS {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(count) => take(&buffer[..count]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return e.kind() == ErrorKind::WouldBlock,
             }
         }
-    });
+        true
+    }
+}
+
+/// Waits a moment until one of the pipes has something to read.
+fn await_any(pipes: &[Option<Pipe>; 2]) {
+    let mut polled: Vec<PollFd<'_>> =
+        pipes.iter().flatten().map(|pipe| PollFd::new(&pipe.0, PollFlags::IN)).collect();
+    if polled.is_empty() || poll(&mut polled, Some(&WAIT)).is_err() {
+        // Both are closed, and the program is about to end.
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// A stream's bytes up to the cap, and its unfinished line.
@@ -362,6 +384,29 @@ mod tests {
         let program = Program::new("sh").args(["-c", "cat; printf 'x\\ry'"]).stdin("one\ntwo\n");
         program.stream(&mut |line| lines.push(line.to_owned())).unwrap();
         assert_eq!(lines, ["one", "two", "x", "y"]);
+    }
+
+    #[test]
+    fn a_reader_that_gets_no_processor_loses_nothing() {
+        // More than once around, as it was a race: eight at a time, more than there are processors.
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..40 {
+                        let output = Program::new("sh").args(["-c", "echo here"]).stdout();
+                        assert_eq!(output, Ok("here\n".into()));
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn an_endless_stream_is_stopped_in_time() {
+        let begin = Instant::now();
+        let error = Program::new("yes").timeout(Duration::from_millis(300)).stdout().unwrap_err();
+        assert!(error.contains("did not end within 0 s and was stopped"), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(10));
     }
 
     #[test]
