@@ -9,6 +9,7 @@ use kubewan_core::action::package::ImageSeen;
 use super::{Host, Performing};
 use crate::command::{Program, exists};
 use crate::disk;
+use crate::facts::systemd::Unit;
 
 /// Where containerd answers.
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -16,22 +17,42 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 /// How long an import may take; slow disks unpack a gigabyte in minutes.
 const IMPORT_MAX: Duration = Duration::from_secs(900);
 
+/// Tries to look at an image, and the time in between: a busy containerd may need a moment.
+const LOOKS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
 fn ctr(args: &[&str]) -> Program {
     Program::new("ctr").args(["--namespace", "k8s.io"]).args(args.iter().copied())
 }
 
-/// Looks whether the image is there with all its layers. Without containerd there is no image.
+/// Looks whether the image is there with all its layers. Without containerd there is no image; one that runs and gives
+/// no answer has said nothing of its images.
+///
+/// # Errors
+/// Fails where a running containerd does not answer.
 pub fn observe_image(goal: &Image, _host: &Host) -> Result<ImageSeen, String> {
     if !Path::new(SOCKET).exists() || !exists("ctr") {
         return Ok(ImageSeen { present: false });
     }
     let filter = format!("name=={}", goal.reference);
-    let output = ctr(&["images", "check", &filter]).output()?;
-    if output.code != 0 {
+    let check = ctr(&["images", "check", &filter]);
+    let mut tries = 0;
+    loop {
+        let output = check.output()?;
+        if is_complete(&output.stdout, &goal.reference) {
+            return Ok(ImageSeen { present: true });
+        }
         // The socket stays behind when containerd is stopped.
-        return Ok(ImageSeen { present: false });
+        if output.code == 0 || !Unit::load("containerd.service").active() {
+            return Ok(ImageSeen { present: false });
+        }
+        tries += 1;
+        if tries == LOOKS {
+            let error = check.checked(output).expect_err("the code is not 0");
+            return Err(format!("can't look for the image {}: {error}", goal.reference));
+        }
+        std::thread::sleep(PAUSE);
     }
-    Ok(ImageSeen { present: is_complete(&output.stdout, &goal.reference) })
 }
 
 /// `ctr images check`: reference, type, digest, status, size, unpacked. Whether it is unpacked depends on the
