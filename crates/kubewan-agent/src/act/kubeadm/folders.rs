@@ -1,5 +1,7 @@
 //! Folders that kubeadm, the kubelet, etcd and CNI plugins fill, as they were before the first of them ran.
 
+use std::path::Path;
+
 use kubewan_core::action::Action;
 
 use super::super::{Host, Performing, file};
@@ -19,9 +21,18 @@ const FOLDERS: &[&str] = &[
     "/var/log/containers",
 ];
 
+/// Mounted into kube-proxy's and flannel's pods, and made for them where there is none, as in a container. It goes again
+/// only while it is empty: a kernel that was installed since is nobody's to remove.
+const MODULES: &str = "/lib/modules";
+
 /// Notes how they are, unless a run of kubeadm that was begun before has: what is in them then is its work.
 pub(super) fn record(cx: &mut Performing<'_>) -> Result<(), String> {
-    if recorded(cx.host)?.is_empty() { file::record_trees(FOLDERS, cx) } else { Ok(()) }
+    if !recorded(cx.host)?.is_empty() {
+        return Ok(());
+    }
+    let made = (!Path::new(MODULES).exists()).then(|| format!("dir:{MODULES}"));
+    cx.record(made)?;
+    file::record_trees(FOLDERS, cx)
 }
 
 /// Folders that held someone's files before.
