@@ -14,6 +14,7 @@ pub mod command;
 pub mod disk;
 pub mod facts;
 pub mod journal;
+pub mod listen;
 pub mod probe;
 pub mod redact;
 pub mod relay;

@@ -1,7 +1,7 @@
 //! Probes: what comes back from an address, seen from this host.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Error, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ const ANSWER_MAX: usize = 64 << 10;
 
 /// Probes all targets side by side; answers come in their order.
 ///
-/// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body.
+/// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body;
+/// `greets://address:port/word` and `udp://address:port/word` answer `connected` where [`crate::listen`] says that word.
 pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>> {
     thread::scope(|scope| {
         let probes: Vec<_> =
@@ -26,21 +27,76 @@ pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>>
 }
 
 fn one(target: &str, timeout: Duration) -> Result<String, String> {
-    let (address, path) = match target.strip_prefix("http://") {
-        Some(rest) => {
-            let at = rest.find('/').unwrap_or(rest.len());
-            (&rest[..at], Some(if at == rest.len() { "/" } else { &rest[at..] }))
-        }
-        None => (target, None),
-    };
+    let (scheme, rest) = target.split_once("://").unwrap_or(("", target));
+    let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
     let socket: SocketAddr =
         address.parse().map_err(|_| format!("`{target}` is no address with a port"))?;
     let deadline = Instant::now() + timeout;
-    let mut stream = TcpStream::connect_timeout(&socket, timeout).map_err(|e| e.to_string())?;
-    match path {
-        None => Ok("connected".into()),
-        Some(path) => get(&mut stream, address, path, deadline),
+    if scheme == "udp" {
+        return echoes(socket, path, timeout);
     }
+    let mut stream =
+        TcpStream::connect_timeout(&socket, timeout).map_err(|e| not_connected(&e, timeout))?;
+    match scheme {
+        "" => Ok("connected".into()),
+        "greets" => greets(&mut stream, path, deadline),
+        "http" => get(&mut stream, address, &format!("/{path}"), deadline),
+        _ => Err(format!("`{target}` is of no kind that is probed")),
+    }
+}
+
+fn not_connected(error: &Error, timeout: Duration) -> String {
+    match error.kind() {
+        ErrorKind::TimedOut => no_answer(timeout),
+        _ => error.to_string(),
+    }
+}
+
+fn no_answer(timeout: Duration) -> String {
+    format!("no answer within {} s", timeout.as_secs_f32())
+}
+
+/// What is left of the time, to wait for a stream or a datagram.
+fn left(deadline: Instant) -> Result<Duration, String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err("timed out".to_owned()) } else { Ok(left) }
+}
+
+/// A line with the word, as soon as one is connected.
+fn greets(stream: &mut TcpStream, word: &str, deadline: Instant) -> Result<String, String> {
+    let mut greeting = vec![0; word.len()];
+    stream.set_read_timeout(Some(left(deadline)?)).map_err(|e| e.to_string())?;
+    match stream.read_exact(&mut greeting) {
+        Ok(()) if greeting == word.as_bytes() => Ok("connected".into()),
+        Ok(()) => Err("something else than this host answers there".into()),
+        Err(error) => Err(format!("connected, and then nobody spoke: {error}")),
+    }
+}
+
+/// Datagrams with the word, until one comes back: one of them may be lost.
+fn echoes(to: SocketAddr, word: &str, timeout: Duration) -> Result<String, String> {
+    const TRIES: u32 = 4;
+    let each = timeout / TRIES;
+    let failed = |e: Error| e.to_string();
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(failed)?;
+    socket.connect(to).map_err(failed)?;
+    let mut buffer = [0; 256];
+    for turn in 1..=TRIES {
+        socket.send(word.as_bytes()).map_err(failed)?;
+        let until = Instant::now() + each;
+        while let Ok(wait) = left(until) {
+            socket.set_read_timeout(Some(wait)).map_err(failed)?;
+            match socket.recv(&mut buffer) {
+                Ok(count) if buffer[..count] == *word.as_bytes() => return Ok("connected".into()),
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+                // ICMP: the packet came through, and nobody listens.
+                Err(e) if turn == TRIES => return Err(failed(e)),
+                Err(_) => std::thread::sleep(wait),
+            }
+        }
+    }
+    Err(no_answer(timeout))
 }
 
 /// HTTP/1.0, so that no answer comes in chunks.
@@ -53,17 +109,13 @@ fn get(
     if path.bytes().any(|b| b.is_ascii_control() || b == b' ') {
         return Err("the path holds spaces or control characters".into());
     }
-    let left = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err("timed out".to_owned()) } else { Ok(left) }
-    };
-    stream.set_write_timeout(Some(left()?)).map_err(|e| e.to_string())?;
+    stream.set_write_timeout(Some(left(deadline)?)).map_err(|e| e.to_string())?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: kubewan\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|e| e.to_string())?;
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     while answer.len() < ANSWER_MAX {
-        stream.set_read_timeout(Some(left()?)).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(left(deadline)?)).map_err(|e| e.to_string())?;
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => answer.extend_from_slice(&buffer[..count]),

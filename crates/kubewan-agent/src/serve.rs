@@ -13,6 +13,7 @@ use kubewan_core::plan::reset;
 use kubewan_core::protocol::{self, BatchEnd, FRAME_MAX, JOURNAL_PART, Request, Response};
 
 use crate::act::{self, Host};
+use crate::listen::{self, Listening};
 use crate::relay::{self, Taken, UnitState};
 use crate::{artifacts, journal, probe};
 
@@ -44,7 +45,7 @@ pub fn serve(
             }
         }
     });
-    let mut connection = Connection { host, frames, next: None, stdout };
+    let mut connection = Connection { host, frames, next: None, stdout, listening: None };
     connection
         .stdout
         .write_all(protocol::hello(nonce).as_bytes())
@@ -75,6 +76,8 @@ struct Connection<'a, W> {
     /// A frame that came while something else was under way.
     next: Option<Frame>,
     stdout: W,
+    /// Ports that answer for the moment.
+    listening: Option<Listening>,
 }
 
 impl<W: Write> Connection<'_, W> {
@@ -126,6 +129,15 @@ impl<W: Write> Connection<'_, W> {
                 Ok(kubectl(host, &args, stdin.as_deref(), timeout_s))
             }
             Request::Read { path } => read_file(&path).map(Response::Text),
+            Request::Listen { tcp, udp, word } => {
+                // What was there goes first: the same ports may be asked for again.
+                self.listening = None;
+                let listening = listen::on(&tcp, &udp, &word);
+                let answer =
+                    Response::Listening { tcp: listening.tcp.clone(), udp: listening.udp.clone() };
+                self.listening = Some(listening).filter(|l| !l.tcp.is_empty() || !l.udp.is_empty());
+                Ok(answer)
+            }
             Request::Probe { targets, timeout_ms } => {
                 if targets.len() > probe::TARGETS_MAX {
                     Err(format!("{} targets are too many for one request", targets.len()))

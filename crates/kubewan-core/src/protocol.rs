@@ -86,9 +86,20 @@ pub enum Request {
         /// Its path.
         path: String,
     },
-    /// Connect to addresses by TCP and say what came back: a proof's probe.
+    /// Answer on ports that nobody listens on, until the next such request (which may name none), the end of the
+    /// connection or a minute has passed.
+    Listen {
+        /// TCP ports.
+        tcp: Vec<u16>,
+        /// UDP ports.
+        udp: Vec<u16>,
+        /// What is answered.
+        word: String,
+    },
+    /// Connect to addresses and say what came back: a proof's probe.
     Probe {
-        /// `address:port` or `http://address:port/path`.
+        /// `address:port` or `http://address:port/path`; `greets://address:port/word` and `udp://address:port/word`
+        /// for what [`Request::Listen`] answers.
         targets: Vec<String>,
         /// Milliseconds for each.
         timeout_ms: u64,
@@ -134,6 +145,13 @@ pub enum Response {
     },
     /// To [`Request::Read`]: the text; `None` where there is no such file.
     Text(Option<String>),
+    /// To [`Request::Listen`]: the ports that could be had.
+    Listening {
+        /// TCP ports.
+        tcp: Vec<u16>,
+        /// UDP ports.
+        udp: Vec<u16>,
+    },
     /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
     Probed(Vec<Result<String, String>>),
     /// To [`Request::Farewell`].

@@ -1,5 +1,5 @@
 //! Effects on many hosts. [`fleet::Fleet`] connects to them over the system's ssh ([`ssh`], [`bootstrap`], [`client`]),
-//! [`survey`] looks at them, [`executor`] carries out a plan, [`proofs`] and [`smoke`] show that what stands there works.
+//! [`survey`] looks at them, [`reach`] tries the ways between them, [`executor`] carries out a plan, [`proofs`] and [`smoke`] show that what stands there works.
 //! Nothing here prints: it answers values and emits [`kubewan_core::event::Event`]s.
 
 pub mod bundle;
@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod nodes;
 pub mod program;
 pub mod proofs;
+pub mod reach;
 pub mod resolve;
 pub mod smoke;
 pub mod survey;

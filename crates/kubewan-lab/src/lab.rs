@@ -307,6 +307,12 @@ impl Lab {
         namespace::heal(self.cloud(host)?)
     }
 
+    /// Closes ports of a host, as `6443/tcp`, at its cloud's own firewall, and opens all others.
+    pub fn close(&self, host: &str, ports: &[&str]) -> Result<(), LabError> {
+        let ports: Vec<String> = ports.iter().map(|port| (*port).to_owned()).collect();
+        namespace::filter(self.cloud(host)?, &ports)
+    }
+
     /// How many packets each host's cloud has dropped for a source address that isn't the host's.
     pub fn spoof_counters(&self) -> Result<BTreeMap<String, u64>, LabError> {
         let clouds = self.state.topology.clouds.iter();

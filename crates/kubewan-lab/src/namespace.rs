@@ -88,6 +88,13 @@ pub(crate) fn heal(cloud: &Cloud) -> Result<(), LabError> {
     nft(&cloud.namespace(), &format!("delete table ip {}\n", network::CUT_TABLE))
 }
 
+/// Has a cloud's own firewall drop what comes from outside to ports, as `6443/tcp`, and to no others.
+pub(crate) fn filter(cloud: &Cloud, closed: &[String]) -> Result<(), LabError> {
+    let table = network::FILTER_TABLE;
+    nft(&cloud.namespace(), &format!("table ip {table} {{ }}\ndelete table ip {table}\n"))?;
+    if closed.is_empty() { Ok(()) } else { nft(&cloud.namespace(), &network::filter_rules(closed)) }
+}
+
 /// Whether a cloud is cut off the Internet.
 pub(crate) fn is_cut(cloud: &Cloud) -> bool {
     inside(&cloud.namespace(), "nft", "look for a cut")

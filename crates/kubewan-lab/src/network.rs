@@ -11,6 +11,8 @@ pub(crate) const SPOOF_COUNTER: &str = "spoofed";
 pub(crate) const CLOUD_TABLE: &str = "cloud";
 /// There while a cloud is cut off the Internet.
 pub(crate) const CUT_TABLE: &str = "cut";
+/// There while a cloud's own firewall drops what comes to some ports.
+pub(crate) const FILTER_TABLE: &str = "filter";
 
 /// Run in the Internet's namespace, after [`operator`]: its end of the link to the operator.
 pub(crate) fn internet(lab: &Topology) -> Vec<String> {
@@ -137,6 +139,25 @@ pub(crate) fn cut_rules() -> String {
         "table ip {CUT_TABLE} {{
   chain in {{ type filter hook prerouting priority -400; policy accept; iifname \"wan\" drop; }}
   chain out {{ type filter hook postrouting priority 400; policy accept; oifname \"wan\" drop; }}
+}}
+"
+    )
+}
+
+/// A provider's firewall ("security group"): packets from outside to these ports vanish before they reach the host.
+pub(crate) fn filter_rules(closed: &[String]) -> String {
+    let rules: String = closed
+        .iter()
+        .map(|port| {
+            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+            format!("    iifname \"wan\" {protocol} dport {number} drop;\n")
+        })
+        .collect();
+    format!(
+        "table ip {FILTER_TABLE} {{
+  chain in {{
+    type filter hook prerouting priority -350; policy accept;
+{rules}  }}
 }}
 "
     )

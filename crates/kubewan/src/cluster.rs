@@ -9,12 +9,13 @@ use kubewan_core::bundle::Bundle;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Recorded;
+use kubewan_core::network;
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::client::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
-use kubewan_fleet::resolve;
 use kubewan_fleet::survey::{self, Survey};
+use kubewan_fleet::{reach, resolve};
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
@@ -105,7 +106,12 @@ impl<'a> Cluster<'a> {
             clock_offsets_ms: &self.survey.clock_offsets_ms,
             recorded: recorded.as_ref(),
         };
-        let planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        let measured =
+            reach::measure(&mut self.fleet, inventory, &self.addresses, &self.survey.facts)
+                .map_err(|errors| Failure::on_hosts(&errors))?;
+        let closed = network::reach::findings(inventory, &self.addresses, &measured);
+        planned.findings.extend(closed);
         let seen = survey::observe(&mut self.fleet, &planned.steps)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         Ok(Plan::new(&inventory.name, bundle.rehearsal, planned.steps, &seen, planned.findings)?)

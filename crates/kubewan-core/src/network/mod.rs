@@ -2,6 +2,7 @@
 //! that would collide with what hosts have already.
 
 pub mod ports;
+pub mod reach;
 pub mod subnets;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use crate::render::flannel::{VXLAN_PORT, WIREGUARD_PORT};
 use crate::render::kubeadm::API_PORT;
 
 /// The kubelet's API (pkg/cluster/ports/ports.go, KubeletPort).
-const KUBELET_PORT: u16 = 10250;
+pub const KUBELET_PORT: u16 = 10250;
 
 /// A port, or a range, of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use kubewan_core::action::{Action, Artifact, Image};
 use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::inventory::Inventory;
-use kubewan_core::network::ports::{Protocol, Source as From, ports};
+use kubewan_core::network::ports::{Protocol, Source as From};
+use kubewan_core::network::reach::{Way, ways};
 use kubewan_core::plan::{Phase, Plan, Step};
 
 use crate::error::HostError;
@@ -148,52 +149,33 @@ fn not_shown(test: &Test, check: &str) -> Proof {
     test.tell_outcome(check, test.inventory.name.clone(), Outcome::NotShown, detail)
 }
 
-/// TCP between all pairs of hosts over their public addresses: on every port that one has to open for the other, or
-/// where there is none, on the port of its SSH server, which may be closed to it.
+/// TCP between all pairs of hosts over their public addresses, on every port that one has to open for the other.
 fn host_to_host(fleet: &mut Fleet, test: &Test) -> Result<Vec<Proof>, Vec<HostError>> {
-    let listed = ports(test.inventory);
+    let ways = ways(test.inventory);
     let answers = fleet.each(|member| {
-        let from = &member.host.name;
-        let mut questions = Vec::new();
-        for host in test.inventory.hosts.iter().filter(|host| host.name != *from) {
-            let mut open: Vec<(u16, bool)> = listed
-                .iter()
-                .filter(|port| port.host == host.name && port.protocol == Protocol::Tcp)
-                .filter(|port| port.from.contains(&From::Host(from.clone())))
-                .map(|port| (port.first, true))
-                .collect();
-            if open.is_empty() {
-                open.push((host.ssh.port.unwrap_or(22), false));
-            }
-            let address = test.addresses[&host.name];
-            questions.extend(open.into_iter().map(|(port, must)| {
-                (
-                    format!("{from} -> {} ({address}:{port})", host.name),
-                    format!("{address}:{port}"),
-                    must,
-                )
-            }));
-        }
-        let targets = questions.iter().map(|(_, target, _)| target.clone()).collect();
-        Ok(questions.into_iter().zip(member.probe(targets, PROBE_MS)?).collect::<Vec<_>>())
+        let from = From::Host(member.host.name.clone());
+        let tcp = |way: &&Way| way.from == from && way.protocol == Protocol::Tcp;
+        let mine: Vec<&Way> = ways.iter().filter(tcp).collect();
+        let target = |way: &&Way| format!("{}:{}", test.addresses[&way.to], way.port);
+        let answers = member.probe(mine.iter().map(target).collect(), PROBE_MS)?;
+        let subject = |way: &&Way| format!("{} -> {} ({})", member.host.name, way.to, target(way));
+        let subjects: Vec<String> = mine.iter().map(subject).collect();
+        let musts = mine.iter().map(|way| way.must);
+        Ok(subjects.into_iter().zip(musts).zip(answers).collect::<Vec<_>>())
     });
     let mut proofs = Vec::new();
     let mut errors = Vec::new();
     for answer in answers.into_values() {
         match answer {
             Err(error) => errors.push(error),
-            Ok(answers) => {
-                proofs.extend(answers.into_iter().map(|((subject, _, must), result)| {
-                    let (outcome, detail) = match result {
-                        Ok(_) => (Outcome::Passed, "connected".to_owned()),
-                        Err(said) if must => (Outcome::Failed, said),
-                        Err(said) => {
-                            (Outcome::NotShown, format!("no port has to be open; SSH: {said}"))
-                        }
-                    };
-                    test.tell_outcome("host-to-host", subject, outcome, detail)
-                }))
-            }
+            Ok(answers) => proofs.extend(answers.into_iter().map(|((subject, must), result)| {
+                let (outcome, detail) = match result {
+                    Ok(said) => (Outcome::Passed, said),
+                    Err(said) if must => (Outcome::Failed, said),
+                    Err(said) => (Outcome::NotShown, format!("not everyone needs it: {said}")),
+                };
+                test.tell_outcome("host-to-host", subject, outcome, detail)
+            })),
         }
     }
     if errors.is_empty() { Ok(proofs) } else { Err(errors) }

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod closed_ports;
 mod drift;
 mod interruptions;
 mod straight_road;

@@ -1,0 +1,55 @@
+//! Providers filter outside the machine. What they close is named before anything is installed.
+
+use crate::support::{Kubernetes, Said, Stage};
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn closed_ports_are_named_before_anything_is_changed() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    let hosts = stage.lab.info().unwrap().hosts;
+    let [master01, node01, node02] = [0, 1, 2].map(|index| hosts[index].address.to_string());
+    stage.lab.close("master01", &["6443/tcp"]).unwrap();
+    stage.lab.close("node01", &["10250/tcp", "8472/udp"]).unwrap();
+
+    let said = stage.kubewan(&["up", "--yes"]);
+    said.expect_code(3);
+    let silent = "no answer within 3 s";
+    let must = [
+        format!(
+            "error[port-closed]: master01: 6443/tcp at {master01} can't be reached from node01, node02: {silent}"
+        ),
+        format!("let 6443/tcp in from {node01}, {node02} at the provider of master01"),
+        format!(
+            "warning[port-closed]: master01: 6443/tcp at {master01} can't be reached from this machine"
+        ),
+        format!(
+            "error[port-closed]: node01: 10250/tcp at {node01} can't be reached from master01: {silent}"
+        ),
+        // Only pods that gather metrics need it.
+        format!(
+            "warning[port-closed]: node01: 10250/tcp at {node01} can't be reached from node02: {silent}"
+        ),
+        format!(
+            "error[port-closed]: node01: 8472/udp at {node01} can't be reached from master01, node02: {silent}"
+        ),
+    ];
+    for words in &must {
+        assert!(said.stderr.contains(words), "no `{words}` in:\n{}", said.stderr);
+    }
+    assert_eq!(said.stderr.matches("[port-closed]").count(), 5, "{}", said.stderr);
+    for host in ["master01", "node01", "node02"] {
+        stage.on(host, "test ! -e /etc/containerd && test ! -e /var/lib/kubewan/journal.jsonl");
+        let listening =
+            stage.on(host, "ss -Hltun '( sport = :6443 or sport = :10250 or sport = :8472 )'");
+        assert_eq!(listening, "", "{host} still answers");
+    }
+
+    stage.lab.close("master01", &[]).unwrap();
+    stage.lab.close("node01", &[]).unwrap();
+    let plan = stage.kubewan(&["plan"]);
+    assert!(!mentions(plan.expect_code(0)), "{}", plan.stderr);
+}
+
+fn mentions(said: &Said) -> bool {
+    said.stderr.contains("port-closed")
+}
