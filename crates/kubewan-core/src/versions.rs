@@ -38,7 +38,60 @@ pub struct Release {
     pub kubeadm_api: KubeadmApi,
     /// Tag of the pause image that its kubeadm expects.
     pub pause: &'static str,
+    /// The kernels that it is made for.
+    pub kernels: Kernels,
 }
+
+/// `MAJOR.MINOR` of a kernel or of containerd.
+pub type Series = (u32, u32);
+
+/// The kernels that a release is made for, as its kubeadm knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    /// The oldest of all.
+    pub oldest: Series,
+    /// From here on any.
+    pub any_from: Series,
+    /// Between the two only these.
+    pub between: &'static [Series],
+}
+
+/// Whether a release is made for a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelFit {
+    /// It is.
+    Fits,
+    /// The kernel is newer than the oldest, and none of those that are kept up for long.
+    Outside,
+    /// The kernel is older than any of them.
+    TooOld,
+}
+
+/// k8s.io/system-validators up to v1.8.0, `DefaultSysSpec` in validators/types_unix.go; others stop kubeadm.
+const KERNELS_V1_8: Kernels = Kernels { oldest: (3, 10), any_from: (3, 10), between: &[] };
+/// The same at v1.9.1 and v1.9.2; others stop kubeadm.
+const KERNELS_V1_9: Kernels = Kernels { oldest: (4, 19), any_from: (4, 19), between: &[] };
+/// The same from v1.10.1 to v1.12.1; kubeadm warns of others (kubernetes/system-validators#49).
+const KERNELS_V1_10: Kernels =
+    Kernels { oldest: (5, 4), any_from: (6, 0), between: &[(5, 4), (5, 10), (5, 15)] };
+
+/// The oldest kernel whose cgroup v2 can freeze, which kubeadm and runc ask for (`checkCgroupV2Freeze` in
+/// validators/cgroup_validator_linux.go of k8s.io/system-validators; docs/cgroup-v2.md of opencontainers/runc).
+pub const CGROUP_V2_OLDEST_KERNEL: Series = (5, 2);
+/// From here on cgroup v2 is what Kubernetes asks for (kubernetes.io, "About cgroup v2", "Requirements").
+pub const CGROUP_V2_KERNEL: Series = (5, 8);
+
+/// From here on kubeadm and the kubelet refuse cgroup v1 unless they are told otherwise (KEP-5573;
+/// `isCgroupsV1DisabledInKubelet` in validators/cgroup_validator_linux.go of k8s.io/system-validators v1.12.1).
+pub const CGROUP_V1_REFUSED_FROM: u32 = 35;
+
+/// From here on the kubelet takes the cgroup driver from the runtime alone, which containerd tells from 2.0 on
+/// (containerd/containerd#8722). kubeadm 1.36 announces it for 1.37 (`ContainerRuntimeVersionCheck` in
+/// cmd/kubeadm/app/preflight/checks.go); KEP-4033 has since spoken of 1.38, and kubewan keeps to the earlier one.
+pub const CONTAINERD_2_FROM: u32 = 37;
+/// The first containerd that speaks the CRI's v1 by default, which is all that kubelets speak from 1.26 on
+/// (kubernetes.io, blog of 2022-12-09, "CRI v1alpha2 removed"), and the oldest that kubewan's settings are made for.
+const CONTAINERD_OLDEST: Series = (1, 6);
 
 /// The minor releases of Kubernetes 1 that kubewan knows, oldest first.
 ///
@@ -46,26 +99,78 @@ pub struct Release {
 /// v1.35.6 and v1.36.2. For 1.22 to 1.30 what `kubeadm config images list` printed, as recorded in minikube's
 /// `pkg/minikube/constants/constants_kubeadm_images.go`: one tag for all patches of a minor release.
 /// v1beta4 came with kubeadm 1.31 (Kubernetes' change log of 1.31).
+///
+/// Kernels: the k8s.io/system-validators in `go.mod`: v1.8.0 or older up to 1.31 (kubernetes/kubernetes#114060, #134097),
+/// v1.9.1 and v1.9.2 in 1.32 and 1.33 (#134090, #134086), v1.10.1 and v1.10.2 in 1.34 (#131919, #134087), v1.12.1 from
+/// 1.35 on (#134744).
 pub const RELEASES: &[Release] = &[
-    release(22, KubeadmApi::V1Beta3, "3.5"),
-    release(23, KubeadmApi::V1Beta3, "3.6"),
-    release(24, KubeadmApi::V1Beta3, "3.7"),
-    release(25, KubeadmApi::V1Beta3, "3.8"),
-    release(26, KubeadmApi::V1Beta3, "3.9"),
-    release(27, KubeadmApi::V1Beta3, "3.9"),
-    release(28, KubeadmApi::V1Beta3, "3.9"),
-    release(29, KubeadmApi::V1Beta3, "3.9"),
-    release(30, KubeadmApi::V1Beta3, "3.9"),
-    release(31, KubeadmApi::V1Beta4, "3.10"),
-    release(32, KubeadmApi::V1Beta4, "3.10"),
-    release(33, KubeadmApi::V1Beta4, "3.10"),
-    release(34, KubeadmApi::V1Beta4, "3.10.1"),
-    release(35, KubeadmApi::V1Beta4, "3.10.1"),
-    release(36, KubeadmApi::V1Beta4, "3.10.2"),
+    release(22, KubeadmApi::V1Beta3, "3.5", KERNELS_V1_8),
+    release(23, KubeadmApi::V1Beta3, "3.6", KERNELS_V1_8),
+    release(24, KubeadmApi::V1Beta3, "3.7", KERNELS_V1_8),
+    release(25, KubeadmApi::V1Beta3, "3.8", KERNELS_V1_8),
+    release(26, KubeadmApi::V1Beta3, "3.9", KERNELS_V1_8),
+    release(27, KubeadmApi::V1Beta3, "3.9", KERNELS_V1_8),
+    release(28, KubeadmApi::V1Beta3, "3.9", KERNELS_V1_8),
+    release(29, KubeadmApi::V1Beta3, "3.9", KERNELS_V1_8),
+    release(30, KubeadmApi::V1Beta3, "3.9", KERNELS_V1_8),
+    release(31, KubeadmApi::V1Beta4, "3.10", KERNELS_V1_8),
+    release(32, KubeadmApi::V1Beta4, "3.10", KERNELS_V1_9),
+    release(33, KubeadmApi::V1Beta4, "3.10", KERNELS_V1_9),
+    release(34, KubeadmApi::V1Beta4, "3.10.1", KERNELS_V1_10),
+    release(35, KubeadmApi::V1Beta4, "3.10.1", KERNELS_V1_10),
+    release(36, KubeadmApi::V1Beta4, "3.10.2", KERNELS_V1_10),
 ];
 
-const fn release(minor: u32, kubeadm_api: KubeadmApi, pause: &'static str) -> Release {
-    Release { minor, kubeadm_api, pause }
+const fn release(
+    minor: u32,
+    kubeadm_api: KubeadmApi,
+    pause: &'static str,
+    kernels: Kernels,
+) -> Release {
+    Release { minor, kubeadm_api, pause, kernels }
+}
+
+impl Release {
+    /// The oldest containerd that its kubelet works with.
+    pub fn oldest_containerd(&self) -> Series {
+        if self.minor >= CONTAINERD_2_FROM { (2, 0) } else { CONTAINERD_OLDEST }
+    }
+
+    /// Its kubelet starts on cgroup v1 only where it is told to.
+    pub fn refuses_cgroup_v1(&self) -> bool {
+        self.minor >= CGROUP_V1_REFUSED_FROM
+    }
+}
+
+impl Kernels {
+    /// Whether a kernel is one of them.
+    pub fn fit(&self, kernel: Series) -> KernelFit {
+        if kernel < self.oldest {
+            KernelFit::TooOld
+        } else if kernel >= self.any_from || self.between.contains(&kernel) {
+            KernelFit::Fits
+        } else {
+            KernelFit::Outside
+        }
+    }
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (major, minor) in self.between {
+            write!(f, "{major}.{minor}, ")?;
+        }
+        write!(f, "{}.{} or later", self.any_from.0, self.any_from.1)
+    }
+}
+
+/// The first two numbers of a version as programs print it: of `6.1.0-37-amd64` or `1.6.20~ds1-1`, 6.1 and 1.6.
+pub fn series(text: &str) -> Option<Series> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    }
 }
 
 impl Version {
@@ -134,6 +239,29 @@ mod tests {
         assert_eq!((older.kubeadm_api, older.pause), (KubeadmApi::V1Beta3, "3.9"));
         assert_eq!(release("1.37.0"), None);
         assert_eq!(release("2.36.0"), None);
+    }
+
+    #[test]
+    fn reads_series() {
+        let texts = ["6.1.0-37-amd64", "5.15.0-1053-aws", "1.6.20~ds1-1+deb12u2", "6.12-rc1"];
+        assert_eq!(texts.map(series), [(6, 1), (5, 15), (1, 6), (6, 12)].map(Some));
+        assert_eq!(["", "6", "v1.2", "six.one", "6.x"].map(series), [None; 5]);
+    }
+
+    #[test]
+    fn knows_which_kernels_a_release_is_made_for() {
+        use KernelFit::{Fits, Outside, TooOld};
+        let fit = |minor: u32, kernel| {
+            let release = RELEASES.iter().find(|release| release.minor == minor).expect("known");
+            release.kernels.fit(kernel)
+        };
+        let kernels = [(3, 2), (3, 10), (4, 15), (4, 19), (5, 4), (5, 8), (5, 15), (6, 0), (7, 1)];
+        let of = |minor: u32| kernels.map(|kernel| fit(minor, kernel));
+        assert_eq!(of(31), [TooOld, Fits, Fits, Fits, Fits, Fits, Fits, Fits, Fits]);
+        assert_eq!(of(33), [TooOld, TooOld, TooOld, Fits, Fits, Fits, Fits, Fits, Fits]);
+        assert_eq!(of(36), [TooOld, TooOld, TooOld, TooOld, Fits, Outside, Fits, Fits, Fits]);
+        let newest = RELEASES.last().expect("a release").kernels;
+        assert_eq!(newest.to_string(), "5.4, 5.10, 5.15, 6.0 or later");
     }
 
     #[test]
