@@ -126,6 +126,7 @@ fn host(name: &str) -> Host {
         roles: vec![Role::Worker],
         labels: Default::default(),
         taints: Vec::new(),
+        accept: None,
         firewall: None,
         time: None,
         hostname: None,

@@ -143,6 +143,7 @@ mod tests {
             roles: vec![Role::ControlPlane],
             labels: Default::default(),
             taints: Vec::new(),
+            accept: None,
             firewall: None,
             time: None,
             hostname: None,

@@ -132,7 +132,7 @@ codes! {
     NoHosts => "no-hosts",
     /// A host without a role.
     NoRoles => "no-roles",
-    /// A role, label or taint given twice.
+    /// A role, label, taint or acceptance given twice.
     Duplicate => "duplicate",
     /// No host has the role control-plane.
     NoControlPlane => "no-control-plane",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 
+use super::accept;
 use super::error::{Code, Report, Span, quoted};
 use super::names::{self, Address};
 use super::subnets::Subnets;
@@ -31,6 +32,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node, subnets: &Subnets) {
         labels(report, host, &path);
         taints(report, host, &path);
         kubelet_args(report, host, &path);
+        accept::check(report, host, &format!("{path}.accept"));
     }
     roles(report, hosts, entry.key_span);
 }

@@ -1,6 +1,7 @@
 //! What the operator wrote in `cluster.yaml`, checked. Nothing here has been measured;
 //! facts about hosts live in [`crate::facts`].
 
+mod accept;
 mod error;
 mod hosts;
 mod names;
@@ -21,6 +22,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use accept::{Acceptance, KubeletSwitch};
 pub use error::{Code, InventoryError, InventoryErrors};
 pub use parse::{parse, parse_bytes};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
@@ -56,6 +58,10 @@ pub struct Inventory {
     /// Whether hosts are renamed to their inventory name.
     #[serde(default)]
     pub hostname: HostnamePolicy,
+    /// Findings to live with on every host, by their codes: each becomes a warning, and kubeadm and the kubelet are
+    /// told. Only what is listed here may be accepted.
+    #[serde(default)]
+    pub accept: Vec<Acceptance>,
     /// The servers, in the operator's order. The first with the role `control-plane` runs `kubeadm init`.
     #[schemars(length(min = 1))]
     pub hosts: Vec<Host>,
@@ -270,6 +276,9 @@ pub struct Host {
     /// Overrides the cluster's `hostname`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<HostnamePolicy>,
+    /// Overrides the cluster's `accept`: only what is listed here is accepted on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<Vec<Acceptance>>,
     /// Extra command-line arguments of this host's kubelet, by name without dashes.
     #[serde(default)]
     pub kubelet_args: BTreeMap<String, String>,

@@ -204,9 +204,13 @@ fn choice(report: &mut Report<'_>, words: &[String], text: &str, path: &str, at:
     }
     let known = || words.iter().map(String::as_str);
     let allowed = known().collect::<Vec<_>>().join(", ");
-    let help = match nearest(text, known()).or_else(|| translated(text, known())) {
-        Some(word) => format!("did you mean `{word}`? Allowed: {allowed}"),
-        None => format!("allowed: {allowed}"),
+    let meant = || nearest(text, known()).or_else(|| translated(text, known()));
+    let help = match super::accept::never(text).filter(|_| path.contains("accept[")) {
+        Some(reason) => format!("that is never accepted: {reason}"),
+        None => match meant() {
+            Some(word) => format!("did you mean `{word}`? Allowed: {allowed}"),
+            None => format!("allowed: {allowed}"),
+        },
     };
     let message = format!("`{path}` cannot be {}", quoted(text));
     report.push(Code::UnknownValue, at, path, message, &help);

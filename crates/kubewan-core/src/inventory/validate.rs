@@ -5,7 +5,7 @@
 use super::error::{Code, Report, quoted};
 use super::names;
 use super::tree::Node;
-use super::{hosts, reserved, subnets};
+use super::{accept, hosts, reserved, subnets};
 use crate::versions::{RELEASES, Version};
 
 /// Notes everything that contradicts itself, Kubernetes or this release of kubewan.
@@ -25,6 +25,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
     }
     reserved::check(report, root);
+    accept::check(report, root, "accept");
     let subnets = subnets::check(report, root);
     hosts::check(report, root, &subnets);
 }
