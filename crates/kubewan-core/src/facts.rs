@@ -33,6 +33,8 @@ pub struct Facts {
     pub swaps: Vec<String>,
     /// Lines of /etc/fstab that would bring swap back, and systemd swap units.
     pub swap_configured: Vec<String>,
+    /// What would bring swap back at boot although those lines and units are switched off.
+    pub swap_returns: Vec<SwapSource>,
     /// SELinux' mode; `None` where there is none.
     pub selinux: Option<Selinux>,
     /// Whether AppArmor is enabled in the kernel.
@@ -159,6 +161,31 @@ pub struct Route {
     pub interface: String,
 }
 
+/// Something that switches swap on and that kubewan can't mask.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwapSource {
+    /// A unit whose own file lies where a mask would have to be.
+    Unit {
+        /// Its name, as `swapfile.swap`.
+        name: String,
+        /// Its file.
+        path: String,
+    },
+    /// A line of a script or table that runs at boot.
+    Line {
+        /// The file.
+        path: String,
+        /// The line.
+        text: String,
+    },
+    /// An area in use that no unit, line of /etc/fstab or known service has switched on.
+    Area {
+        /// As in /proc/swaps.
+        name: String,
+    },
+}
+
 /// SELinux' mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -189,6 +216,9 @@ pub struct Listener {
 pub struct RuntimeFacts {
     /// containerd's version, as `1.6.20`; `None` where it is not installed.
     pub containerd: Option<String>,
+    /// The version that the distribution's package manager would install, as `1.6.20`; asked for only where
+    /// containerd is not installed.
+    pub containerd_offered: Option<String>,
     /// The `containerd.service` of the host is active.
     pub containerd_active: bool,
     /// Text of /etc/containerd/config.toml.

@@ -58,6 +58,8 @@ pub fn facts(n: u8) -> Facts {
     facts.disk_free_bytes = 20 << 30;
     facts.machine_id = format!("machine-{n}");
     facts.product_uuid = format!("uuid-{n}");
+    facts.hostname = format!("host-{n}");
+    facts.hostname_resolves = true;
     facts.own.rehearsal_allowed = true;
     facts
 }

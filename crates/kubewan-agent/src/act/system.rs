@@ -1,5 +1,6 @@
 //! Kernel and host-wide settings.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ pub const SELINUX_CONFIG: &str = "/etc/selinux/config";
 
 /// SELinux' mode now; there only where SELinux is.
 const SELINUX_ENFORCE: &str = "/sys/fs/selinux/enforce";
+
+/// Services that make swap areas of their own and switch them on at boot: Debian's zram-tools, Ubuntu's zram-config,
+/// Raspberry Pi OS' dphys-swapfile, and swapspace. zram-generator makes swap units, which are found by their type.
+pub const SWAP_SERVICES: &[&str] =
+    &["zramswap.service", "zram-config.service", "dphys-swapfile.service", "swapspace.service"];
 
 /// Time services, in the order of preference where several are installed and none runs.
 pub const TIME_SERVICES: &[&str] = &[
@@ -139,11 +145,23 @@ pub fn observe_swap_off(_goal: &SwapOff, _host: &Host) -> Result<SwapSeen, Strin
         .unwrap_or_default();
     let mut units = Vec::new();
     for unit in swap_units(&listed) {
-        if !masked_or_generated_from_fstab(&unit)? {
+        if !brings_nothing_back(&unit)? {
             units.push(unit);
         }
     }
+    let services = super::unit::show_all(SWAP_SERVICES, &["LoadState", "UnitFileState"])?;
+    for (service, shown) in SWAP_SERVICES.iter().zip(services) {
+        if brings_swap(&shown) {
+            units.push((*service).to_owned());
+        }
+    }
     Ok(SwapSeen { active: active_swaps(&swaps), fstab: fstab_swaps(&fstab), units })
+}
+
+/// A service that is there and not masked starts at boot, or by another unit's wish.
+fn brings_swap(shown: &BTreeMap<String, String>) -> bool {
+    let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
+    is("LoadState", "loaded") && !is("UnitFileState", "masked") && !is("UnitFileState", "disabled")
 }
 
 /// Areas in /proc/swaps.
@@ -185,12 +203,13 @@ fn swap_units(listed: &str) -> Vec<String> {
         .collect()
 }
 
-/// Units that the fstab generator made go with their line; masked ones bring nothing back.
-fn masked_or_generated_from_fstab(unit: &str) -> Result<bool, String> {
+/// Units that the fstab generator made go with their line; masked and disabled ones bring nothing back.
+fn brings_nothing_back(unit: &str) -> Result<bool, String> {
     let shown = super::unit::show(unit, &["LoadState", "SourcePath", "UnitFileState"])?;
     let get = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
     Ok(get("LoadState") == "masked"
         || get("UnitFileState").starts_with("masked")
+        || get("UnitFileState") == "disabled"
         || get("SourcePath") == FSTAB)
 }
 
@@ -433,6 +452,20 @@ mod tests {
         assert_eq!(active_swaps(""), Vec::<String>::new());
         let listed = "dev-disk-by\\x2duuid-1.swap generated -\ndev-zram0.swap static enabled\n";
         assert_eq!(swap_units(listed), ["dev-disk-by\\x2duuid-1.swap", "dev-zram0.swap"]);
+    }
+
+    #[test]
+    fn a_swap_service_counts_unless_it_is_masked_or_disabled() {
+        let shown = |load: &str, file: &str| {
+            let pairs = [("LoadState", load), ("UnitFileState", file)];
+            brings_swap(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into())
+        };
+        assert!(
+            shown("loaded", "enabled") && shown("loaded", "static") && shown("loaded", "generated")
+        );
+        assert!(
+            !shown("masked", "masked") && !shown("loaded", "disabled") && !shown("not-found", "")
+        );
     }
 
     #[test]

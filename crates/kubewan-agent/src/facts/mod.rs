@@ -12,6 +12,7 @@ mod network;
 mod os;
 mod runtime;
 mod sockets;
+mod swap;
 pub mod systemd;
 mod time_sync;
 
@@ -56,6 +57,7 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
         cores: memory::cores(),
         swaps: swap_areas(),
         swap_configured: fstab_swap().into_iter().chain(swap_units()).collect(),
+        swap_returns: swap::returns(),
         selinux: os::selinux(),
         apparmor: os::apparmor(),
         clock_unix_ms: clock_unix_ms(),

@@ -67,7 +67,7 @@ pub struct SwapSeen {
     pub active: Vec<String>,
     /// Lines of /etc/fstab that name swap.
     pub fstab: Vec<String>,
-    /// systemd swap units that start at boot and do not come from /etc/fstab.
+    /// systemd swap units that start at boot and do not come from /etc/fstab, and services that make swap.
     pub units: Vec<String>,
 }
 
