@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kubewan_core::inventory::Code;
+use kubewan_core::inventory::{Acceptance, Code};
 
 /// What a finding's code follows in the sources.
 const BEFORE_CODE: [&str; 4] = ["Finding::error(", "Finding::warning(", " about(", " cluster("];
@@ -50,7 +50,7 @@ fn every_finding_is_in_the_reference_and_exists() {
         .collect();
     assert!(in_sources.len() > 30, "the sources are searched in the wrong way: {in_sources:?}");
     let (_, table) = reference.split_once("\n## Findings\n").unwrap();
-    let (table, _) = table.split_once("\n## ").unwrap();
+    let (table, _) = table.split_once("\n### ").unwrap();
     let first_cells =
         table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     let documented: BTreeSet<&str> = first_cells
@@ -71,4 +71,23 @@ fn every_error_of_the_inventory_is_in_the_reference() {
         let line = format!("| `{}` | {} |", code.name(), code.meaning());
         assert!(reference.contains(&line), "not in docs/reference.md: {line}");
     }
+}
+
+#[test]
+fn everything_that_may_be_accepted_is_in_the_reference() {
+    let reference = reference();
+    let (_, section) = reference.split_once("\n### What may be accepted\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let cell = |text: String| if text.is_empty() { String::new() } else { format!("`{text}` ") };
+    let lines: Vec<String> = Acceptance::ALL
+        .iter()
+        .map(|what| {
+            let check = cell(what.preflight().unwrap_or_default().to_owned());
+            let told =
+                cell(what.kubelet().map_or(String::new(), |k| format!("{}=false", k.argument)));
+            format!("| `{}` | {} | {check}| {told}|", what.code(), what.meaning())
+        })
+        .collect();
+    let table: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(table, lines);
 }

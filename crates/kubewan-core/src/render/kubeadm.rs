@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use super::{merge, object};
-use crate::inventory::{Host, Inventory, Settings, Taint};
+use crate::inventory::{Acceptance, Host, Inventory, Settings, Taint};
 use crate::versions::KubeadmApi;
 
 /// Port of the API server.
@@ -35,6 +35,8 @@ pub struct Node<'a> {
     pub address: Ipv4Addr,
     /// The NIC's address, if it is another.
     pub nic_address: Option<Ipv4Addr>,
+    /// What the operator accepts on it and is so there.
+    pub accepted: Vec<Acceptance>,
 }
 
 /// The configuration for `kubeadm init`: four documents, and the only source of what a phase does.
@@ -132,11 +134,39 @@ pub fn endpoint(inventory: &Inventory) -> String {
     format!("{}:{API_PORT}", inventory.api_name())
 }
 
-/// Arguments of a host's kubelet: the node's address, and the user's own.
-pub fn kubelet_args(node: &Node) -> BTreeMap<String, String> {
+/// Arguments of a host's kubelet: the node's address, what the operator accepts there, and the user's own.
+pub fn kubelet_args(inventory: &Inventory, node: &Node) -> BTreeMap<String, String> {
     let mut args = BTreeMap::from([("node-ip".to_owned(), node.address.to_string())]);
+    args.extend(accepted_args(inventory, node));
     args.extend(node.host.kubelet_args.clone());
     args
+}
+
+/// Arguments without which the kubelet would not start on what the operator accepts, unless he set the fields himself.
+///
+/// An argument and no field of the `KubeletConfiguration`: that one is the whole cluster's, and what is in it when a
+/// cluster is built is what hosts get that join later.
+pub fn accepted_args(inventory: &Inventory, node: &Node) -> BTreeMap<String, String> {
+    let own = &inventory.kubernetes.kubelet;
+    let switches = node.accepted.iter().filter_map(|what| what.kubelet());
+    switches
+        .filter(|switch| !own.contains_key(switch.field))
+        .map(|switch| (switch.argument.to_owned(), "false".to_owned()))
+        .collect()
+}
+
+/// kubeadm's checks that are set aside on a node: the user's own, and those that would stop at what he accepts.
+pub fn set_aside(inventory: &Inventory, node: &Node) -> Vec<String> {
+    let mut names = inventory.kubernetes.kubeadm.ignore_preflight_errors.clone();
+    let listed = |names: &[String], name: &str| {
+        names.iter().any(|n| n.eq_ignore_ascii_case(name) || n.eq_ignore_ascii_case("all"))
+    };
+    for name in node.accepted.iter().filter_map(|what| what.preflight()) {
+        if !listed(&names, name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 fn registration(
@@ -148,13 +178,13 @@ fn registration(
     let mut registration = object(json!({
         "name": node.host.name,
         "criSocket": CRI_SOCKET,
-        "kubeletExtraArgs": extra_args(api, &kubelet_args(node)),
+        "kubeletExtraArgs": extra_args(api, &kubelet_args(inventory, node)),
     }));
     if let Some(taints) = taints {
         // An empty list, unlike none, leaves a control plane untainted.
         registration.insert("taints".into(), json!(taints));
     }
-    let ignored = &inventory.kubernetes.kubeadm.ignore_preflight_errors;
+    let ignored = set_aside(inventory, node);
     if !ignored.is_empty() {
         registration.insert("ignorePreflightErrors".into(), json!(ignored));
     }
@@ -201,6 +231,7 @@ mod tests {
             host: &inventory.hosts[at],
             address: Ipv4Addr::new(198, 51, 100, 10),
             nic_address: Some(Ipv4Addr::new(10, 0, 4, 7)),
+            accepted: Vec::new(),
         }
     }
 
@@ -223,6 +254,38 @@ mod tests {
         let text =
             join(&inventory, &node(&inventory, 1), "@secret(join-token)@", "@output(x.ca-hash)@");
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn what_is_accepted_is_told_to_kubeadm_and_the_kubelet() {
+        let mut inventory = samples::inventory(2);
+        inventory.kubernetes.kubeadm.ignore_preflight_errors = vec!["numcpu".into()];
+        let accepted = Acceptance::ALL.to_vec();
+        let with = |inventory: &Inventory| {
+            let node = Node { accepted: accepted.clone(), ..node(inventory, 1) };
+            (
+                set_aside(inventory, &node),
+                kubelet_args(inventory, &node),
+                join(inventory, &node, "t", "h"),
+            )
+        };
+        let (names, args, text) = with(&inventory);
+        assert_eq!(names, ["numcpu", "Mem", "SystemVerification", "Swap"]);
+        assert_eq!(
+            args.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            ["fail-cgroupv1=false", "fail-swap-on=false", "node-ip=198.51.100.10"]
+        );
+        insta::assert_snapshot!(text);
+        inventory.kubernetes.kubelet = object(json!({ "failCgroupV1": false, "failSwapOn": true }));
+        inventory.hosts[1].kubelet_args.insert("v".into(), "4".into());
+        inventory.kubernetes.kubeadm.ignore_preflight_errors = vec!["all".into()];
+        let (names, args, _) = with(&inventory);
+        assert_eq!(names, ["all"], "kubeadm takes no others beside it");
+        assert_eq!(
+            args.into_keys().collect::<Vec<_>>(),
+            ["node-ip", "v"],
+            "the user's own fields count"
+        );
     }
 
     #[test]

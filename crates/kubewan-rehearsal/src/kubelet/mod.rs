@@ -152,7 +152,10 @@ fn host_in_the_way(settings: &Settings) -> Option<String> {
             swaps.lines().collect::<Vec<_>>()
         ));
     }
-    if !off("failCgroupV1") && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+    if !off("failCgroupV1")
+        && settings.flag("fail-cgroupv1") != Some("false")
+        && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+    {
         return Some(
             "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be \
              removed in a future release"

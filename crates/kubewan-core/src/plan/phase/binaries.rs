@@ -1,5 +1,6 @@
 //! kubeadm, kubelet, kubectl, the CNI plugins, and the kubelet's unit.
 
+use super::control_plane::node;
 use super::runtime::artifact;
 use crate::action::{Action, File, KubeletFlag, Unit};
 use crate::bundle::ArtifactKind;
@@ -7,7 +8,7 @@ use crate::facts::{ClusterState, Facts};
 use crate::inventory::Host;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
-use crate::render::kubeadm::{Node, kubelet_args};
+use crate::render::kubeadm::{accepted_args, kubelet_args};
 use crate::render::unit;
 
 /// The kubelet's unit and what changes its command line.
@@ -39,11 +40,15 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         Action::File(File::text(DROP_IN, 0o644, unit::kubelet_drop_in())),
         "the kubelet reads the arguments that kubeadm writes",
     ));
-    let node = Node { host, address: view.address(host), nic_address: facts.nic_address() };
-    for (name, value) in kubelet_args(&node) {
+    let node = node(view, host, facts);
+    let accepted = accepted_args(view.inventory, &node);
+    for (name, value) in kubelet_args(view.inventory, &node) {
         let why = match name.as_str() {
             "node-ip" => {
                 "the node is known by its public address; another file that sets it would win"
+            }
+            name if accepted.contains_key(name) => {
+                "the inventory accepts it, and the kubelet would not start"
             }
             _ => "the inventory's kubeletArgs",
         };

@@ -1,6 +1,9 @@
 //! `kubeadm init` on the first control plane: once, with everything said before.
 
 use crate::action::{Action, KubeadmInit};
+use crate::facts::Facts;
+use crate::inventory::Host;
+use crate::plan::lint::accept;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::kubeadm::{self, Node};
@@ -17,16 +20,26 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
 fn init(view: &View) -> Option<Step> {
     let host = view.inventory.first_control_plane();
     let facts = view.facts.get(&host.name)?;
-    let node = Node { host, address: view.address(host), nic_address: facts.nic_address() };
+    let node = node(view, host, facts);
     let action = Action::KubeadmInit(KubeadmInit {
         config: kubeadm::init(view.inventory, &node),
-        ignore_preflight_errors: view.inventory.kubernetes.kubeadm.ignore_preflight_errors.clone(),
+        ignore_preflight_errors: kubeadm::set_aside(view.inventory, &node),
         node: host.name.clone(),
         endpoint: format!("https://{}", kubeadm::endpoint(view.inventory)),
         timeout_s: KUBEADM_TIMEOUT_S,
     });
     let why = "the cluster's control plane; etcd is told before to listen on 127.0.0.1, since it can't bind an address behind NAT";
     Some(Step::new(Phase::ControlPlane, &host.name, action, why))
+}
+
+/// A host as kubeadm registers it.
+pub(super) fn node<'a>(view: &View, host: &'a Host, facts: &Facts) -> Node<'a> {
+    Node {
+        host,
+        address: view.address(host),
+        nic_address: facts.nic_address(),
+        accepted: accept::in_force(view, host, facts),
+    }
 }
 
 /// Id of the init step, for the values that joins take from it.

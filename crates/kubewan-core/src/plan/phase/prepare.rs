@@ -6,7 +6,7 @@ use crate::action::{
     SwapOff, Sysctl, TimeSyncOn, Unit,
 };
 use crate::facts::{Facts, FirewallTool, Selinux};
-use crate::inventory::{Firewall, Host, HostnamePolicy, TimeSync};
+use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
 use crate::network::{ports, ports::Source};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
@@ -141,10 +141,13 @@ pub(in crate::plan) fn open_ports(view: &View, host: &Host) -> Vec<Opening> {
     open
 }
 
+/// The host keeps its swap: the kubelet starts with it.
+pub(in crate::plan) fn swap_is_left(view: &View, host: &Host) -> bool {
+    view.inventory.accepted(host, Acceptance::SwapReturns).is_some()
+}
+
 fn swap(view: &View, host: &Host) -> Vec<Step> {
-    let allowed = view.inventory.kubernetes.kubelet.get("failSwapOn")
-        == Some(&serde_json::Value::Bool(false));
-    if allowed {
+    if swap_is_left(view, host) {
         return Vec::new();
     }
     vec![step(

@@ -25,7 +25,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     let bundle = view.inputs.bundle;
     let arch = &facts.kernel.arch;
     let package = package(view, facts);
-    let version = bundled_version(view, facts).or(facts.runtime.containerd.clone());
+    let version = containerd_version(view, facts);
     let pause = view.inventory.pause_image();
     let config = containerd::config(&Containerd {
         version: version.as_deref(),
@@ -83,11 +83,18 @@ fn package(view: &View, facts: &Facts) -> Package {
     }
 }
 
-/// containerd's version if the bundle brings it.
-fn bundled_version(view: &View, facts: &Facts) -> Option<String> {
-    if view.inventory.runtime.source != RuntimeSource::Bundle {
-        return None;
+/// The containerd that the host will run: the bundle's, else the one that is there, else what its package manager has.
+pub(in crate::plan) fn containerd_version(view: &View, facts: &Facts) -> Option<String> {
+    let runtime = &facts.runtime;
+    match view.inventory.runtime.source {
+        RuntimeSource::Bundle => bundled_version(view, facts).or(runtime.containerd.clone()),
+        RuntimeSource::Distribution => {
+            runtime.containerd.clone().or(runtime.containerd_offered.clone())
+        }
     }
+}
+
+fn bundled_version(view: &View, facts: &Facts) -> Option<String> {
     view.inputs
         .bundle
         .packages(&facts.os.distribution(), &facts.kernel.arch)

@@ -1,0 +1,74 @@
+//! What forbids a plan, or should be known before it is applied: small checks of facts against the
+//! inventory. Each returns findings; none changes anything.
+//!
+//! | file | checks |
+//! |---|---|
+//! | [`machine`] | cores, memory, disk, identity |
+//! | [`system`] | distribution, kernel, control groups, swap, host name |
+//! | [`clock`] | clocks |
+//! | [`runtime`] | containerd |
+//! | [`bundle`] | contents and versions of the bundle |
+//! | [`network`] | encapsulation, subnets, addresses |
+//! | [`firewall`] | host firewalls |
+//! | [`cluster`] | Kubernetes that is there already |
+//! | [`accept`] | what the operator accepts |
+
+pub(in crate::plan) mod accept;
+mod bundle;
+mod clock;
+mod cluster;
+mod firewall;
+mod machine;
+mod network;
+mod runtime;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use super::planner::View;
+use crate::facts::Facts;
+use crate::finding::Finding;
+use crate::inventory::{Host, Recorded};
+
+pub(super) fn findings(view: &View) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for host in &view.inventory.hosts {
+        let Some(facts) = view.facts.get(&host.name) else { continue };
+        let found = per_host(view, host, facts);
+        findings.extend(found.into_iter().map(|finding| accept::judged(view, host, finding)));
+    }
+    findings.extend(clock::clocks(view));
+    findings.extend(machine::identities(view));
+    if let Some(recorded) = view.inputs.recorded {
+        findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));
+    }
+    findings
+}
+
+/// What every check of one host says, before anything is accepted.
+fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let one = [
+        machine::cores(view, host, facts),
+        machine::memory(view, host, facts),
+        machine::disk(view, host, facts),
+        system::kernel(view, host, facts),
+        system::cgroups(view, host, facts),
+        system::hostname(view, host, facts),
+        runtime::containerd(view, host, facts),
+    ];
+    let several = [
+        system::distribution(view, host, facts),
+        system::swap(view, host, facts),
+        bundle::bundle_contents(view, host, facts),
+        bundle::rehearsal_only_in_labs(view, host, facts),
+        network::encryption(view, host, facts),
+        network::subnets(view, host, facts),
+        network::private_address(view, host, facts),
+        firewall::firewalls(view, host, facts),
+        cluster::foreign_cluster(view, host, facts),
+        cluster::other_cluster(view, host, facts),
+        cluster::other_binaries(view, host, facts),
+        cluster::ports_in_use(view, host, facts),
+    ];
+    one.into_iter().flatten().chain(several.into_iter().flatten()).collect()
+}

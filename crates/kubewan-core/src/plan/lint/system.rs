@@ -1,0 +1,154 @@
+//! The host's system: distribution, kernel, control groups, swap, name.
+
+use crate::facts::{CgroupVersion, Facts, SwapSource};
+use crate::finding::Finding;
+use crate::inventory::{Host, HostnamePolicy};
+use crate::plan::phase::prepare::swap_is_left;
+use crate::plan::planner::View;
+use crate::versions::{CGROUP_V2_KERNEL, CGROUP_V2_OLDEST_KERNEL, KernelFit, Series, series};
+
+pub(super) fn distribution(_: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    if matches!(facts.os.id.as_str(), "debian" | "ubuntu") && facts.os.systemd > 0 {
+        return Vec::new();
+    }
+    vec![Finding::error(
+        "distribution-unsupported",
+        &host.name,
+        format!("runs {} (systemd {})", facts.os.pretty_name, facts.os.systemd),
+        "use Debian 11 to 13 or Ubuntu 20.04 or later; other distributions come with later versions of kubewan",
+    )]
+}
+
+/// kubeadm's SystemVerification stops at kernels that its release is not made for up to 1.33 and warns from 1.34 on
+/// ([`crate::versions::RELEASES`]); cgroup v2 asks for more than that.
+pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let release = &facts.kernel.release;
+    let kernel = series(release)?;
+    let kubernetes = view.inventory.release();
+    let minor = kubernetes.minor;
+    let kernels = &kubernetes.kernels;
+    let v2 = facts.cgroup == CgroupVersion::V2;
+    let newer = format!("boot a newer kernel: {}", newer_kernel(&facts.os.id));
+    if kernels.fit(kernel) == KernelFit::TooOld {
+        let message = format!(
+            "kernel {release} is older than any that Kubernetes 1.{minor} is made for ({kernels}): the kubelet and \
+             pods meet functions that it does not have"
+        );
+        return Some(Finding::error("kernel-too-old", &host.name, message, newer));
+    }
+    if v2 && kernel < CGROUP_V2_OLDEST_KERNEL {
+        let message = format!(
+            "kernel {release} can't freeze processes in cgroup v2, which takes {}: kubeadm stops at it, and runc \
+             can't pause containers",
+            dotted(CGROUP_V2_OLDEST_KERNEL)
+        );
+        return Some(Finding::error("kernel-too-old", &host.name, message, newer));
+    }
+    if kernels.fit(kernel) == KernelFit::Outside {
+        let message = format!(
+            "kernel {release} is none of those that Kubernetes 1.{minor} is made for ({kernels}): it is not kept up for long, and \
+             kubeadm warns of it"
+        );
+        return Some(Finding::warning("kernel-unsupported", &host.name, message, newer));
+    }
+    if v2 && kernel < CGROUP_V2_KERNEL {
+        let message = format!(
+            "kernel {release} is older than {}, which Kubernetes asks for with cgroup v2: figures of the host's own \
+             use of processors are missing",
+            dotted(CGROUP_V2_KERNEL)
+        );
+        return Some(Finding::warning("kernel-unsupported", &host.name, message, newer));
+    }
+    None
+}
+
+fn dotted((major, minor): Series) -> String {
+    format!("{major}.{minor}")
+}
+
+/// Where a distribution keeps newer kernels for a release that it has out already.
+fn newer_kernel(distribution: &str) -> &'static str {
+    match distribution {
+        "debian" => "`apt-get install linux-image-$(dpkg --print-architecture)`, then reboot",
+        "ubuntu" => {
+            "`apt-get install linux-generic-hwe-$(. /etc/os-release; echo $VERSION_ID)`, then reboot"
+        }
+        _ => "the distribution's own, or another image of the provider's",
+    }
+}
+
+/// The kubelet refuses cgroup v1 from 1.35 on unless `failCgroupV1` is false (KEP-5573).
+pub(super) fn cgroups(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let release = view.inventory.release();
+    if facts.cgroup == CgroupVersion::V2 || !release.refuses_cgroup_v1() {
+        return None;
+    }
+    Some(Finding::error(
+        "cgroup-v1",
+        &host.name,
+        format!(
+            "uses cgroup v1, which kubeadm and the kubelet of {} refuse: they give it up in a later release",
+            view.inventory.kubernetes.version
+        ),
+        "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in /etc/default/grub, \
+         `update-grub`, then reboot",
+    ))
+}
+
+/// Swap is switched off and masked by a step of the plan; this tells of what would bring it back at boot all the same,
+/// when the kubelet does not start with it (`failSwapOn`).
+pub(super) fn swap(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let kubelet = &view.inventory.kubernetes.kubelet;
+    if kubelet.get("failSwapOn") == Some(&serde_json::Value::Bool(false)) {
+        return Vec::new();
+    }
+    let then = "the kubelet does not start with swap on";
+    let findings = facts.swap_returns.iter().map(|source| match source {
+        SwapSource::Unit { name, path } => Finding::error(
+            "swap-returns",
+            &host.name,
+            format!("{name} brings swap back at boot, and can't be masked, since its own file is {path}: {then}"),
+            format!("`systemctl disable --now {name} && rm {path} && systemctl daemon-reload`"),
+        ),
+        SwapSource::Line { path, text } => Finding::error(
+            "swap-returns",
+            &host.name,
+            format!("{path} switches swap on at boot (`{text}`): {then}"),
+            format!("take that line out of {path}"),
+        ),
+        SwapSource::Area { name } => Finding::warning(
+            "swap-returns",
+            &host.name,
+            format!(
+                "swap is on at {name}, and nothing says what switched it on: kubewan switches it off, it may be back \
+                 after a reboot, and {then}"
+            ),
+            "look for what does: `grep -rs swapon /etc /usr/local /opt`; nothing is to be done where someone did it \
+             by hand",
+        ),
+    });
+    // Swap that stays comes as no surprise.
+    let left = swap_is_left(view, host);
+    findings.filter(|f| !left || f.severity == crate::finding::Severity::Error).collect()
+}
+
+/// kubeadm warns of a node's name that does not resolve (`HostnameCheck`); programs that ask for the host's own name, as
+/// sudo does, wait for DNS each time.
+pub(super) fn hostname(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let name = &facts.hostname;
+    if facts.hostname_resolves || name.is_empty() {
+        return None;
+    }
+    let ours = *name == host.name || view.inventory.hostname_of(host) == HostnamePolicy::Set;
+    let remedy = if ours {
+        "nothing: kubewan writes the name of every node into /etc/hosts".to_owned()
+    } else {
+        format!(
+            "`echo 127.0.1.1 {name} >> /etc/hosts`, or have kubewan name the host: `hostname: set`"
+        )
+    };
+    let message = format!(
+        "its own name {name} does not resolve: sudo and other programs wait for DNS each time that they ask for it"
+    );
+    Some(Finding::warning("hostname-unresolvable", &host.name, message, remedy))
+}

@@ -1,0 +1,349 @@
+//! Findings on recorded facts: one golden that shows every check of a host with its severity, reason and remedy.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::*;
+use crate::action::{Action, KubeadmInit};
+use crate::facts::{CgroupVersion, ClusterState, Route, SwapSource};
+use crate::finding::Severity;
+use crate::inventory::{Acceptance, HostnamePolicy, Inventory};
+use crate::plan::planner::Inputs;
+use crate::plan::{Step, steps};
+use crate::samples;
+use crate::versions::{KubeadmApi, RELEASES, Release};
+
+/// Three hosts as the operator described and the agents saw them.
+struct Cluster {
+    inventory: Inventory,
+    facts: BTreeMap<String, Facts>,
+    clocks: BTreeMap<String, i64>,
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        let inventory = samples::inventory(3);
+        Cluster { facts: samples::all_facts(&inventory), inventory, clocks: BTreeMap::new() }
+    }
+
+    fn master(&mut self) -> &mut Facts {
+        self.facts.get_mut("master01").expect("the first host")
+    }
+
+    fn node(&mut self) -> &mut Facts {
+        self.facts.get_mut("node01").expect("the second host")
+    }
+
+    fn clock(&mut self, host: &str, offset_ms: i64) {
+        self.clocks.insert(host.into(), offset_ms);
+    }
+
+    fn planned(&self) -> crate::plan::planner::Planned {
+        let (addresses, bundle) = (samples::addresses(&self.inventory), samples::bundle());
+        let inputs = Inputs {
+            addresses: &addresses,
+            bundle: &bundle,
+            clock_offsets_ms: &self.clocks,
+            recorded: None,
+        };
+        steps(&self.inventory, &self.facts, &inputs)
+    }
+
+    fn step(&self, is: impl Fn(&Step) -> bool) -> Option<Step> {
+        self.planned().steps.into_iter().find(is)
+    }
+}
+
+/// What a change brings up beside what the sample says anyway.
+fn findings_with(change: impl FnOnce(&mut Cluster)) -> Vec<Finding> {
+    let mut cluster = Cluster::new();
+    change(&mut cluster);
+    let mut usual = Cluster::new();
+    usual.inventory.kubernetes.version = cluster.inventory.kubernetes.version.clone();
+    let usual = usual.planned().findings;
+    cluster.planned().findings.into_iter().filter(|finding| !usual.contains(finding)).collect()
+}
+
+fn shown(title: &str, findings: &[Finding]) -> String {
+    let mut text = format!("## {title}\n");
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let host = finding.host.as_deref().unwrap_or("the cluster");
+        let _ = writeln!(
+            text,
+            "{severity}[{}] {host}: {}\n  remedy: {}",
+            finding.code, finding.message, finding.remedy
+        );
+    }
+    if findings.is_empty() {
+        text.push_str("nothing\n");
+    }
+    text
+}
+
+type Case = (&'static str, fn(&mut Cluster));
+
+const CASES: &[Case] = &[
+    ("a control plane with 1 CPU", |c| c.master().cores = 1),
+    ("the same, accepted for all", |c| {
+        c.master().cores = 1;
+        c.inventory.accept = vec![Acceptance::TooFewCores];
+    }),
+    ("the same, by kubeadm's own list", |c| {
+        c.master().cores = 1;
+        c.inventory.kubernetes.kubeadm.ignore_preflight_errors = vec!["NumCPU".into()];
+    }),
+    ("a worker with 1 CPU", |c| c.node().cores = 1),
+    ("a control plane with 1 GiB", |c| c.master().memory_bytes = 985 << 20),
+    ("the same, accepted for this host", |c| {
+        c.master().memory_bytes = 985 << 20;
+        c.inventory.hosts[0].accept = Some(vec![Acceptance::TooLittleMemory]);
+    }),
+    ("the same, accepted for all but this host", |c| {
+        c.master().memory_bytes = 985 << 20;
+        c.inventory.accept = vec![Acceptance::TooLittleMemory];
+        c.inventory.hosts[0].accept = Some(Vec::new());
+    }),
+    ("workers with 1 GiB and with 512 MiB", |c| {
+        c.node().memory_bytes = 985 << 20;
+        c.facts.get_mut("node02").expect("the third host").memory_bytes = 478 << 20;
+    }),
+    ("little room", |c| c.node().disk_free_bytes = 900 << 20),
+    ("a clock an hour off", |c| {
+        c.clock("master01", 12);
+        c.clock("node01", -3_605_000);
+        c.clock("node02", -40);
+    }),
+    ("a clock some seconds off", |c| c.clock("node01", 5_400)),
+    ("the operator's clock an hour off", |c| {
+        for (host, offset) in
+            [("master01", 3_600_500), ("node01", 3_600_020), ("node02", 3_601_100)]
+        {
+            c.clock(host, offset);
+        }
+    }),
+    ("kernel 4.9 with 1.36", |c| {
+        c.node().kernel.release = "4.9.0-19-amd64".into();
+        c.node().cgroup = CgroupVersion::V1;
+        c.inventory.hosts[1].accept = Some(vec![Acceptance::CgroupV1]);
+    }),
+    ("the same, accepted", |c| {
+        c.node().kernel.release = "4.9.0-19-amd64".into();
+        c.node().cgroup = CgroupVersion::V1;
+        c.inventory.accept = vec![Acceptance::KernelTooOld, Acceptance::CgroupV1];
+    }),
+    ("kernel 4.9 with 1.33", |c| {
+        c.inventory.kubernetes.version = "1.33.2".into();
+        c.node().kernel.release = "4.9.0-19-amd64".into();
+        c.node().cgroup = CgroupVersion::V1;
+    }),
+    ("kernel 4.19 and cgroup v2 with 1.33", |c| {
+        c.inventory.kubernetes.version = "1.33.2".into();
+        c.node().kernel.release = "4.19.0-27-amd64".into();
+    }),
+    ("a kernel outside what 1.36 is made for", |c| {
+        c.node().kernel.release = "5.13.0-52-generic".into();
+        c.node().os.id = "ubuntu".into();
+        c.node().os.version_id = "20.04".into();
+    }),
+    ("kernel 5.4 with cgroup v2", |c| c.node().kernel.release = "5.4.0-216-generic".into()),
+    ("cgroup v1 with 1.36", |c| c.node().cgroup = CgroupVersion::V1),
+    ("the same, accepted", |c| {
+        c.node().cgroup = CgroupVersion::V1;
+        c.inventory.hosts[1].accept = Some(vec![Acceptance::CgroupV1]);
+    }),
+    ("the same, by the kubelet's setting", |c| {
+        c.node().cgroup = CgroupVersion::V1;
+        c.inventory.kubernetes.kubelet.insert("failCgroupV1".into(), false.into());
+    }),
+    ("the same, accepted and contradicted", |c| {
+        c.node().cgroup = CgroupVersion::V1;
+        c.inventory.accept = vec![Acceptance::CgroupV1];
+        c.inventory.kubernetes.kubelet.insert("failCgroupV1".into(), true.into());
+    }),
+    ("cgroup v1 with 1.34", |c| {
+        c.inventory.kubernetes.version = "1.34.2".into();
+        c.node().cgroup = CgroupVersion::V1;
+    }),
+    ("swap that a unit of an administrator's brings back", |c| {
+        c.node().swap_returns = vec![own_unit()]
+    }),
+    ("the same, accepted", |c| {
+        c.node().swap_returns = vec![own_unit()];
+        c.inventory.accept = vec![Acceptance::SwapReturns];
+    }),
+    ("the same, with a kubelet that takes swap", |c| {
+        c.node().swap_returns = vec![own_unit()];
+        c.inventory.kubernetes.kubelet.insert("failSwapOn".into(), false.into());
+    }),
+    ("swap that a script brings back", |c| {
+        let line =
+            SwapSource::Line { path: "/etc/rc.local".into(), text: "swapon /swapfile".into() };
+        c.node().swap_returns = vec![line];
+    }),
+    ("swap that nothing explains", |c| {
+        c.node().swaps = vec!["/dev/zram0".into()];
+        c.node().swap_returns = vec![SwapSource::Area { name: "/dev/zram0".into() }];
+    }),
+    ("swap that is masked by the plan", |c| {
+        c.node().swaps = vec!["/dev/zram0".into()];
+        c.node().swap_configured = vec!["dev-zram0.swap".into()];
+    }),
+    ("duplicate product_uuid", |c| c.node().product_uuid = "uuid-0".into()),
+    ("product_uuid of a board's maker", |c| {
+        for host in ["master01", "node01"] {
+            c.facts.get_mut(host).expect("a host").product_uuid =
+                "03000200-0400-0500-0006-000700080009".into();
+        }
+    }),
+    ("duplicate machine-id", |c| c.node().machine_id = "machine-0".into()),
+    ("unresolvable hostname", |c| {
+        c.node().hostname = "vps-4711".into();
+        c.node().hostname_resolves = false;
+    }),
+    ("unresolvable hostname that becomes the node's", |c| {
+        c.node().hostname = "vps-4711".into();
+        c.node().hostname_resolves = false;
+        c.inventory.hostname = HostnamePolicy::Set;
+    }),
+    ("containerd 1.7 of the host", |c| {
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+        c.node().runtime.containerd = Some("1.7.24".into());
+    }),
+    ("containerd 1.4 of the distribution", |c| {
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+        c.node().runtime.containerd_offered = Some("1.4.13".into());
+    }),
+    ("containerd 2 of the distribution", |c| {
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+        c.node().runtime.containerd_offered = Some("2.1.4".into());
+    }),
+    ("pods over a route", |c| {
+        let destination = "10.244.8.0/22".parse().expect("a subnet");
+        c.node().routes.push(Route { destination, interface: "wg0".into() });
+    }),
+    ("Services over a resolver, and a route where one would go instead", |c| {
+        c.node().resolvers = vec!["10.96.0.2".parse().expect("an address")];
+        let destination = "10.250.0.0/16".parse().expect("a subnet");
+        c.master().routes.push(Route { destination, interface: "eth1".into() });
+    }),
+    ("both subnets inside one route", |c| {
+        let destination = "10.0.0.0/8".parse().expect("a subnet");
+        c.node().routes.push(Route { destination, interface: "eth1".into() });
+    }),
+    ("a foreign cluster", |c| c.node().kubernetes.state = ClusterState::Foreign),
+];
+
+fn own_unit() -> SwapSource {
+    SwapSource::Unit {
+        name: "swapfile.swap".into(),
+        path: "/etc/systemd/system/swapfile.swap".into(),
+    }
+}
+
+#[test]
+fn every_check_speaks() {
+    let mut text: Vec<String> =
+        CASES.iter().map(|(title, change)| shown(title, &findings_with(*change))).collect();
+    // No release from 1.37 on is known yet, but the rule is.
+    let newer = Release { minor: 37, ..*RELEASES.last().expect("a release") };
+    assert_eq!(newer.kubeadm_api, KubeadmApi::V1Beta4);
+    for version in ["1.7.24", "2.0.0"] {
+        let found =
+            runtime::judge(&newer, "node01", "the bundle's containerd", version, "a bundle");
+        text.push(shown(&format!("containerd {version} with 1.37"), found.as_slice()));
+    }
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+/// What is accepted can be met, and says how to accept it.
+#[test]
+fn every_acceptance_has_its_finding() {
+    let found: Vec<Finding> = CASES.iter().flat_map(|(_, change)| findings_with(*change)).collect();
+    for what in Acceptance::ALL {
+        let how = format!("`accept: [{}]`", what.code());
+        let is = |f: &&Finding| f.code == what.code() && f.remedy.contains(&how);
+        assert!(found.iter().any(|f| is(&f)), "{what:?}");
+    }
+}
+
+#[test]
+fn a_host_of_which_nothing_could_be_read_is_no_poor_one() {
+    let unread = findings_with(|c| {
+        let facts = c.master();
+        (facts.cores, facts.memory_bytes, facts.kernel.release) = (0, 0, String::new());
+    });
+    assert_eq!(unread, []);
+}
+
+#[test]
+fn kubeadm_and_the_kubelet_are_told_on_the_host_that_needs_it() {
+    let mut cluster = Cluster::new();
+    cluster.inventory.accept = Acceptance::ALL.to_vec();
+    let told = |cluster: &Cluster, host: &str| {
+        let step = cluster.step(|step| {
+            step.host == host
+                && matches!(step.action, Action::KubeadmInit(_) | Action::KubeadmJoin(_))
+        });
+        let flags: Vec<String> = cluster
+            .planned()
+            .steps
+            .into_iter()
+            .filter(|step| step.host == host)
+            .filter_map(|step| match step.action {
+                Action::KubeletFlag(flag) => Some(format!("{}={}", flag.name, flag.value)),
+                _ => None,
+            })
+            .filter(|flag| !flag.starts_with("node-ip"))
+            .collect();
+        match step.expect("each is made or joins").action {
+            Action::KubeadmInit(KubeadmInit { ignore_preflight_errors, config, .. }) => {
+                (ignore_preflight_errors, config, flags)
+            }
+            Action::KubeadmJoin(join) => (join.ignore_preflight_errors, join.config, flags),
+            _ => unreachable!("filtered"),
+        }
+    };
+    // Nothing is wrong with the hosts: of swap nobody knows before the next boot.
+    let (names, config, flags) = told(&cluster, "node01");
+    assert_eq!(
+        (names.as_slice(), flags.as_slice()),
+        (["Swap".into()].as_slice(), ["fail-swap-on=false".into()].as_slice())
+    );
+    assert!(config.contains("- Swap") && !config.contains("SystemVerification"), "{config}");
+    assert!(cluster.step(|step| matches!(step.action, Action::SwapOff(_))).is_none());
+
+    cluster.inventory.accept = vec![Acceptance::CgroupV1, Acceptance::TooFewCores];
+    cluster.node().cgroup = CgroupVersion::V1;
+    cluster.master().cores = 1;
+    let (names, config, flags) = told(&cluster, "node01");
+    assert_eq!(
+        (names.as_slice(), flags.as_slice()),
+        (["SystemVerification".into()].as_slice(), ["fail-cgroupv1=false".into()].as_slice())
+    );
+    assert!(
+        config.contains("fail-cgroupv1") && config.contains("- SystemVerification"),
+        "{config}"
+    );
+    let (names, config, flags) = told(&cluster, "master01");
+    assert_eq!((names.as_slice(), flags.as_slice()), (["NumCPU".into()].as_slice(), [].as_slice()));
+    assert!(config.contains("- NumCPU") && !config.contains("fail-cgroupv1"), "{config}");
+    assert!(told(&cluster, "node02").0.is_empty());
+    assert!(cluster.step(|step| matches!(step.action, Action::SwapOff(_))).is_some());
+
+    // The user's own word stands, and kubeadm would stop at the same: it is set aside.
+    cluster.inventory.accept.clear();
+    cluster.inventory.kubernetes.kubelet =
+        json!({ "failCgroupV1": false }).as_object().cloned().expect("a map");
+    let (names, config, flags) = told(&cluster, "node01");
+    assert_eq!(
+        (names.as_slice(), flags.as_slice()),
+        (["SystemVerification".into()].as_slice(), [].as_slice())
+    );
+    assert!(!config.contains("fail-cgroupv1"), "{config}");
+}
