@@ -332,7 +332,7 @@ fn has_ended(seen: Observed) -> Observed {
 }
 
 /// The action with values in place of its markers. Only what is performed has them; the journal has markers.
-fn with_values(action: &Action, orders: &Orders) -> Result<Action, String> {
+pub(crate) fn with_values(action: &Action, orders: &Orders) -> Result<Action, String> {
     let mut value =
         serde_json::to_value(action).map_err(|e| format!("can't read the step: {e}"))?;
     if let Some(marker) = put_values(&mut value, orders) {

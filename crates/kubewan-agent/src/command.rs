@@ -300,7 +300,7 @@ fn await_any(pipes: &[Option<Pipe>; 2]) {
 
 /// A stream's bytes up to the cap, and its unfinished line.
 #[derive(Default)]
-struct Kept {
+pub(crate) struct Kept {
     head: Vec<u8>,
     tail: Vec<u8>,
     cut: bool,
@@ -308,7 +308,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
         for part in bytes.split_inclusive(|b| matches!(b, b'\n' | b'\r')) {
             self.line.extend_from_slice(part);
             if part.ends_with(b"\n") || part.ends_with(b"\r") || self.line.len() > 8 << 10 {
@@ -324,7 +324,7 @@ impl Kept {
         }
     }
 
-    fn flush(&mut self, line: &mut dyn FnMut(&str)) {
+    pub(crate) fn flush(&mut self, line: &mut dyn FnMut(&str)) {
         let text = String::from_utf8_lossy(&self.line);
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.trim().is_empty() {
@@ -333,7 +333,7 @@ impl Kept {
         self.line.clear();
     }
 
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let mut bytes = self.head;
         if self.cut {
             bytes.extend_from_slice("\n[…]\n".as_bytes());

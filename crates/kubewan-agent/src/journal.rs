@@ -55,7 +55,7 @@ pub fn along(entries: &[Entry], wanted: u64) -> impl Iterator<Item = &str> {
 }
 
 /// Lines of a journal. What is no JSON was torn when the power went.
-fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
     for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
@@ -94,6 +94,15 @@ pub fn standing(entries: &[Entry]) -> Vec<(&Begun, bool)> {
         .collect()
 }
 
+/// The number of the next line that tells of an action.
+pub(crate) fn next_number(entries: &[Entry]) -> u64 {
+    let begun = entries.iter().filter_map(|entry| match entry {
+        Entry::Begun(begun) => Some(begun.number),
+        _ => None,
+    });
+    1 + begun.max().unwrap_or(0)
+}
+
 /// A journal that is written to.
 pub struct Journal {
     file: File,
@@ -129,11 +138,7 @@ impl Journal {
         let file =
             options.open(&path).map_err(|e| format!("can't open {}: {e}", path.display()))?;
         sync_dir(host.root())?;
-        let next = 1 + entries
-            .iter()
-            .filter_map(|e| if let Entry::Begun(b) = e { Some(b.number) } else { None })
-            .max()
-            .unwrap_or(0);
+        let next = next_number(&entries);
         let noted = noted(host, &entries);
         entries.truncate(entries.len() - usize::from(noted.is_some()));
         let mut journal = Journal { file, next, entries, reset: false };

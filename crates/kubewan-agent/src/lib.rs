@@ -13,6 +13,8 @@ pub mod batch;
 pub mod command;
 pub mod disk;
 pub mod facts;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod journal;
 pub mod listen;
 pub mod probe;

@@ -129,7 +129,7 @@ fn get(
 }
 
 /// Status code and body.
-fn parse_answer(answer: &str) -> Result<String, String> {
+pub(crate) fn parse_answer(answer: &str) -> Result<String, String> {
     let status = answer
         .strip_prefix("HTTP/1.")
         .and_then(|rest| rest.split(' ').nth(1))

@@ -57,7 +57,7 @@ pub fn unit_state() -> Result<UnitState, String> {
     Ok(state_of(get("LoadState"), get("ActiveState"), get("Result"), get("Description")))
 }
 
-fn state_of(load: &str, active: &str, result: &str, description: &str) -> UnitState {
+pub(crate) fn state_of(load: &str, active: &str, result: &str, description: &str) -> UnitState {
     if matches!(active, "active" | "activating" | "deactivating" | "reloading") {
         let mut words = description.strip_prefix("kubewan run ").unwrap_or_default().split(' ');
         let run = words.next().unwrap_or_default().to_owned();
@@ -196,7 +196,7 @@ fn systemd_version() -> u32 {
 }
 
 /// `systemd 252 (252.38-1~deb12u1)`
-fn parse_version(text: &str) -> u32 {
+pub(crate) fn parse_version(text: &str) -> u32 {
     text.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
@@ -299,7 +299,7 @@ pub fn follow(
 }
 
 /// What the batch itself wrote, without what systemd says of it and of batches before it.
-fn last_words(journal: &str) -> String {
+pub(crate) fn last_words(journal: &str) -> String {
     let own = journal.rsplit_once(&format!("Started {UNIT}")).map_or(journal, |(_, last)| last);
     own.lines()
         .skip(1)

@@ -12,6 +12,8 @@ pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inventory;
 pub mod journal;
 pub mod network;

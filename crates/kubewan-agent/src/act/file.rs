@@ -330,7 +330,7 @@ pub fn perform_removed(
 }
 
 /// Refuses paths whose loss would cost more than a cluster.
-fn refuse_unsafe(path: &str) -> Result<(), String> {
+pub(crate) fn refuse_unsafe(path: &str) -> Result<(), String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let plain = path.starts_with('/') && !parts.iter().any(|part| matches!(*part, "." | ".."));
     let normal = format!("/{}", parts.join("/"));
@@ -371,7 +371,7 @@ fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
 }
 
 /// Mount points below a path, the last mounted first.
-fn mounts_below(mountinfo: &str, path: &str) -> Vec<String> {
+pub(crate) fn mounts_below(mountinfo: &str, path: &str) -> Vec<String> {
     let below = format!("{}/", path.trim_end_matches('/'));
     let mut mounts: Vec<String> =
         mount_points(mountinfo).filter(|mount| mount.starts_with(&below)).collect();
@@ -379,11 +379,11 @@ fn mounts_below(mountinfo: &str, path: &str) -> Vec<String> {
     mounts
 }
 
-fn is_mount(mountinfo: &str, path: &str) -> bool {
+pub(crate) fn is_mount(mountinfo: &str, path: &str) -> bool {
     mount_points(mountinfo).any(|mount| mount == path.trim_end_matches('/'))
 }
 
-fn mount_points(mountinfo: &str) -> impl Iterator<Item = String> {
+pub(crate) fn mount_points(mountinfo: &str) -> impl Iterator<Item = String> {
     mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape)
 }
 

@@ -127,14 +127,14 @@ fn observe_ufw(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
 }
 
 /// Rules in `ufw show added`, without comments; a firewall that is off has them too.
-fn ufw_added(text: &str) -> Vec<&str> {
+pub(crate) fn ufw_added(text: &str) -> Vec<&str> {
     let rules = text.lines().filter_map(|line| line.strip_prefix("ufw "));
     rules.map(|rule| rule.split(" comment ").next().unwrap_or(rule).trim_end()).collect()
 }
 
 /// What ufw takes for the same rule with another action (`limit 22/tcp` for `allow 22/tcp`): a new one takes
 /// its place.
-fn ufw_same<'a>(added: &[&'a str], rule: &str) -> Option<&'a str> {
+pub(crate) fn ufw_same<'a>(added: &[&'a str], rule: &str) -> Option<&'a str> {
     let rest = |rule: &str| {
         let route = rule.starts_with("route ");
         let rule = rule.trim_start_matches("route ");
@@ -164,7 +164,7 @@ fn restore_ufw(
     Ok(())
 }
 
-fn ufw_starts_at_boot(conf: &str) -> bool {
+pub(crate) fn ufw_starts_at_boot(conf: &str) -> bool {
     conf.lines().any(|line| line.trim().eq_ignore_ascii_case("enabled=yes"))
 }
 
@@ -177,7 +177,7 @@ struct UfwRule<'a> {
 }
 
 /// `ufw status`.
-fn parse_ufw(status: &str) -> FirewallSeen {
+pub(crate) fn parse_ufw(status: &str) -> FirewallSeen {
     let rules: Vec<UfwRule<'_>> = status.lines().filter_map(UfwRule::parse).collect();
     let mut seen = FirewallSeen {
         active: status.lines().any(|line| line.trim() == "Status: active"),
@@ -306,7 +306,7 @@ fn firewalld_zone() -> Result<String, String> {
 }
 
 /// The interface of the default route with the lowest metric, from /proc/net/route.
-fn default_route_interface(text: &str) -> Option<&str> {
+pub(crate) fn default_route_interface(text: &str) -> Option<&str> {
     text.lines()
         .skip(1)
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
@@ -370,11 +370,11 @@ fn firewall_cmd(args: &str) -> Result<String, String> {
 }
 
 /// Options in one text. Each begins with two dashes; the value of one may hold blanks.
-fn options(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn options(text: &str) -> impl Iterator<Item = String> {
     text.trim_start_matches("--").split(" --").map(|option| format!("--{option}"))
 }
 
-fn list(text: &str) -> Vec<String> {
+pub(crate) fn list(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 

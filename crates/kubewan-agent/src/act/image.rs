@@ -57,7 +57,7 @@ pub fn observe_image(goal: &Image, _host: &Host) -> Result<ImageSeen, String> {
 
 /// `ctr images check`: reference, type, digest, status, size, unpacked. Whether it is unpacked depends on the
 /// snapshotter, and the runtime unpacks what is not.
-fn is_complete(text: &str, reference: &str) -> bool {
+pub(crate) fn is_complete(text: &str, reference: &str) -> bool {
     text.lines().any(|line| {
         let mut fields = line.split_whitespace();
         fields.next() == Some(reference) && fields.nth(2) == Some("complete")
@@ -106,14 +106,14 @@ pub fn perform_image(
 
 /// Digests in what `ctr images import` says. Its names can't be relied on: containerd 2.1 prints spaces for
 /// the dashes in them where there is no terminal.
-fn digests(said: &str) -> Vec<&str> {
+pub(crate) fn digests(said: &str) -> Vec<&str> {
     const LENGTH: usize = "sha256:".len() + 64;
     said.match_indices("sha256:").filter_map(|(at, _)| said.get(at..at + LENGTH)).collect()
 }
 
 /// References that `ctr images list` shows with one of these digests, without those that the runtime makes
 /// from digests itself.
-fn named<'a>(list: &'a str, digests: &[&str]) -> Vec<&'a str> {
+pub(crate) fn named<'a>(list: &'a str, digests: &[&str]) -> Vec<&'a str> {
     list.lines()
         .filter_map(|line| {
             let mut fields = line.split_whitespace();

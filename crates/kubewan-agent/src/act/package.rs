@@ -30,8 +30,8 @@ const LOCKS: &[&str] =
 
 /// A package in dpkg's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
-    name: String,
+pub(crate) struct Known {
+    pub(crate) name: String,
     /// `${db:Status-Abbrev}`: wanted (`i`, `h`, `p`), then the state (`i` installed, `c` only configuration,
     /// others half-way).
     status: String,
@@ -39,16 +39,16 @@ struct Known {
 }
 
 impl Known {
-    fn installed(&self) -> bool {
+    pub(crate) fn installed(&self) -> bool {
         self.status[1..].starts_with('i') && self.status.get(2..).unwrap_or("").trim().is_empty()
     }
 
-    fn held(&self) -> bool {
+    pub(crate) fn held(&self) -> bool {
         self.status.starts_with('h')
     }
 
     /// A run of dpkg was cut off here.
-    fn halfway(&self) -> bool {
+    pub(crate) fn halfway(&self) -> bool {
         !matches!(self.status.as_bytes().get(1), Some(b'i' | b'c' | b'n') | None)
     }
 }
@@ -71,7 +71,7 @@ fn known(names: &[String]) -> Result<Vec<Known>, String> {
     Ok(parse_known(&output.stdout))
 }
 
-fn parse_known(text: &str) -> Vec<Known> {
+pub(crate) fn parse_known(text: &str) -> Vec<Known> {
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split('\t');
@@ -209,7 +209,7 @@ fn install_planned(
 }
 
 /// apt resolves a conflict by removing what stands in the way, as Docker's containerd.io: never unasked.
-fn refuse_removals(plan: &str) -> Result<(), String> {
+pub(crate) fn refuse_removals(plan: &str) -> Result<(), String> {
     let removed = removed(plan);
     if removed.is_empty() {
         return Ok(());
@@ -264,14 +264,14 @@ fn apt(verb: &str, what: &[String], options: &[&str]) -> Program {
 }
 
 /// Lines of apt and dpkg that tell how far they are.
-fn is_progress(line: &str) -> bool {
+pub(crate) fn is_progress(line: &str) -> bool {
     let begins = |start: &&str| line.starts_with(*start);
     ["Unpacking ", "Setting up ", "Removing ", "Purging "].iter().any(begins)
         || line.starts_with("Get:") && line.contains("://")
 }
 
 /// Packages that `apt-get --simulate` would install and that have no older version here.
-fn newly_installed(simulation: &str) -> Vec<String> {
+pub(crate) fn newly_installed(simulation: &str) -> Vec<String> {
     simulation
         .lines()
         .filter_map(|line| line.strip_prefix("Inst "))
@@ -282,7 +282,7 @@ fn newly_installed(simulation: &str) -> Vec<String> {
 }
 
 /// Packages that `apt-get --simulate` would take away.
-fn removed(simulation: &str) -> Vec<String> {
+pub(crate) fn removed(simulation: &str) -> Vec<String> {
     simulation
         .lines()
         .filter_map(|line| line.strip_prefix("Remv ").or(line.strip_prefix("Purg ")))
@@ -409,7 +409,7 @@ fn link_file(
 }
 
 /// `Package: NAME` and `Version: VERSION` lines.
-fn parse_fields(text: &str) -> Option<(String, String)> {
+pub(crate) fn parse_fields(text: &str) -> Option<(String, String)> {
     let field = |key: &str| {
         text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
     };

@@ -72,7 +72,7 @@ pub fn has_module(name: &str) -> bool {
 }
 
 /// Whether modules.builtin names a module.
-fn is_builtin(list: &str, name: &str) -> bool {
+pub(crate) fn is_builtin(list: &str, name: &str) -> bool {
     list.lines().any(|line| {
         let file = line.rsplit('/').next().unwrap_or_default();
         file.split('.').next().unwrap_or_default().replace('-', "_") == name
@@ -120,7 +120,7 @@ pub fn perform_sysctl(
 }
 
 /// The file of a key. As sysctl(8) has it, a slash in a key stands for a dot in a name (`eth0/1`).
-fn sysctl_path(key: &str) -> Result<String, String> {
+pub(crate) fn sysctl_path(key: &str) -> Result<String, String> {
     let swapped: String = key
         .chars()
         .map(|c| match c {
@@ -165,7 +165,7 @@ fn brings_swap(shown: &BTreeMap<String, String>) -> bool {
 }
 
 /// Areas in /proc/swaps.
-fn active_swaps(text: &str) -> Vec<String> {
+pub(crate) fn active_swaps(text: &str) -> Vec<String> {
     text.lines()
         .skip(1)
         .filter_map(|line| line.split_whitespace().next())
@@ -174,7 +174,7 @@ fn active_swaps(text: &str) -> Vec<String> {
 }
 
 /// Lines of an fstab that switch swap on.
-fn fstab_swaps(text: &str) -> Vec<String> {
+pub(crate) fn fstab_swaps(text: &str) -> Vec<String> {
     text.lines().filter(|line| is_fstab_swap(line)).map(|line| line.trim().to_owned()).collect()
 }
 
@@ -184,7 +184,7 @@ fn is_fstab_swap(line: &str) -> bool {
 }
 
 /// An fstab with its swap lines commented out.
-fn fstab_without_swap(text: &str) -> String {
+pub(crate) fn fstab_without_swap(text: &str) -> String {
     text.split_inclusive('\n')
         .map(|line| {
             let mark = if is_fstab_swap(line) { SwapOff::FSTAB_MARK } else { "" };
@@ -194,7 +194,7 @@ fn fstab_without_swap(text: &str) -> String {
 }
 
 /// Swap units in `systemctl list-unit-files --type=swap --no-legend`.
-fn swap_units(listed: &str) -> Vec<String> {
+pub(crate) fn swap_units(listed: &str) -> Vec<String> {
     listed
         .lines()
         .filter_map(|line| line.split_whitespace().next())
@@ -290,7 +290,7 @@ fn selinux() -> SelinuxSeen {
     }
 }
 
-fn says_enforcing(line: &str) -> bool {
+pub(crate) fn says_enforcing(line: &str) -> bool {
     line.trim().split_once('=').is_some_and(|(key, value)| {
         key.trim() == "SELINUX" && value.trim().eq_ignore_ascii_case("enforcing")
     })

@@ -62,7 +62,7 @@ pub fn show_all(
 }
 
 /// `Key=value` lines.
-fn parse_properties(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn parse_properties(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -225,7 +225,7 @@ pub fn observe_link(goal: &Link, _host: &Host) -> Result<LinkSeen, String> {
 }
 
 /// `ip -json address show dev NAME`.
-fn parse_link(json: &str) -> Result<LinkSeen, String> {
+pub(crate) fn parse_link(json: &str) -> Result<LinkSeen, String> {
     let value: Value = serde_json::from_str(json)
         .map_err(|e| format!("`ip -json address` answered something else than JSON: {e}"))?;
     // Old versions of iproute2 print an empty object for each other interface.

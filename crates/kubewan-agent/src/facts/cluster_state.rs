@@ -69,7 +69,7 @@ pub fn ownership(host: &Host) -> Result<Ownership, String> {
     Ok(owned)
 }
 
-fn from_journal(entries: &[Entry]) -> Ownership {
+pub(crate) fn from_journal(entries: &[Entry]) -> Ownership {
     let mut owned = Ownership::default();
     for (begun, ended) in journal::standing(entries) {
         let Begun { action, .. } = begun;

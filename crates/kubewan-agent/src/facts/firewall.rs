@@ -67,7 +67,7 @@ fn iptables(units: &Units, managed: bool) -> Option<FirewallFacts> {
 }
 
 /// The INPUT chain drops by policy, or ends what comes from anywhere.
-fn iptables_filters(saved: &str) -> bool {
+pub(crate) fn iptables_filters(saved: &str) -> bool {
     saved.lines().any(|line| {
         if line.starts_with(":INPUT DROP") || line.starts_with(":INPUT REJECT") {
             return true;
@@ -124,7 +124,7 @@ fn same_chain(rule: &Value, chain: &Value) -> bool {
 }
 
 /// An input chain drops by policy, or has a rule that drops whatever came that far.
-fn nft_filters(ruleset: &Value, others_iptables: bool) -> bool {
+pub(crate) fn nft_filters(ruleset: &Value, others_iptables: bool) -> bool {
     input_chains(ruleset, others_iptables).iter().any(|chain| {
         let drops_all = |rule: &Value| {
             let expressions = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -92,7 +92,7 @@ impl Modules {
 }
 
 /// `kernel/net/bridge/br_netfilter.ko.xz: …`; file names may have `-` where module names have `_`.
-fn lists(list: &str, name: &str) -> bool {
+pub(crate) fn lists(list: &str, name: &str) -> bool {
     list.lines().any(|line| {
         let path = line.split(':').next().unwrap_or_default();
         let file = path.rsplit('/').next().unwrap_or_default();

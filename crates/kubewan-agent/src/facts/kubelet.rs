@@ -19,7 +19,7 @@ pub fn running_args(kubelet: &Unit) -> Vec<String> {
     split_cmdline(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
 }
 
-fn split_cmdline(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn split_cmdline(bytes: &[u8]) -> Vec<String> {
     let words = bytes.split(|b| *b == 0).filter(|word| !word.is_empty()).skip(1);
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }

@@ -41,7 +41,7 @@ fn version(program: &str, args: &[&str]) -> Option<String> {
 }
 
 /// `v1.36.2` and `Kubernetes v1.36.2`.
-fn last_version(printed: &str) -> Option<String> {
+pub(crate) fn last_version(printed: &str) -> Option<String> {
     let word = printed.split_whitespace().next_back()?;
     Some(word.strip_prefix('v').unwrap_or(word).to_owned())
 }
@@ -72,7 +72,7 @@ fn manifests() -> Vec<String> {
 }
 
 /// The first `server:` of a kubeconfig.
-fn server_of(kubeconfig: &str) -> Option<String> {
+pub(crate) fn server_of(kubeconfig: &str) -> Option<String> {
     kubeconfig.lines().find_map(|line| Some(line.trim().strip_prefix("server:")?.trim().to_owned()))
 }
 

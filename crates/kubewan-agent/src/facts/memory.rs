@@ -8,7 +8,7 @@ pub(super) fn memory_bytes() -> u64 {
     mem_total(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
-fn mem_total(meminfo: &str) -> u64 {
+pub(crate) fn mem_total(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
@@ -21,7 +21,7 @@ pub(super) fn cores() -> u32 {
 }
 
 /// `0-3,8` are five.
-fn count_cpus(list: &str) -> u32 {
+pub(crate) fn count_cpus(list: &str) -> u32 {
     list.trim()
         .split(',')
         .filter_map(|range| {
@@ -41,7 +41,7 @@ pub fn swap_areas() -> Vec<String> {
     parse_swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default())
 }
 
-fn parse_swaps(text: &str) -> Vec<String> {
+pub(crate) fn parse_swaps(text: &str) -> Vec<String> {
     // White space in a name is written as `\040`, so the first word is the whole name.
     text.lines()
         .skip(1)
@@ -55,7 +55,7 @@ pub fn fstab_swap() -> Vec<String> {
     parse_fstab(&fs::read_to_string("/etc/fstab").unwrap_or_default())
 }
 
-fn parse_fstab(text: &str) -> Vec<String> {
+pub(crate) fn parse_fstab(text: &str) -> Vec<String> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with('#'))
         .filter(|line| line.split_whitespace().nth(2) == Some("swap"))
@@ -77,7 +77,7 @@ pub fn swap_units() -> Vec<String> {
     parse_swap_units(&shown)
 }
 
-fn parse_swap_units(shown: &str) -> Vec<String> {
+pub(crate) fn parse_swap_units(shown: &str) -> Vec<String> {
     shown
         .split("\n\n")
         .filter_map(|block| {

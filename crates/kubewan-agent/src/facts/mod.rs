@@ -1,18 +1,18 @@
 //! What this host says about itself. One file per subject; each reads through small pure parsers that are
 //! tested on recorded output. Reading changes nothing: no module is loaded, no file is written.
 
-mod cluster_state;
+pub(crate) mod cluster_state;
 pub mod firewall;
 pub mod kernel;
 pub mod kubelet;
-mod kubernetes;
-mod memory;
-mod names;
-mod network;
-mod os;
-mod runtime;
-mod sockets;
-mod swap;
+pub(crate) mod kubernetes;
+pub(crate) mod memory;
+pub(crate) mod names;
+pub(crate) mod network;
+pub(crate) mod os;
+pub(crate) mod runtime;
+pub(crate) mod sockets;
+pub(crate) mod swap;
 pub mod systemd;
 mod time_sync;
 

@@ -47,7 +47,7 @@ fn hosts_template(folder: &Path) -> Option<String> {
 }
 
 /// Settings in force: later files win (`cloud.cfg.d` is read in the order of its names).
-fn parse_cloud(texts: &[String]) -> CloudInit {
+pub(crate) fn parse_cloud(texts: &[String]) -> CloudInit {
     let mut found = CloudInit::default();
     for line in texts.iter().flat_map(|text| text.lines()) {
         let Some((key, value)) = line.split_once(':') else { continue };

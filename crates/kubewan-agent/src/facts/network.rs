@@ -11,16 +11,16 @@ use crate::command::Program;
 
 /// Links and the IPv4 addresses on them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Links {
-    pub(super) interfaces: Vec<Interface>,
-    pub(super) addresses: Vec<InterfaceAddress>,
+pub(crate) struct Links {
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) addresses: Vec<InterfaceAddress>,
 }
 
 /// IPv4 routes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Routes {
-    pub(super) default: Option<DefaultRoute>,
-    pub(super) others: Vec<Route>,
+pub(crate) struct Routes {
+    pub(crate) default: Option<DefaultRoute>,
+    pub(crate) others: Vec<Route>,
 }
 
 pub(super) fn links() -> Result<Links, String> {
@@ -76,7 +76,7 @@ struct IpAddress {
     prefixlen: u8,
 }
 
-fn parse_links(json: &str) -> Result<Links, String> {
+pub(crate) fn parse_links(json: &str) -> Result<Links, String> {
     let parsed: Vec<IpLink> = parse_ip(json, "ip -json -details address show")?;
     let mut links = Links::default();
     // `ip` prints an empty object for what its filters leave out.
@@ -119,7 +119,7 @@ struct IpHop {
     gateway: Option<Ipv4Addr>,
 }
 
-fn parse_routes(json: &str) -> Result<Routes, String> {
+pub(crate) fn parse_routes(json: &str) -> Result<Routes, String> {
     let parsed: Vec<IpRoute> = parse_ip(json, "ip -json -4 route show table all")?;
     let mut routes = Routes::default();
     let mut best = u32::MAX;
@@ -163,7 +163,7 @@ fn parse_ip<T: for<'a> Deserialize<'a>>(json: &str, what: &str) -> Result<Vec<T>
     serde_json::from_str(json).map_err(|e| format!("can't read what `{what}` printed: {e}"))
 }
 
-fn parse_resolvers(text: &str) -> Vec<IpAddr> {
+pub(crate) fn parse_resolvers(text: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();

@@ -25,7 +25,7 @@ pub(super) fn os() -> Os {
 }
 
 /// `KEY=value` lines, values with or without quotes.
-fn assignments(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn assignments(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.trim().split_once('='))
         .filter(|(key, _)| !key.starts_with('#'))
@@ -43,7 +43,7 @@ fn systemd() -> u32 {
     systemd_version(&printed)
 }
 
-fn systemd_version(printed: &str) -> u32 {
+pub(crate) fn systemd_version(printed: &str) -> u32 {
     // `systemd 252 (252.36-1~deb12u1)`
     let word = printed.split_whitespace().nth(1).unwrap_or_default();
     let digits = word.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();

@@ -20,7 +20,7 @@ pub(super) fn runtime(units: &Units) -> RuntimeFacts {
 }
 
 /// `containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u2`; upstream writes `v2.1.3`.
-fn containerd_version(printed: &str) -> String {
+pub(crate) fn containerd_version(printed: &str) -> String {
     let version = printed.split_whitespace().nth(2).unwrap_or_default();
     let version = version.strip_prefix('v').unwrap_or(version);
     version.split(['~', '+', '-']).next().unwrap_or_default().to_owned()

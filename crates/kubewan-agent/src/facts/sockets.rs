@@ -39,7 +39,7 @@ pub(super) fn listeners() -> Vec<Listener> {
 }
 
 /// Address, port and inode of every socket of the table in that state.
-fn parse(table: &str, state: &str) -> Vec<(IpAddr, u16, u64)> {
+pub(crate) fn parse(table: &str, state: &str) -> Vec<(IpAddr, u16, u64)> {
     table
         .lines()
         .skip(1)
@@ -57,7 +57,7 @@ fn parse(table: &str, state: &str) -> Vec<(IpAddr, u16, u64)> {
 }
 
 /// The kernel prints 32-bit words in the host's byte order.
-fn parse_address(hex: &str) -> Option<IpAddr> {
+pub(crate) fn parse_address(hex: &str) -> Option<IpAddr> {
     let mut bytes = Vec::with_capacity(16);
     for index in 0..hex.len() / 8 {
         let word = u32::from_str_radix(hex.get(index * 8..index * 8 + 8)?, 16).ok()?;

@@ -106,7 +106,7 @@ impl Units {
     }
 }
 
-fn parse(text: &str) -> Units {
+pub(crate) fn parse(text: &str) -> Units {
     let mut units = Units::default();
     for block in text.split("\n\n") {
         let mut unit = Unit::default();

@@ -2,8 +2,8 @@
 //! needs to be open to nobody else for it.
 
 mod announced;
-mod node;
-mod spread;
+pub(crate) mod node;
+pub(crate) mod spread;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,7 +69,7 @@ pub(super) fn admin(host: &Host) -> Program {
 
 /// What came of asking the API.
 #[derive(Debug, PartialEq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It answered.
     Object(Value),
     /// It knows no such thing.
@@ -143,7 +143,7 @@ pub(super) fn tolerate<T>(looked: Result<Option<T>, String>) -> Result<Option<T>
     }
 }
 
-fn parse(stdout: &str) -> Result<Answer, String> {
+pub(crate) fn parse(stdout: &str) -> Result<Answer, String> {
     // --ignore-not-found prints nothing at all.
     if stdout.trim().is_empty() {
         return Ok(Answer::Nothing);

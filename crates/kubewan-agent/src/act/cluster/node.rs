@@ -32,7 +32,7 @@ pub fn observe_node_meta(goal: &NodeMeta, host: &Host) -> Result<NodeSeen, Strin
     Ok(get(host, &goal.node)?.map_or_else(NodeSeen::default, |node| seen(&node)))
 }
 
-fn seen(node: &Value) -> NodeSeen {
+pub(crate) fn seen(node: &Value) -> NodeSeen {
     NodeSeen {
         exists: true,
         labels: strings(&node["metadata"]["labels"]),
@@ -100,7 +100,7 @@ pub fn perform_node_meta(
 }
 
 /// A merge patch. It replaces lists whole, so it is good for this version of the node only.
-fn patch(goal: &NodeMeta, node: &Value) -> Value {
+pub(crate) fn patch(goal: &NodeMeta, node: &Value) -> Value {
     let dropped = goal.dropped(&seen(node));
     let gone = dropped.labels.iter().map(|key| (key.clone(), Value::Null));
     let labels = goal.labels.iter().map(|(key, value)| (key.clone(), json!(value))).chain(gone);

@@ -12,7 +12,7 @@ use super::{Answer, admin, ask, change, tolerate};
 
 /// A pod that stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pod {
+pub(crate) struct Pod {
     name: String,
     /// Empty where it is not scheduled.
     node: String,
@@ -50,7 +50,7 @@ fn pods(goal: &Spread, host: &Host) -> Result<Option<Vec<Pod>>, String> {
     Ok(answer.object().map(|list| staying(&list)))
 }
 
-fn staying(list: &Value) -> Vec<Pod> {
+pub(crate) fn staying(list: &Value) -> Vec<Pod> {
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     items
         .iter()
@@ -70,7 +70,7 @@ fn is_true(conditions: &Value, kind: &str) -> bool {
 }
 
 /// Nodes that take pods.
-fn open_nodes(list: &Value) -> usize {
+pub(crate) fn open_nodes(list: &Value) -> usize {
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     items
         .iter()
@@ -81,7 +81,7 @@ fn open_nodes(list: &Value) -> usize {
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+pub(crate) enum Next {
     Done,
     /// Pods are on their way.
     Wait,
@@ -89,7 +89,7 @@ enum Next {
     Move(String),
 }
 
-fn next(pods: &[Pod], nodes: u32) -> Next {
+pub(crate) fn next(pods: &[Pod], nodes: u32) -> Next {
     let mut used: Vec<&str> = pods.iter().filter(|p| p.ready).map(|p| p.node.as_str()).collect();
     used.sort_unstable();
     used.dedup();

@@ -3,7 +3,7 @@
 
 /// kubeadm's configuration, several YAML documents.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Config<'a>(pub(super) &'a str);
+pub(crate) struct Config<'a>(pub(crate) &'a str);
 
 impl<'a> Config<'a> {
     /// The first scalar under a key, wherever it stands.
@@ -16,29 +16,29 @@ impl<'a> Config<'a> {
     }
 
     /// Port of the API server.
-    pub(super) fn bind_port(self) -> u16 {
+    pub(crate) fn bind_port(self) -> u16 {
         self.value("bindPort").and_then(|port| port.parse().ok()).unwrap_or(6443)
     }
 
     /// The runtime's socket.
-    pub(super) fn cri_socket(self) -> Option<&'a str> {
+    pub(crate) fn cri_socket(self) -> Option<&'a str> {
         self.value("criSocket")
     }
 
     /// Minor version of Kubernetes, where it is named.
-    pub(super) fn minor(self) -> Option<u32> {
+    pub(crate) fn minor(self) -> Option<u32> {
         let version = self.value("kubernetesVersion")?;
         version.split('.').nth(1)?.parse().ok()
     }
 
     /// etcd is somewhere else.
-    pub(super) fn has_external_etcd(self) -> bool {
+    pub(crate) fn has_external_etcd(self) -> bool {
         self.0.lines().any(|line| line.trim() == "external:")
     }
 
     /// Whether a phase, as `addon/kube-proxy`, is left out: named under `skipPhases`, itself or its parent,
     /// or its part switched off (`proxy.disabled`, `dns.disabled`).
-    pub(super) fn skips(self, phase: &str) -> bool {
+    pub(crate) fn skips(self, phase: &str) -> bool {
         let parent = phase.split('/').next().unwrap_or_default();
         let disabled = match phase {
             "addon/kube-proxy" => self.is_disabled("proxy:"),

@@ -31,7 +31,7 @@ pub(super) fn evidence() -> String {
     text
 }
 
-fn meaning(text: &str) -> Option<&'static str> {
+pub(crate) fn meaning(text: &str) -> Option<&'static str> {
     let says = |words: &str| text.contains(words);
     if says("cannot assign requested address") {
         Some(
@@ -71,7 +71,7 @@ fn tail(path: &Path) -> Option<String> {
 }
 
 /// The last lines that complain, without the stamp that the runtime puts before them.
-fn complaints(log: &str, complains: fn(&str) -> bool) -> Vec<String> {
+pub(crate) fn complaints(log: &str, complains: fn(&str) -> bool) -> Vec<String> {
     let lines: Vec<&str> = log.lines().map(without_stamp).filter(|line| complains(line)).collect();
     lines[lines.len().saturating_sub(2)..].iter().map(|line| (*line).to_owned()).collect()
 }
@@ -85,7 +85,7 @@ fn without_stamp(line: &str) -> &str {
     }
 }
 
-fn is_etcd_complaint(line: &str) -> bool {
+pub(crate) fn is_etcd_complaint(line: &str) -> bool {
     ["\"level\":\"fatal\"", "\"level\":\"error\"", "\"level\":\"panic\""]
         .iter()
         .any(|l| line.contains(l))
@@ -93,7 +93,7 @@ fn is_etcd_complaint(line: &str) -> bool {
 }
 
 /// klog's severity is its first letter; `Error:` comes from the command line.
-fn is_klog_error(line: &str) -> bool {
+pub(crate) fn is_klog_error(line: &str) -> bool {
     let severe = line.starts_with(['E', 'F'])
         && line.get(1..5).is_some_and(|date| date.bytes().all(|b| b.is_ascii_digit()));
     severe || line.starts_with("Error:") || line.starts_with("panic:")

@@ -1,17 +1,17 @@
 //! What kubeadm does: init, join, tokens, reset. Paths in comments are of kubernetes/kubernetes at v1.36.
 
-mod config;
-mod failure;
+pub(crate) mod config;
+pub(crate) mod failure;
 mod folders;
 mod init;
 mod join;
-mod parts;
-mod pin;
-mod reset;
-mod rules;
+pub(crate) mod parts;
+pub(crate) mod pin;
+pub(crate) mod reset;
+pub(crate) mod rules;
 mod second_run;
-mod token;
-mod traces;
+pub(crate) mod token;
+pub(crate) mod traces;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -142,7 +142,7 @@ fn asked(node: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": items })
 }
 
-fn missing_of(found: &Value, node: &str) -> Vec<String> {
+pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
     // One object alone is not wrapped into a list.
     let alone = std::slice::from_ref(found);
     let items = found["items"].as_array().map_or(alone, Vec::as_slice);

@@ -116,7 +116,7 @@ fn kubeadm_reset(cx: &mut Performing<'_>) {
 }
 
 /// Whether an etcd by this manifest listens to its own host only, so that it has no other members.
-fn is_alone(manifest: &str) -> bool {
+pub(crate) fn is_alone(manifest: &str) -> bool {
     manifest
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- --listen-peer-urls="))

@@ -102,7 +102,7 @@ fn is_theirs(chain: &str, rules: &[&str]) -> bool {
 }
 
 /// Their chains by table, in the output of iptables-save.
-fn their_chains(saved: &str) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn their_chains(saved: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for block in saved.split("\n*").map(|block| block.trim_start_matches('*')) {
         let table = block.lines().next().unwrap_or_default().to_owned();
@@ -121,7 +121,7 @@ fn their_chains(saved: &str) -> BTreeMap<String, BTreeSet<String>> {
 
 /// A script for `iptables-restore --noflush` that takes their chains out, and leaves everything else with
 /// its counters as it is.
-fn removal(saved: &str) -> Option<String> {
+pub(crate) fn removal(saved: &str) -> Option<String> {
     let theirs = their_chains(saved);
     let mut script = String::new();
     for block in saved.split("\n*").map(|block| block.trim_start_matches('*')) {
@@ -147,7 +147,7 @@ fn removal(saved: &str) -> Option<String> {
 }
 
 /// What `nft -j -a list ruleset` prints.
-struct Ruleset(Value);
+pub(crate) struct Ruleset(pub(crate) Value);
 
 impl Ruleset {
     fn read() -> Ruleset {
@@ -164,7 +164,7 @@ impl Ruleset {
     }
 
     /// `ip kube-proxy` and the like, and iptables' tables as long as they have chains of theirs.
-    fn their_tables(&self) -> Vec<String> {
+    pub(crate) fn their_tables(&self) -> Vec<String> {
         let mut found: Vec<String> = self
             .items("table")
             .filter(|table| TABLES.iter().any(|name| table["name"] == *name))
@@ -179,7 +179,7 @@ impl Ruleset {
         chain.starts_with("KUBE-") || chain.starts_with("FLANNEL-")
     }
 
-    fn iptables_with_their_chains(&self) -> Vec<String> {
+    pub(crate) fn iptables_with_their_chains(&self) -> Vec<String> {
         let tables: BTreeSet<String> = self
             .items("chain")
             .filter(|chain| Self::is_theirs(&text(chain, "name")))
@@ -189,7 +189,7 @@ impl Ruleset {
     }
 
     /// A script for `nft -f -`.
-    fn removal(&self) -> String {
+    pub(crate) fn removal(&self) -> String {
         let mut script = String::new();
         for table in self.items("table").filter(|t| TABLES.iter().any(|name| t["name"] == *name)) {
             script.push_str(&format!(
@@ -226,7 +226,7 @@ impl Ruleset {
 
     /// A script that deletes those of iptables' tables, among the given ones, that hold nothing any more:
     /// built-in chains that accept, and no rule.
-    fn empty_tables(&self, among: &[String]) -> String {
+    pub(crate) fn empty_tables(&self, among: &[String]) -> String {
         let mut script = String::new();
         for table in self.items("table") {
             let (family, name) = (text(table, "family"), text(table, "name"));

@@ -26,13 +26,13 @@ const SIGNS_AGAIN: Duration = Duration::from_secs(120);
 
 /// `[a-z0-9]{6}.[a-z0-9]{16}`
 #[derive(Clone, Copy)]
-struct Token<'a> {
+pub(crate) struct Token<'a> {
     id: &'a str,
     secret: &'a str,
 }
 
 impl<'a> Token<'a> {
-    fn parse(text: &'a str) -> Result<Token<'a>, String> {
+    pub(crate) fn parse(text: &'a str) -> Result<Token<'a>, String> {
         let plain = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         match text.split_once('.') {
             Some((id, secret))
@@ -67,7 +67,7 @@ fn is_stored(token: Token<'_>, host: &Host) -> Result<bool, String> {
 }
 
 /// The right secret, not expired.
-fn is_good(secret: &Value, token: Token<'_>, now: &str) -> bool {
+pub(crate) fn is_good(secret: &Value, token: Token<'_>, now: &str) -> bool {
     let field = |name: &str| {
         let bytes = STANDARD.decode(secret["data"][name].as_str()?).ok()?;
         String::from_utf8(bytes).ok()

@@ -114,7 +114,7 @@ pub(super) fn mounts() -> Vec<String> {
     below(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), "/var/lib/kubelet/")
 }
 
-fn below(mounts: &str, folder: &str) -> Vec<String> {
+pub(crate) fn below(mounts: &str, folder: &str) -> Vec<String> {
     let mut found: Vec<String> = mounts
         .lines()
         .filter_map(|line| line.split(' ').nth(1))

@@ -1,0 +1,281 @@
+//! What must hold for the readers of bytes that kubewan did not write, whatever the bytes are: one function a reader.
+//! It panics where the reader breaks its contract. `tests/fuzz` calls them with seeded inputs, `fuzz/` with libFuzzer's;
+//! nothing in the product does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::action::file::BlockSeen;
+use crate::action::{Action, Block, diff};
+use crate::bundle::{self, ArtifactKind, Bundle};
+use crate::facts::Facts;
+use crate::frame;
+use crate::inventory::{self, Inventory, InventoryErrors, Recorded};
+use crate::journal::Entry;
+use crate::plan::{self, Inputs, reset};
+use crate::protocol::{FRAME_MAX, Orders, Request, Response};
+use crate::versions::Version;
+
+/// `cluster.yaml`: a checked inventory that can be planned for and written again, or errors that each have their place.
+pub fn inventory(bytes: &[u8]) {
+    let read = inventory::parse_bytes("cluster.yaml", bytes);
+    assert_eq!(read, inventory::parse_bytes("cluster.yaml", bytes), "two readings differ");
+    match read {
+        Ok(inventory) => accepted(&inventory),
+        Err(errors) => refused(bytes, &errors),
+    }
+}
+
+fn accepted(inventory: &Inventory) {
+    let names: BTreeSet<&str> = inventory.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names.len(), inventory.hosts.len(), "hosts of one name");
+    let text = serde_json::to_string(inventory).expect("an inventory is JSON");
+    let again = inventory::parse("cluster.yaml", &text);
+    assert_eq!(again.as_ref(), Ok(inventory), "{text} does not read the same");
+    let record = Recorded::of(inventory, &BTreeMap::new());
+    assert_eq!(record.refusals(&record), [], "an unchanged inventory is refused");
+    planned(inventory, &Facts::default());
+}
+
+fn refused(bytes: &[u8], errors: &InventoryErrors) {
+    assert!(!errors.errors.is_empty(), "refused without a reason");
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    for error in &errors.errors {
+        assert!((1..=lines.len().max(1)).contains(&error.line), "{error:?}: no such line");
+        let room = error.source_line.chars().count() + 1;
+        assert!((1..=room).contains(&error.column), "{error:?}: no such column");
+        if error.code != inventory::Code::TooLarge {
+            let line = lines.get(error.line - 1).copied().unwrap_or_default();
+            assert_eq!(error.source_line, line, "{error:?}: another line");
+        }
+    }
+    assert!(errors.errors.is_sorted_by_key(|error| error.line), "not in the order of lines");
+    let shown = errors.to_string();
+    let steers = |c: char| c.is_control() && c != '\n';
+    assert!(!shown.contains(steers), "steers the terminal: {shown:?}");
+}
+
+/// Plans for hosts that all say the same of themselves.
+fn planned(inventory: &Inventory, facts: &Facts) {
+    let address = |(host, n): (&inventory::Host, u32)| (host.name.clone(), Ipv4Addr::from(n));
+    let bundle = Bundle {
+        format: bundle::FORMAT,
+        kubernetes: inventory.kubernetes.version.clone(),
+        rehearsal: false,
+        provenance: String::new(),
+        artifacts: Vec::new(),
+    };
+    let inputs = Inputs {
+        addresses: &inventory.hosts.iter().zip(0x0a00_0001..).map(address).collect(),
+        bundle: &bundle,
+        clock_offsets_ms: &BTreeMap::new(),
+        recorded: None,
+    };
+    let facts = inventory.hosts.iter().map(|h| (h.name.clone(), facts.clone())).collect();
+    let planned = plan::steps(inventory, &facts, &inputs);
+    for step in &planned.steps {
+        assert!(inventory.host(&step.host).is_some(), "a step for {}, which is no host", step.host);
+    }
+}
+
+/// A host's facts as they come over the wire: whatever a host says, there is a plan or a finding.
+pub fn facts(bytes: &[u8]) {
+    let Some(facts) = same_again::<Facts>(bytes) else { return };
+    let hosts = serde_json::json!([
+        { "name": "a", "address": "198.51.100.10", "roles": ["control-plane"] },
+        { "name": "b", "address": "198.51.100.20", "roles": ["worker"], "firewall": "open" },
+    ]);
+    let inventory = serde_json::json!({
+        "name": "home", "kubernetes": { "version": "1.36.2" }, "hosts": hosts,
+    });
+    planned(&serde_json::from_value(inventory).expect("the sample has the types' form"), &facts);
+}
+
+/// A stream that gives what it has in small pieces, and is interrupted between them.
+struct Trickle<'a> {
+    rest: &'a [u8],
+    interrupt: bool,
+}
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.interrupt = !self.interrupt;
+        if self.interrupt {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let count = buffer.len().min(3);
+        self.rest.read(&mut buffer[..count])
+    }
+}
+
+/// A stream of frames: read frames are what was written, however the stream is cut into pieces; a frame that is cut
+/// short, or a length over the limit, is an error.
+pub fn frame(bytes: &[u8]) {
+    let mut stream = bytes;
+    let mut trickle = Trickle { rest: bytes, interrupt: false };
+    loop {
+        let begin = bytes.len() - stream.len();
+        let read = frame::read(&mut stream);
+        let slow = frame::read(&mut trickle);
+        let kind = |e: &io::Error| e.kind();
+        assert_eq!(
+            read.as_ref().map_err(kind),
+            slow.as_ref().map_err(kind),
+            "a slow stream reads differently"
+        );
+        match read {
+            Ok(Some(frame)) => {
+                assert!(frame.len() <= FRAME_MAX);
+                let mut written = Vec::new();
+                frame::write(&mut written, &frame).expect("what was read can be written");
+                let end = bytes.len() - stream.len();
+                assert_eq!(written, bytes[begin..end], "written another way");
+            }
+            Ok(None) => return assert!(stream.is_empty(), "an end before the end"),
+            Err(_) => break,
+        }
+    }
+    let mut written = Vec::new();
+    frame::write(&mut written, bytes).expect("short enough");
+    let read = frame::read(&mut written.as_slice()).expect("a frame");
+    assert_eq!(read.as_deref(), Some(bytes));
+}
+
+/// JSON that is read into a type is written and read again to the same.
+fn same_again<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(
+    bytes: &[u8],
+) -> Option<T> {
+    let value: T = serde_json::from_slice(bytes).ok()?;
+    let text = serde_json::to_string(&value).expect("what was JSON is JSON");
+    let again: T = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    // A decimal fraction may be off by its last digit after the first reading, but not more with each.
+    let twice: T =
+        serde_json::from_str(&serde_json::to_string(&again).expect("JSON")).expect("JSON");
+    assert_eq!(again, twice, "{text} does not read the same");
+    Some(value)
+}
+
+/// Both ends' messages: read or refused, written again to the same, and what agents see is compared with any goal.
+pub fn protocol(bytes: &[u8]) {
+    same_again::<Request>(bytes);
+    if let Some(orders) = same_again::<Orders>(bytes) {
+        orders.steps.iter().for_each(|step| drop((step.action.subject(), step.action.artifacts())));
+    }
+    match same_again::<Response>(bytes) {
+        Some(Response::Journal { entries, .. }) => way_back(&entries),
+        Some(Response::Facts(said)) => facts(&serde_json::to_vec(&said).expect("JSON")),
+        _ => {}
+    }
+}
+
+/// The journal's lines as they come over the wire: whatever they tell, there is a way back, and nothing is left of it
+/// once it was gone.
+pub fn way_back_of_journal(bytes: &[u8]) {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let entries: Vec<Entry> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    way_back(&entries);
+}
+
+/// See [`way_back_of_journal`].
+pub fn way_back(journal: &[Entry]) {
+    for entry in journal {
+        if let Entry::Begun(begun) = entry {
+            let _ = diff(&begun.action, &begun.before);
+        }
+    }
+    let mut reset = reset::steps("host", journal);
+    let ids: BTreeSet<&str> = reset.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids.len(), reset.steps.len(), "steps with one id");
+    assert!(reset.undoes.keys().all(|id| ids.contains(id.as_str())), "no such step");
+    let begun = |wanted: &u64| {
+        journal.iter().any(|entry| matches!(entry, Entry::Begun(b) if b.number == *wanted))
+    };
+    let undone = || reset.undoes.values().flatten();
+    assert!(undone().all(begun), "takes back what was never begun");
+    let done: Vec<Entry> = undone().map(|number| Entry::Undone { number: *number }).collect();
+    let left = reset::steps("host", &[journal, &done].concat());
+    assert_eq!(left.steps, [], "left when all was taken back");
+    reset::spare_foreign_edits(&mut reset, &BTreeMap::new());
+}
+
+/// `bundle.yaml`: paths that stay in the bundle, whole hashes, nothing twice.
+pub fn bundle(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let read = bundle::parse(text);
+    assert_eq!(read, bundle::parse(text), "two readings differ");
+    let bundle = match read {
+        Ok(bundle) => bundle,
+        Err(error) => return assert!(!error.is_empty(), "refused without a reason"),
+    };
+    assert_eq!(bundle.format, bundle::FORMAT);
+    let mut paths = BTreeSet::new();
+    for artifact in &bundle.artifacts {
+        let path = std::path::Path::new(&artifact.path);
+        let normal = |part| matches!(part, std::path::Component::Normal(_));
+        assert!(path.components().all(normal), "`{}` leaves the bundle", artifact.path);
+        assert!(!artifact.path.is_empty() && !artifact.path.contains('\0'), "{:?}", artifact.path);
+        assert!(paths.insert(path), "`{}` twice", artifact.path);
+        let hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        assert!(artifact.sha256.len() == 64 && artifact.sha256.bytes().all(hex));
+        assert!(artifact.kind != ArtifactKind::Package || artifact.distribution.is_some());
+    }
+    for arch in bundle.architectures() {
+        bundle.missing(arch);
+        assert!(bundle.packages("debian-12", arch).all(|a| a.kind == ArtifactKind::Package));
+    }
+    let again = serde_json::to_string(&bundle).expect("a bundle is JSON");
+    assert_eq!(bundle::parse(&again), Ok(bundle), "{again} does not read the same");
+}
+
+/// What a cluster's ConfigMap says that it was built from.
+pub fn record(bytes: &[u8]) {
+    let Some(record) = same_again::<Recorded>(bytes) else { return };
+    assert_eq!(record.refusals(&record), [], "an unchanged cluster is refused");
+}
+
+/// A version is read from its own text only.
+pub fn version(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(version) = text.parse::<Version>() {
+        assert_eq!(version.to_string(), text);
+        version.release();
+    }
+}
+
+/// A file that others write to as well, as `/etc/hosts`: our block comes once, goes again, and nothing else changes.
+pub fn block(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = || "/etc/hosts".to_owned();
+    let some = Block { path: path(), lines: vec!["198.51.100.10 api.home.kubewan".into()] };
+    let none = Block { path: path(), lines: Vec::new() };
+    let others = none.render(text);
+    for goal in [&some, &none] {
+        let written = goal.render(text);
+        let seen = BlockSeen { text: Some(written.clone()) };
+        assert_eq!(goal.diff(&seen), None, "written, and not as it should be: {written:?}");
+        let rest = none.render(&written);
+        // Where text has no end of line, the block gives it one.
+        assert!(
+            rest == others || rest == format!("{others}\n"),
+            "{text:?} → {written:?} → {rest:?}"
+        );
+    }
+    let kept = |line: &&str| !line.contains("kubewan");
+    let of = |text: &str| text.lines().filter(kept).map(str::to_owned).collect::<Vec<_>>();
+    let (before, after) = (of(text), of(&others));
+    assert!(is_subsequence(&after, &before), "{text:?} → {others:?}: lines that nobody wrote");
+    let whole = text.matches(Block::BEGIN).count() == 0;
+    assert!(!whole || before == after, "{text:?} → {others:?}: lines of others are gone");
+    drop(diff(&Action::Block(some), &crate::action::Observed::Block(BlockSeen { text: None })));
+}
+
+fn is_subsequence(part: &[String], whole: &[String]) -> bool {
+    let mut whole = whole.iter();
+    part.iter().all(|line| whole.any(|other| other == line))
+}
