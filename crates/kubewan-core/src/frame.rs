@@ -26,10 +26,16 @@ pub fn write(stream: &mut impl Write, frame: &[u8]) -> io::Result<()> {
 /// the agent writes to the stream.
 pub fn read(stream: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0_u8; 4];
-    match stream.read(&mut length[..1])? {
-        0 => return Ok(None),
-        _ => stream.read_exact(&mut length[1..])?,
+    loop {
+        match stream.read(&mut length[..1]) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            // As `read_exact` does it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    stream.read_exact(&mut length[1..])?;
     let bytes = u32::from_be_bytes(length) as usize;
     if bytes > FRAME_MAX {
         let start: String = length.iter().map(|b| b.escape_ascii().to_string()).collect();
@@ -72,6 +78,21 @@ mod tests {
             let error = read(&mut &bytes[..end]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "cut after {end} bytes");
         }
+    }
+
+    #[test]
+    fn an_interrupted_read_goes_on() {
+        struct Interrupted<'a>(&'a [u8], bool);
+        impl Read for Interrupted<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(buffer) }
+            }
+        }
+        let mut bytes = Vec::new();
+        write(&mut bytes, b"whole").unwrap();
+        assert_eq!(read(&mut Interrupted(&bytes, false)).unwrap().unwrap(), b"whole");
+        assert_eq!(read(&mut Interrupted(b"", false)).unwrap(), None);
     }
 
     #[test]
