@@ -212,7 +212,7 @@ impl Block {
     pub const END: &'static str = "# END kubewan";
 
     /// The file's text with the block as it should be: everything outside the markers is kept to the byte;
-    /// a block that is new goes to the end.
+    /// a block that is new goes to the end, one that stands there several times stays where it is first.
     pub fn render(&self, text: &str) -> String {
         let block: String = if self.lines.is_empty() {
             String::new()
@@ -220,20 +220,45 @@ impl Block {
             let lines: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
             format!("{}\n{lines}{}\n", Self::BEGIN, Self::END)
         };
-        let Some((before, after)) = Self::split(text) else {
-            let gap =
-                if text.is_empty() || text.ends_with('\n') || block.is_empty() { "" } else { "\n" };
-            return format!("{text}{gap}{block}");
-        };
-        format!("{before}{block}{after}")
+        let others = Self::others(text);
+        if let [before, after @ ..] = others.as_slice()
+            && !after.is_empty()
+        {
+            return format!("{before}{block}{}", after.concat());
+        }
+        let gap =
+            if text.is_empty() || text.ends_with('\n') || block.is_empty() { "" } else { "\n" };
+        format!("{text}{gap}{block}")
     }
 
-    /// Text before and after an existing block.
-    fn split(text: &str) -> Option<(&str, &str)> {
-        let begin = text.find(Self::BEGIN)?;
-        let end = begin + text[begin..].find(Self::END)? + Self::END.len();
-        let after = text[end..].strip_prefix('\n').unwrap_or(&text[end..]);
-        Some((&text[..begin], after))
+    /// What stands before, between and after our blocks. A first line whose last one someone took away begins no
+    /// block, for nobody knows where it would have ended: only the line itself is ours, and so is a last line alone.
+    fn others(text: &str) -> Vec<&str> {
+        let (mut others, mut from, mut at) = (Vec::new(), 0, 0);
+        let mut begun: Option<std::ops::Range<usize>> = None;
+        for line in text.split_inclusive('\n') {
+            let here = at..at + line.len();
+            at = here.end;
+            match line.trim_end() {
+                Self::BEGIN => {
+                    if let Some(torn) = begun.replace(here) {
+                        others.push(&text[from..torn.start]);
+                        from = torn.end;
+                    }
+                }
+                Self::END => {
+                    others.push(&text[from..begun.take().unwrap_or(here).start]);
+                    from = at;
+                }
+                _ => {}
+            }
+        }
+        if let Some(torn) = begun {
+            others.push(&text[from..torn.start]);
+            from = torn.end;
+        }
+        others.push(&text[from..]);
+        others
     }
 
     /// What has to change; see [`super::diff`].
@@ -242,7 +267,7 @@ impl Block {
         let new = self.render(old);
         (old != new).then(|| {
             let basis = crate::sha256_hex(old.as_bytes());
-            let (kind, verb) = match (self.lines.is_empty(), Self::split(old).is_some()) {
+            let (kind, verb) = match (self.lines.is_empty(), Self::others(old).len() > 1) {
                 (true, _) => (ChangeKind::Delete, "remove kubewan's block from"),
                 (false, true) => (ChangeKind::Update, "change kubewan's block in"),
                 (false, false) => (ChangeKind::Create, "add kubewan's block to"),
@@ -316,4 +341,45 @@ pub fn unified_diff(old: &str, new: &str) -> Vec<String> {
         .lines()
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: &str =
+        "# BEGIN kubewan (this block is kubewan's)\n198.51.100.10 a\n# END kubewan\n";
+
+    fn rendered(text: &str) -> String {
+        let goal = Block { path: "/etc/hosts".into(), lines: vec!["198.51.100.10 a".into()] };
+        let written = goal.render(text);
+        assert_eq!(goal.diff(&BlockSeen { text: Some(written.clone()) }), None);
+        written
+    }
+
+    #[test]
+    fn a_block_whose_end_is_gone_takes_nothing_with_it() {
+        let none = Block { path: "/etc/hosts".into(), lines: Vec::new() };
+        let (begin, end) = (Block::BEGIN, Block::END);
+        for torn in [
+            format!("localhost\n{begin}\ntheirs\n"),
+            format!("localhost\n{begin}\n{BLOCK}theirs\n{end}\n"),
+            format!("localhost\n{end}\ntheirs\n"),
+        ] {
+            let written = rendered(&torn);
+            assert_eq!(written, format!("localhost\n{BLOCK}theirs\n"), "{torn}");
+            assert_eq!(none.render(&written), "localhost\ntheirs\n", "{torn}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_was_copied_comes_once() {
+        assert_eq!(rendered(&format!("a\n{BLOCK}b\n{BLOCK}c\n")), format!("a\n{BLOCK}b\nc\n"));
+    }
+
+    #[test]
+    fn markers_are_whole_lines() {
+        let text = format!("# not {}\nx\n{} either\n", Block::BEGIN, Block::END);
+        assert_eq!(rendered(&text), format!("{text}{BLOCK}"));
+    }
 }
