@@ -258,15 +258,17 @@ impl<'a> Report<'a> {
         let line = at.line.clamp(1, self.lines.len().max(1));
         let source_line = self.lines.get(line - 1).copied().unwrap_or_default().to_owned();
         let column = at.column.clamp(1, source_line.chars().count() + 1);
+        // Keys and values of the file stand in all of these.
+        let plain = |text: &str| text.chars().map(printable).collect::<String>();
         let error = InventoryError {
             code,
-            path: path.to_owned(),
+            path: plain(path),
             line,
             column,
             width: at.width.max(1),
             source_line,
-            message,
-            help: (!help.is_empty()).then(|| help.to_owned()),
+            message: plain(&message),
+            help: (!help.is_empty()).then(|| plain(help)),
         };
         self.errors.push((at, error));
     }
