@@ -226,10 +226,14 @@ fn ufw_ports(to: &str) -> Vec<String> {
         Some(_) => return Vec::new(),
         None => (to, vec!["tcp", "udp"]),
     };
-    let is_port = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit() || b == b':');
+    let number = |text: &str| text.parse::<u16>().ok();
+    let is_port = |ports: &&str| {
+        let (first, last) = ports.split_once(':').unwrap_or((ports, ports));
+        number(first).is_some() && number(first) <= number(last)
+    };
     ports
         .split(',')
-        .filter(|port| is_port(port))
+        .filter(is_port)
         .flat_map(|port| protocols.iter().map(move |p| format!("{}/{p}", port.replace(':', "-"))))
         .collect()
 }
@@ -415,6 +419,8 @@ Anywhere                   ALLOW FWD   10.244.0.0/16              # kubewan
         assert_eq!(open[5..], ["53/tcp", "53/udp", "10250/tcp from 192.0.2.1"]);
         assert_eq!(seen.trusted, ["10.244.0.0/16"]);
         assert_eq!(parse_ufw("Status: inactive\n"), FirewallSeen::default());
+        let odd = "Status: active\n\n:/tcp  ALLOW  Anywhere\n1:2:3  ALLOW  Anywhere\n70000/tcp  ALLOW  Anywhere\n";
+        assert_eq!(parse_ufw(odd).open, []);
         assert!(ufw_starts_at_boot("# x\nENABLED=yes\nLOGLEVEL=low\n"));
         assert!(!ufw_starts_at_boot("#ENABLED=yes\nENABLED=no\n"));
     }
