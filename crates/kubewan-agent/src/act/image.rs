@@ -108,7 +108,11 @@ pub fn perform_image(
 /// the dashes in them where there is no terminal.
 pub(crate) fn digests(said: &str) -> Vec<&str> {
     const LENGTH: usize = "sha256:".len() + 64;
-    said.match_indices("sha256:").filter_map(|(at, _)| said.get(at..at + LENGTH)).collect()
+    let hex = |digest: &&str| digest["sha256:".len()..].bytes().all(|b| b.is_ascii_hexdigit());
+    said.match_indices("sha256:")
+        .filter_map(|(at, _)| said.get(at..at + LENGTH))
+        .filter(hex)
+        .collect()
 }
 
 /// References that `ctr images list` shows with one of these digests, without those that the runtime makes
