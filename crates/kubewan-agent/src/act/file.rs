@@ -388,7 +388,7 @@ pub(crate) fn mount_points(mountinfo: &str) -> impl Iterator<Item = String> {
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 

@@ -168,8 +168,9 @@ fn brings_swap(shown: &BTreeMap<String, String>) -> bool {
 pub(crate) fn active_swaps(text: &str) -> Vec<String> {
     text.lines()
         .skip(1)
-        .filter_map(|line| line.split_whitespace().next())
-        .map(|area| area.replace("\\040", " "))
+        // The kernel writes other white space as it is.
+        .filter_map(|line| line.split([' ', '\t']).next().filter(|area| !area.is_empty()))
+        .map(file::unescape)
         .collect()
 }
 
@@ -447,8 +448,8 @@ mod tests {
     fn reads_proc_swaps_and_units() {
         let swaps = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
                      /dev/dm-1                               partition\t998396\t\t780\t\t-2\n\
-                     /swap\\040file                           file\t\t1048572\t\t0\t\t-3\n";
-        assert_eq!(active_swaps(swaps), ["/dev/dm-1", "/swap file"]);
+                     /swap\\040\\011file                       file\t\t1048572\t\t0\t\t-3\n";
+        assert_eq!(active_swaps(swaps), ["/dev/dm-1", "/swap \tfile"]);
         assert_eq!(active_swaps(""), Vec::<String>::new());
         let listed = "dev-disk-by\\x2duuid-1.swap generated -\ndev-zram0.swap static enabled\n";
         assert_eq!(swap_units(listed), ["dev-disk-by\\x2duuid-1.swap", "dev-zram0.swap"]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kubewan_core::action::Action;
 
 use super::super::Host;
+use super::super::file::unescape;
 use super::super::kubelet;
 use super::{folders, rules};
 use crate::command::{Program, exists};
@@ -118,7 +119,7 @@ pub(crate) fn below(mounts: &str, folder: &str) -> Vec<String> {
     let mut found: Vec<String> = mounts
         .lines()
         .filter_map(|line| line.split(' ').nth(1))
-        .map(|path| path.replace("\\040", " "))
+        .map(unescape)
         .filter(|path| path.starts_with(folder))
         .collect();
     found.sort_by_key(|path| std::cmp::Reverse(path.len()));
@@ -155,12 +156,12 @@ mod tests {
     #[test]
     fn deep_mounts_come_first() {
         let mounts = "tmpfs /var/lib/kubelet/pods/a/volumes/token tmpfs rw 0 0\n\
-            tmpfs /var/lib/kubelet/pods/a/volumes/token/deep\\040one tmpfs rw 0 0\n\
+            tmpfs /var/lib/kubelet/pods/a/volumes/token/deep\\040\\134one tmpfs rw 0 0\n\
             /dev/vda /var/lib/kubelet ext4 rw 0 0\n";
         assert_eq!(
             below(mounts, "/var/lib/kubelet/"),
             [
-                "/var/lib/kubelet/pods/a/volumes/token/deep one",
+                "/var/lib/kubelet/pods/a/volumes/token/deep \\one",
                 "/var/lib/kubelet/pods/a/volumes/token"
             ]
         );
