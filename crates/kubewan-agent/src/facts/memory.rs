@@ -11,7 +11,7 @@ pub(super) fn memory_bytes() -> u64 {
 pub(crate) fn mem_total(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 /// Processors in this process' affinity mask: what kubeadm counts (`runtime.NumCPU`).
@@ -26,9 +26,9 @@ pub(crate) fn count_cpus(list: &str) -> u32 {
         .split(',')
         .filter_map(|range| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+            last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
         })
-        .sum()
+        .fold(0, u32::saturating_add)
 }
 
 /// Free bytes for root where a path lies.
@@ -42,10 +42,10 @@ pub fn swap_areas() -> Vec<String> {
 }
 
 pub(crate) fn parse_swaps(text: &str) -> Vec<String> {
-    // White space in a name is written as `\040`, so the first word is the whole name.
+    // Blanks in a name are written as `\040`, so the first word is the whole name.
     text.lines()
         .skip(1)
-        .filter_map(|line| line.split_whitespace().next())
+        .filter_map(|line| line.split([' ', '\t']).next().filter(|area| !area.is_empty()))
         .map(str::to_owned)
         .collect()
 }
@@ -104,6 +104,8 @@ mod tests {
         assert_eq!(mem_total("MemTotal:        2035220 kB\nMemFree: 1 kB\n"), 2_035_220 * 1024);
         assert_eq!(count_cpus("\t0-3,8\n"), 5);
         assert_eq!(count_cpus("0"), 1);
+        assert_eq!(count_cpus("0-4294967295,1-4294967295,0-9"), u32::MAX);
+        assert_eq!(mem_total("MemTotal: 18446744073709551615 kB"), u64::MAX);
         assert!(cores() > 0 && memory_bytes() > 0 && disk_free("/var/lib") > 0);
     }
 
