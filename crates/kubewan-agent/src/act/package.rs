@@ -40,7 +40,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn installed(&self) -> bool {
-        self.status[1..].starts_with('i') && self.status.get(2..).unwrap_or("").trim().is_empty()
+        matches!(self.status.as_bytes(), [_, b'i', error @ ..] if error.trim_ascii().is_empty())
     }
 
     pub(crate) fn held(&self) -> bool {
@@ -277,7 +277,7 @@ pub(crate) fn newly_installed(simulation: &str) -> Vec<String> {
         .filter_map(|line| line.strip_prefix("Inst "))
         .filter_map(|rest| rest.split_once(' '))
         .filter(|(_, rest)| !rest.starts_with('['))
-        .map(|(name, _)| name.split(':').next().unwrap_or(name).to_owned())
+        .filter_map(|(name, _)| package_name(name))
         .collect()
 }
 
@@ -286,9 +286,14 @@ pub(crate) fn removed(simulation: &str) -> Vec<String> {
     simulation
         .lines()
         .filter_map(|line| line.strip_prefix("Remv ").or(line.strip_prefix("Purg ")))
-        .filter_map(|rest| rest.split(' ').next())
-        .map(|name| name.split(':').next().unwrap_or(name).to_owned())
+        .filter_map(|rest| package_name(rest.split(' ').next()?))
         .collect()
+}
+
+/// `libseccomp2` of `libseccomp2:i386`.
+fn package_name(word: &str) -> Option<String> {
+    let name = word.split(|c: char| c == ':' || c.is_whitespace()).next()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn installed_names() -> Result<BTreeSet<String>, String> {

@@ -13,6 +13,7 @@ fn reads_dpkgs_database() {
     assert_eq!(with(Known::installed), ["containerd", "runc"]);
     assert_eq!(with(Known::held), ["containerd"]);
     assert_eq!(with(Known::halfway), ["iptables"]);
+    assert_eq!(parse_known("x\té\t1").iter().filter(|k| k.installed()).count(), 0);
 }
 
 #[test]
@@ -24,6 +25,8 @@ fn reads_a_simulation() {
         Inst libseccomp2:i386 (2.5.4-1 Debian:12.10/stable [i386])\n\
         Inst containerd (1.6.20~ds1-1+b1 local-deb [amd64])\nConf runc (1.1.5)\n";
     assert_eq!(newly_installed(text), ["runc", "libseccomp2", "containerd"]);
+    assert_eq!(newly_installed("Inst  (1)\nInst :i386 (1)\n"), Vec::<String>::new());
+    assert_eq!(removed("Remv \nPurg\nRemv a\tb [1]\n"), ["a"]);
     let text = "Purg cri-tools [1.26]\nRemv containerd [1.6.20~ds1-1+b1] [docker.io:amd64 ]\n";
     assert_eq!(removed(text), ["cri-tools", "containerd"]);
 }
