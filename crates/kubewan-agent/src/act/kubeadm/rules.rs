@@ -158,9 +158,24 @@ impl Ruleset {
         Ruleset(serde_json::from_str(&printed.unwrap_or_default()).unwrap_or_default())
     }
 
+    /// Those that can be named in a script: `nft` takes no other names, but whoever speaks to the kernel without it may
+    /// give any.
     fn items(&self, kind: &'static str) -> impl Iterator<Item = &Value> {
         let list = self.0["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-        list.iter().filter_map(move |item| item.get(kind))
+        let plain =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '\\');
+        let named = move |item: &&Value| {
+            let names: &[&str] = match kind {
+                "table" => &["family", "name"],
+                "chain" => &["family", "table", "name"],
+                _ => &["family", "table", "chain"],
+            };
+            names.iter().all(|field| {
+                let name = item[field].as_str().unwrap_or_default();
+                !name.is_empty() && name.chars().all(plain)
+            })
+        };
+        list.iter().filter_map(move |item| item.get(kind)).filter(named)
     }
 
     /// `ip kube-proxy` and the like, and iptables' tables as long as they have chains of theirs.
@@ -204,7 +219,7 @@ impl Ruleset {
         };
         for rule in self.items("rule").filter(|rule| !Self::is_theirs(&text(rule, "chain"))) {
             if rule["expr"].as_array().into_iter().flatten().any(leads) {
-                let handle = &rule["handle"];
+                let Some(handle) = rule["handle"].as_u64() else { continue };
                 script.push_str(&format!(
                     "delete rule {} {} handle {handle}\n",
                     place(rule),
@@ -312,6 +327,11 @@ COMMIT
             "delete table ip kube-proxy\ndelete rule ip nat POSTROUTING handle 7\n\
              flush chain ip nat KUBE-POSTROUTING\ndelete chain ip nat KUBE-POSTROUTING\n"
         );
+        let names = r#"{"nftables":[{"table":{"family":"ip","name":"kube-proxy"}},
+            {"chain":{"family":"ip","table":"nat","name":"KUBE-X\\ndelete table inet host"}},
+            {"rule":{"family":"ip","table":"nat","chain":"x","handle":-0,"expr":[{"jump":{"target":"KUBE-Y"}}]}}]}"#;
+        let names = Ruleset(serde_json::from_str(names).unwrap());
+        assert_eq!(names.removal(), "delete table ip kube-proxy\n");
         let bare = Ruleset(
             serde_json::from_str(
                 r#"{"nftables":[{"table":{"family":"ip","name":"nat"}},{"table":{"family":"ip","name":"filter"}},
