@@ -58,16 +58,21 @@ pub(crate) fn parse(table: &str, state: &str) -> Vec<(IpAddr, u16, u64)> {
 
 /// The kernel prints 32-bit words in the host's byte order.
 pub(crate) fn parse_address(hex: &str) -> Option<IpAddr> {
-    let mut bytes = Vec::with_capacity(16);
-    for index in 0..hex.len() / 8 {
-        let word = u32::from_str_radix(hex.get(index * 8..index * 8 + 8)?, 16).ok()?;
-        bytes.extend_from_slice(&word.to_ne_bytes());
+    // A sign is no digit, but a number to Rust.
+    if !matches!(hex.len(), 8 | 32) || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
     }
-    if let Ok(four) = <[u8; 4]>::try_from(bytes.as_slice()) {
-        return Some(Ipv4Addr::from(four).into());
+    let mut bytes = [0; 16];
+    for (index, word) in bytes.chunks_exact_mut(4).take(hex.len() / 8).enumerate() {
+        let digits = hex.get(index * 8..index * 8 + 8)?;
+        word.copy_from_slice(&u32::from_str_radix(digits, 16).ok()?.to_ne_bytes());
     }
-    let sixteen = <[u8; 16]>::try_from(bytes.as_slice()).ok()?;
-    Some(Ipv6Addr::from(sixteen).into())
+    let [a, b, c, d, ..] = bytes;
+    Some(if hex.len() == 8 {
+        Ipv4Addr::new(a, b, c, d).into()
+    } else {
+        Ipv6Addr::from(bytes).into()
+    })
 }
 
 /// Process names by the inode of a socket that they hold.
@@ -128,7 +133,9 @@ mod tests {
     fn reads_version_6_addresses() {
         let address = parse_address("000080FE000000000000000001000000");
         assert_eq!(address, Some("fe80::1".parse().unwrap()));
-        assert_eq!(parse_address("zz"), None);
+        for text in ["zz", "", "+100007F", "0100007F0", "0100007F0100007F", "0100007é"] {
+            assert_eq!(parse_address(text), None, "{text}");
+        }
     }
 
     #[test]
