@@ -14,6 +14,7 @@ use crate::act::unit::{journal_tail, show};
 use crate::batch::{EVENTS, ORDERS, parse_events};
 use crate::command::{Program, exists};
 use crate::disk::{self, Access};
+use crate::facts::os;
 
 /// The transient unit.
 pub const UNIT: &str = "kubewan-batch.service";
@@ -192,12 +193,7 @@ fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
 
 fn systemd_version() -> u32 {
     let text = Program::new("systemctl").arg("--version").stdout().unwrap_or_default();
-    parse_version(&text)
-}
-
-/// `systemd 252 (252.38-1~deb12u1)`
-pub(crate) fn parse_version(text: &str) -> u32 {
-    text.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or(0)
+    os::systemd_version(&text)
 }
 
 /// Orders that no batch came to read. They hold secrets.

@@ -88,6 +88,7 @@ mod tests {
     fn reads_systemd_s_version() {
         assert_eq!(systemd_version("systemd 252 (252.36-1~deb12u1)\n+PAM +AUDIT"), 252);
         assert_eq!(systemd_version("systemd 257~rc1"), 257);
+        assert_eq!(systemd_version("systemd 219\n+PAM"), 219);
         assert_eq!(systemd_version(""), 0);
     }
 }
