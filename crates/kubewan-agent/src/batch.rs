@@ -399,7 +399,7 @@ impl Log {
     }
 
     fn write(&mut self, what: BatchNews) -> Result<(), String> {
-        self.seq += 1;
+        self.seq = self.seq.saturating_add(1);
         let event = BatchEvent { seq: self.seq, unix_ms: unix_ms(), what };
         let mut line = serde_json::to_vec(&event).map_err(|e| format!("event log: {e}"))?;
         line.push(b'\n');

@@ -100,7 +100,7 @@ pub(crate) fn next_number(entries: &[Entry]) -> u64 {
         Entry::Begun(begun) => Some(begun.number),
         _ => None,
     });
-    1 + begun.max().unwrap_or(0)
+    begun.max().unwrap_or(0).saturating_add(1)
 }
 
 /// A journal that is written to.
@@ -180,7 +180,7 @@ impl Journal {
             unix_s,
             reset: self.reset,
         })))?;
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         Ok(number)
     }
 
@@ -359,6 +359,17 @@ mod tests {
         assert_eq!(there, [true, true]);
         let metadata = std::fs::metadata(host.journal_path()).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_number_that_nobody_counted_to_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path());
+        let mut journal = Journal::open(&host, "home").unwrap();
+        journal.next = u64::MAX;
+        journal.begin("r", "s", &goal(), seen(false), 1).unwrap();
+        let mut journal = Journal::open(&host, "home").unwrap();
+        assert_eq!(journal.begin("r", "s", &goal(), seen(false), 1), Ok(u64::MAX));
     }
 
     #[test]
