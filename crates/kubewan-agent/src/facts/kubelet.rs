@@ -63,19 +63,27 @@ pub fn flag_value<S: AsRef<str>>(args: &[S], name: &str) -> Option<String> {
 
 /// The value that a unit or environment file gives to a flag.
 pub fn flag_in_text(text: &str, name: &str) -> Option<String> {
-    let words: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with(['#', ';']))
-        .flat_map(|line| line.split(SEPARATORS))
-        .filter(|word| !word.is_empty() && *word != "\\")
-        // `KUBELET_EXTRA_ARGS=--node-ip=…` without quotes
-        .map(|word| word.find("=--").map_or(word, |at| &word[at + 1..]))
-        .collect();
-    flag_value(&words, name)
+    let mut found = None;
+    let mut words: Vec<&str> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+        let all = line.split(SEPARATORS).filter(|word| !word.is_empty() && *word != "\\");
+        words.extend(all.map(|word| &word[assigned(word)..]));
+        // The next line is another variable's, unless this one goes on there.
+        if !line.trim_end().ends_with('\\') {
+            found = flag_value(&words, name).or(found);
+            words.clear();
+        }
+    }
+    flag_value(&words, name).or(found)
+}
+
+/// Where the flag begins in `KUBELET_EXTRA_ARGS=--node-ip=…` without quotes. In a flag it would be a part of its value.
+fn assigned(word: &str) -> usize {
+    if word.starts_with('-') { 0 } else { word.find("=--").map_or(0, |at| at + 1) }
 }
 
 /// What stands between the words of these files.
-const SEPARATORS: [char; 4] = [' ', '\t', '"', '\''];
+const SEPARATORS: [char; 5] = [' ', '\t', '"', '\'', '\r'];
 
 /// The text without a flag, wherever it sets it.
 pub fn without_flag(text: &str, name: &str) -> String {
@@ -96,8 +104,8 @@ fn line_without(line: &str, name: &str) -> String {
     let mut from = 0;
     while let Some(at) = line[from..].find(&flag).map(|at| at + from) {
         let after = &line[at + flag.len()..];
-        let before = line[..at].chars().next_back();
-        let starts = before.is_none_or(|c| SEPARATORS.contains(&c) || c == '=');
+        let word = line[..at].rfind(SEPARATORS).map_or(0, |before| before + 1);
+        let starts = at == word || at == word + assigned(&line[word..]);
         let ends = |text: &str| {
             text.find(|c: char| SEPARATORS.contains(&c) || c == '\n').unwrap_or(text.len())
         };
@@ -107,9 +115,9 @@ fn line_without(line: &str, name: &str) -> String {
             // `--node-ip 10.0.0.1`
             let space = after.len() - after.trim_start_matches([' ', '\t']).len();
             let value = &after[space..];
-            let takes = !value.starts_with(['-', '"', '\'', '\\', '\n']);
+            let takes = !value.starts_with(['-', '"', '\'', '\\', '\r', '\n']);
             flag.len() + if takes { space + ends(value) } else { 0 }
-        } else if after.is_empty() || after.starts_with(['"', '\'', '\n']) {
+        } else if after.is_empty() || after.starts_with(['"', '\'', '\r', '\n']) {
             flag.len()
         } else {
             from = at + flag.len();
@@ -139,7 +147,7 @@ pub fn with_flag(text: &str, name: &str, value: &str) -> String {
     let rest = without_flag(text, name);
     let mut others = String::new();
     let mut args = String::new();
-    for line in rest.lines() {
+    for line in rest.split_terminator('\n') {
         match line.strip_prefix(VARIABLE) {
             Some(value) => args = value.trim().trim_matches(['"', '\'']).trim().to_owned(),
             None => {
@@ -189,6 +197,30 @@ mod tests {
             assert_eq!(without_flag(text, "node-ip"), expected);
             assert_eq!(flag_in_text(&without_flag(text, "node-ip"), "node-ip"), None, "{text}");
         }
+    }
+
+    #[test]
+    fn values_that_look_like_flags_are_values() {
+        let text = "--a=--node-ip=1 KUBELET_EXTRA_ARGS=--b=--node-ip=2";
+        assert_eq!(flag_in_text(text, "node-ip"), None);
+        assert_eq!(flag_in_text(text, "a").as_deref(), Some("--node-ip=1"));
+        assert_eq!(flag_in_text(text, "b").as_deref(), Some("--node-ip=2"));
+        assert_eq!(without_flag(text, "node-ip"), text);
+        assert_eq!(without_flag(text, "b"), "--a=--node-ip=1 KUBELET_EXTRA_ARGS=");
+    }
+
+    #[test]
+    fn a_line_s_end_ends_a_flag() {
+        let text = "X=\"--v=2 --node-ip\r\nY=--node-ip=1\r\nZ=z\r\n";
+        let without = without_flag(text, "node-ip");
+        assert_eq!(without, "X=\"--v=2\r\nY=\r\nZ=z\r\n");
+        assert_eq!(flag_in_text(text, "node-ip").as_deref(), Some("1"));
+        let bare = "X=\"--v --node-ip\"\nY=z\n";
+        assert_eq!(flag_in_text(bare, "node-ip").as_deref(), Some("true"));
+        let long = "X=\"--v \\\n  2\"\n";
+        assert_eq!(flag_in_text(long, "v").as_deref(), Some("2"));
+        let with = with_flag(text, "node-ip", "2");
+        assert_eq!(with_flag(&with, "node-ip", "2"), with);
     }
 
     #[test]
