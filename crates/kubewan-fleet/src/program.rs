@@ -124,8 +124,10 @@ pub fn go_arch(machine: &str) -> &str {
 fn fitness(file: &[u8], arch: &str) -> Result<(), String> {
     const PT_INTERP: u32 = 3;
     let u16_at = |at: usize| file.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    let u32_at =
-        |at: usize| file.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let u32_at = |at: usize| {
+        let bytes = file.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    };
     let broken = || "its ELF header is cut".to_owned();
     // Magic, 64 bit, little endian: all architectures that Kubernetes' releases and kubewan share.
     if !file.starts_with(b"\x7fELF\x02\x01") {
@@ -145,7 +147,8 @@ fn fitness(file: &[u8], arch: &str) -> Result<(), String> {
         .ok_or_else(broken)?;
     let size = usize::from(u16_at(54).ok_or_else(broken)?);
     for index in 0..usize::from(u16_at(56).ok_or_else(broken)?) {
-        if u32_at(table + index * size).ok_or_else(broken)? == PT_INTERP {
+        let kind = table.checked_add(index * size).and_then(u32_at);
+        if kind.ok_or_else(broken)? == PT_INTERP {
             return Err(
                 "it is linked dynamically; RUSTFLAGS in the environment overrides the static build"
                     .into(),
@@ -171,6 +174,12 @@ mod tests {
         elf[56] = 1;
         assert_eq!(fitness(&elf, "amd64").unwrap_err(), "it is arm64");
         assert_eq!(fitness(&elf, "arm64"), Ok(()));
+        for at in [u64::MAX, u64::MAX - 3, u64::MAX - 100] {
+            let mut cut = elf.clone();
+            cut[32..40].copy_from_slice(&at.to_le_bytes());
+            cut[56] = 9;
+            assert_eq!(fitness(&cut, "arm64").unwrap_err(), "its ELF header is cut");
+        }
         elf[64] = 3;
         assert!(fitness(&elf, "arm64").unwrap_err().contains("linked dynamically"));
     }
