@@ -6,6 +6,8 @@ pub mod bundle;
 pub mod error;
 pub mod executor;
 pub mod fleet;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod nodes;
 pub mod program;
 pub mod proofs;

@@ -50,7 +50,7 @@ pub fn is_rehearsal(control_plane: &mut Member) -> Result<bool, HostError> {
 }
 
 /// Reads a NodeList.
-fn parse(text: &str) -> Result<Vec<Node>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Node>, String> {
     let list: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let items = list["items"].as_array().ok_or("kubectl answered no list")?;
     Ok(items.iter().map(node).collect())

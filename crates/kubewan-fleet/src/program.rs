@@ -121,7 +121,7 @@ pub fn go_arch(machine: &str) -> &str {
 }
 
 /// Whether an ELF file runs on Linux of that architecture whatever libc is there (`elf(5)`).
-fn fitness(file: &[u8], arch: &str) -> Result<(), String> {
+pub(crate) fn fitness(file: &[u8], arch: &str) -> Result<(), String> {
     const PT_INTERP: u32 = 3;
     let u16_at = |at: usize| file.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
     let u32_at = |at: usize| {

@@ -43,7 +43,7 @@ fn address(text: &str) -> Result<Ipv4Addr, String> {
 }
 
 /// getent sorts as `getaddrinfo` does, so the first is the one that programs take.
-fn first_of(output: &str) -> Option<Ipv4Addr> {
+pub(crate) fn first_of(output: &str) -> Option<Ipv4Addr> {
     output.lines().find_map(|line| line.split_whitespace().next()?.parse().ok())
 }
 

@@ -15,7 +15,7 @@ const IN: u16 = 1;
 
 /// What `/etc/resolv.conf` says.
 #[derive(Debug, PartialEq, Eq)]
-struct Config {
+pub(crate) struct Config {
     server: IpAddr,
     search: Vec<String>,
 }
@@ -36,7 +36,7 @@ pub fn resolve(name: &str) -> Result<Ipv4Addr, String> {
     Err(said)
 }
 
-fn config(text: &str) -> Option<Config> {
+pub(crate) fn config(text: &str) -> Option<Config> {
     let values = |key: &str| -> Option<Vec<String>> {
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(key))?;
         Some(line.split_whitespace().skip(1).map(str::to_owned).collect())
@@ -57,7 +57,7 @@ fn ask(server: IpAddr, name: &str) -> Result<Option<Ipv4Addr>, String> {
     answer(&buffer[..bytes], id).ok_or("not an answer to the question".into())
 }
 
-fn question(id: u16, name: &str) -> Vec<u8> {
+pub(crate) fn question(id: u16, name: &str) -> Vec<u8> {
     let mut message = Vec::new();
     // Recursion desired; one question, no records.
     for word in [id, 0x0100, 1, 0, 0, 0] {
@@ -74,7 +74,7 @@ fn question(id: u16, name: &str) -> Vec<u8> {
 }
 
 /// The first A record; the inner `None` where the server knows none. The outer one for what is no answer to us.
-fn answer(message: &[u8], id: u16) -> Option<Option<Ipv4Addr>> {
+pub(crate) fn answer(message: &[u8], id: u16) -> Option<Option<Ipv4Addr>> {
     let word = |at: usize| Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]));
     if word(0)? != id || word(2)? & 0x8000 == 0 {
         return None;

@@ -1,11 +1,11 @@
 //! The proof that a cluster works, from outside and from pods on every node. The pods' image is made from kubewan's own
 //! program, so that no registry is needed; whatever happens, it is cleaned up.
 
-mod dns;
+pub(crate) mod dns;
 mod http;
 mod image;
 mod objects;
-mod pod;
+pub(crate) mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
