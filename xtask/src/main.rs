@@ -1,6 +1,7 @@
 //! The project's own chores: `cargo xtask test` runs everything, `cargo xtask check` what needs no root.
 
 mod check;
+mod fuzz;
 mod requirements;
 mod run;
 mod suite;
@@ -12,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
   test    install what the tests need, then check, unit tests, and the lab (root)
   check   formatting, lints, purity of the core, licences, banned crates, rules of the tree
   unit    unit, golden and property tests only
+  fuzz    readers of foreign bytes, for a minute each: `fuzz [ENTRY] [--seconds N]`
   lab     the lab's stories only, with real Kubernetes where a bundle of it is there (root, half an hour)
 
 `unit` and `lab` take names, or parts of names, of the tests to run.";
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
             .and_then(|()| check::all())
             .and_then(|()| suite::run(&[suite::UNIT, suite::LAB], &[])),
         "check" => check::all(),
+        "fuzz" => fuzz::run(&names),
         "unit" => suite::run(&[suite::UNIT], &names),
         "lab" => requirements::install().and_then(|()| suite::run(&[suite::LAB], &names)),
         _ => Err(USAGE.to_owned()),
