@@ -76,6 +76,7 @@ fn planned(inventory: &Inventory, facts: &Facts) {
         bundle: &bundle,
         clock_offsets_ms: &BTreeMap::new(),
         recorded: None,
+        measured: &[],
     };
     let facts = inventory.hosts.iter().map(|h| (h.name.clone(), facts.clone())).collect();
     let planned = plan::steps(inventory, &facts, &inputs);

@@ -9,7 +9,6 @@ use kubewan_core::bundle::Bundle;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Recorded;
-use kubewan_core::network;
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::client::SshDial;
@@ -100,18 +99,17 @@ impl<'a> Cluster<'a> {
     pub fn plan(&mut self, bundle: &Bundle) -> Result<Plan, Failure> {
         let recorded = self.read_record()?;
         let inventory = &self.site.inventory;
+        let measured =
+            reach::measure(&mut self.fleet, inventory, &self.addresses, &self.survey.facts)
+                .map_err(|errors| Failure::on_hosts(&errors))?;
         let inputs = Inputs {
             addresses: &self.addresses,
             bundle,
             clock_offsets_ms: &self.survey.clock_offsets_ms,
             recorded: recorded.as_ref(),
+            measured: &measured,
         };
-        let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
-        let measured =
-            reach::measure(&mut self.fleet, inventory, &self.addresses, &self.survey.facts)
-                .map_err(|errors| Failure::on_hosts(&errors))?;
-        let closed = network::reach::findings(inventory, &self.addresses, &measured);
-        planned.findings.extend(closed);
+        let planned = plan::steps(inventory, &self.survey.facts, &inputs);
         let seen = survey::observe(&mut self.fleet, &planned.steps)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         Ok(Plan::new(&inventory.name, bundle.rehearsal, planned.steps, &seen, planned.findings)?)

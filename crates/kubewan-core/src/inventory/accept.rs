@@ -70,6 +70,8 @@ acceptances! {
     KernelTooOld => "kernel-too-old", Some("SystemVerification"), None;
     /// cgroup v1, which Kubernetes gives up in a later release.
     CgroupV1 => "cgroup-v1", Some("SystemVerification"), Some(CGROUP_V1);
+    /// A port that hosts need from each other stays closed: what goes over it does not work, or the measurement erred.
+    PortClosed => "port-closed", None, None;
     /// Swap stays as it is on the host, and its kubelet runs with it; pods don't swap.
     SwapReturns => "swap-returns", Some("Swap"), Some(SWAP);
 }

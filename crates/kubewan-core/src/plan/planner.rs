@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::Recorded;
 use crate::inventory::{Host, Inventory};
+use crate::network::reach::Measured;
 
 /// What planning needs beside the inventory and the hosts' facts.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Inputs<'a> {
     pub clock_offsets_ms: &'a BTreeMap<String, i64>,
     /// What the living cluster was built from; `None` where there is none yet.
     pub recorded: Option<&'a Recorded>,
+    /// What became of the ways between hosts that were tried.
+    pub measured: &'a [Measured],
 }
 
 /// Goals and findings.

@@ -162,6 +162,7 @@ fn planned_with(
         bundle: &bundle,
         clock_offsets_ms: &BTreeMap::new(),
         recorded: None,
+        measured: &[],
     };
     let planned = steps(inventory, &facts, &inputs);
     let seen = planned
@@ -268,6 +269,7 @@ fn what_the_living_cluster_can_not_follow_is_refused() {
         bundle: &bundle,
         clock_offsets_ms: &BTreeMap::new(),
         recorded: Some(&recorded),
+        measured: &[],
     };
     let codes: Vec<String> = steps(&changed, &facts, &inputs)
         .findings
@@ -288,6 +290,7 @@ fn steps_where(inventory: &Inventory, change: impl FnOnce(&mut Facts)) -> Vec<St
         bundle: &bundle,
         clock_offsets_ms: &BTreeMap::new(),
         recorded: None,
+        measured: &[],
     };
     steps(inventory, &facts, &inputs).steps
 }
@@ -328,7 +331,13 @@ fn codes(
     facts.values_mut().for_each(know);
     let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
     let clock_offsets_ms = &BTreeMap::new();
-    let inputs = Inputs { addresses: &addresses, bundle: &bundle, clock_offsets_ms, recorded };
+    let inputs = Inputs {
+        addresses: &addresses,
+        bundle: &bundle,
+        clock_offsets_ms,
+        recorded,
+        measured: &[],
+    };
     steps(inventory, &facts, &inputs).findings.into_iter().map(|f| f.code).collect()
 }
 
@@ -360,7 +369,13 @@ fn what_has_no_effect_is_said_again_each_time() {
         let facts = samples::all_facts(inventory);
         let clock_offsets_ms = &BTreeMap::new();
         let recorded = Some(&recorded);
-        let inputs = Inputs { addresses: &addresses, bundle: &bundle, clock_offsets_ms, recorded };
+        let inputs = Inputs {
+            addresses: &addresses,
+            bundle: &bundle,
+            clock_offsets_ms,
+            recorded,
+            measured: &[],
+        };
         let goals = steps(inventory, &facts, &inputs).steps.into_iter().map(|step| step.action);
         goals
             .filter_map(|goal| {

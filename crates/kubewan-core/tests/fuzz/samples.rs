@@ -97,6 +97,7 @@ fn goals() -> Vec<Step> {
         bundle: &bundle,
         clock_offsets_ms: &BTreeMap::new(),
         recorded: None,
+        measured: &[],
     };
     let facts = inventory.hosts.iter().map(|host| (host.name.clone(), host_facts())).collect();
     steps(&inventory, &facts, &inputs).steps

@@ -44,6 +44,18 @@ fn closed_ports_are_named_before_anything_is_changed() {
         assert_eq!(listening, "", "{host} still answers");
     }
 
+    // Whoever knows better says so, and is told what it means.
+    let inventory = std::fs::read_to_string(stage.inventory()).unwrap();
+    let accepting = inventory.replacen("name: lab\n", "name: lab\naccept: [port-closed]\n", 1);
+    std::fs::write(stage.inventory(), accepting).unwrap();
+    let plan = stage.kubewan(&["plan"]);
+    plan.expect_code(0);
+    let accepted = format!(
+        "warning[port-closed]: master01: 6443/tcp at {master01} can't be reached from node01"
+    );
+    assert!(plan.stderr.contains(&accepted), "{}", plan.stderr);
+    std::fs::write(stage.inventory(), inventory).unwrap();
+
     stage.lab.close("master01", &[]).unwrap();
     stage.lab.close("node01", &[]).unwrap();
     let plan = stage.kubewan(&["plan"]);

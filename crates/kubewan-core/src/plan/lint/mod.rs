@@ -8,7 +8,7 @@
 //! | [`clock`] | clocks |
 //! | [`runtime`] | containerd |
 //! | [`bundle`] | contents and versions of the bundle |
-//! | [`network`] | encapsulation, subnets, addresses |
+//! | [`network`] | encapsulation, subnets, addresses, ports that are closed on the way |
 //! | [`firewall`] | host firewalls |
 //! | [`cluster`] | Kubernetes that is there already |
 //! | [`accept`] | what the operator accepts |
@@ -37,6 +37,15 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
         let found = per_host(view, host, facts);
         findings.extend(found.into_iter().map(|finding| accept::judged(view, host, finding)));
     }
+    let closed = network::closed_ports(view).into_iter().map(|finding| {
+        let host =
+            view.inventory.hosts.iter().find(|host| Some(&host.name) == finding.host.as_ref());
+        match host {
+            Some(host) => accept::judged(view, host, finding),
+            None => finding,
+        }
+    });
+    findings.extend(closed);
     findings.extend(clock::clocks(view));
     findings.extend(machine::identities(view));
     if let Some(recorded) = view.inputs.recorded {

@@ -3,6 +3,7 @@
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::{Backend, Host, NetworkMode};
+use crate::network::reach;
 use crate::network::subnets::collisions;
 use crate::plan::planner::View;
 
@@ -55,4 +56,9 @@ pub(super) fn private_address(view: &View, host: &Host, _: &Facts) -> Vec<Findin
         format!("`privateAddress: {address}` has no effect in network.mode public yet"),
         "leave it out; nodes find each other by their public addresses",
     )]
+}
+
+/// Ways between hosts that were tried and are closed, most likely by a provider.
+pub(super) fn closed_ports(view: &View) -> Vec<Finding> {
+    reach::findings(view.inventory, view.inputs.addresses, view.inputs.measured)
 }

@@ -10,6 +10,7 @@ use crate::action::{Action, KubeadmInit};
 use crate::facts::{CgroupVersion, ClusterState, Route, SwapSource};
 use crate::finding::Severity;
 use crate::inventory::{Acceptance, HostnamePolicy, Inventory};
+use crate::network::reach;
 use crate::plan::planner::Inputs;
 use crate::plan::{Step, steps};
 use crate::samples;
@@ -20,12 +21,14 @@ struct Cluster {
     inventory: Inventory,
     facts: BTreeMap<String, Facts>,
     clocks: BTreeMap<String, i64>,
+    measured: Vec<reach::Measured>,
 }
 
 impl Cluster {
     fn new() -> Cluster {
         let inventory = samples::inventory(3);
-        Cluster { facts: samples::all_facts(&inventory), inventory, clocks: BTreeMap::new() }
+        let facts = samples::all_facts(&inventory);
+        Cluster { facts, inventory, clocks: BTreeMap::new(), measured: Vec::new() }
     }
 
     fn master(&mut self) -> &mut Facts {
@@ -40,6 +43,13 @@ impl Cluster {
         self.clocks.insert(host.into(), offset_ms);
     }
 
+    /// One of the API's ways is closed.
+    fn close_the_api(&mut self) {
+        let mut ways = reach::ways(&self.inventory).into_iter();
+        let way = ways.find(|way| way.port == 6443 && way.must).expect("a way to the API");
+        self.measured = vec![(way, Err("no answer within 3 s".into()))];
+    }
+
     fn planned(&self) -> crate::plan::planner::Planned {
         let (addresses, bundle) = (samples::addresses(&self.inventory), samples::bundle());
         let inputs = Inputs {
@@ -47,6 +57,7 @@ impl Cluster {
             bundle: &bundle,
             clock_offsets_ms: &self.clocks,
             recorded: None,
+            measured: &self.measured,
         };
         steps(&self.inventory, &self.facts, &inputs)
     }
@@ -112,6 +123,11 @@ const CASES: &[Case] = &[
     ("workers with 1 GiB and with 512 MiB", |c| {
         c.node().memory_bytes = 985 << 20;
         c.facts.get_mut("node02").expect("the third host").memory_bytes = 478 << 20;
+    }),
+    ("a port that a provider closes", Cluster::close_the_api),
+    ("the same, accepted for this host", |c| {
+        c.close_the_api();
+        c.inventory.hosts[0].accept = Some(vec![Acceptance::PortClosed]);
     }),
     ("little room", |c| c.node().disk_free_bytes = 900 << 20),
     ("a clock an hour off", |c| {
