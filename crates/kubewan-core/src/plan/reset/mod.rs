@@ -54,6 +54,18 @@ impl<'a> Subject<'a> {
         self.entries[0].0
     }
 
+    /// Files and folders of which its entries say how they were.
+    fn paths(&self) -> BTreeSet<&'a str> {
+        let written = self.entries.iter().filter_map(|(begun, _)| match &begun.action {
+            Action::File(file) => Some(file.path.as_str()),
+            _ => None,
+        });
+        let kept = self.along("kept").filter_map(|rest| rest.splitn(3, ':').nth(2));
+        let words = ["dir", "tree", "contents", "foreign"];
+        let folders = words.iter().flat_map(|word| self.along(word));
+        written.chain(kept).chain(folders).collect()
+    }
+
     /// What `along` says under a word.
     fn along(&self, word: &str) -> impl Iterator<Item = &'a str> {
         let start = format!("{word}:");
@@ -85,6 +97,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         let later: Vec<Step> = way.late.into_iter().map(step).collect();
         ways_back.push(WayBack {
             numbers: subject.entries.iter().map(|(begun, _)| begun.number).collect(),
+            paths: subject.paths(),
             steps: now.iter().chain(&later).chain(&gone).map(|step| step.id.clone()).collect(),
         });
         reset.steps.extend(now);
@@ -105,31 +118,35 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
     reset
 }
 
-/// A subject's entries, and the steps that take them back.
-struct WayBack {
+/// A subject's entries, the paths that they tell of, and the steps that take them back.
+struct WayBack<'a> {
     numbers: Vec<u64>,
+    paths: BTreeSet<&'a str>,
     steps: BTreeSet<String>,
 }
 
 /// Which entries are taken back once a step is done.
 ///
-/// Subjects that share a step (a file that one action wrote and another edited) are taken back together, with the last
-/// step of all of them: what the file was like at first may be told by the entries of one only, and a reset that is
-/// cut off in between has to read them again.
-fn undoes(ways_back: Vec<WayBack>, steps: &[Step]) -> BTreeMap<String, Vec<u64>> {
-    let mut together: Vec<WayBack> = Vec::new();
-    for mut way in ways_back.into_iter().filter(|way| !way.steps.is_empty()) {
-        let (same, others): (Vec<_>, Vec<_>) =
-            together.into_iter().partition(|other| !other.steps.is_disjoint(&way.steps));
+/// Subjects that share a step, or tell of one path (a file that one action wrote and another edited, a folder that was
+/// someone else's to the first and empty to the second), are taken back together, with the last step of all of them:
+/// what was there at first may be told by the entries of one only, and a reset that is cut off in between, or comes
+/// again, has to read them again.
+fn undoes(ways_back: Vec<WayBack<'_>>, steps: &[Step]) -> BTreeMap<String, Vec<u64>> {
+    let mut together: Vec<WayBack<'_>> = Vec::new();
+    for mut way in ways_back {
+        let (same, others): (Vec<_>, Vec<_>) = together.into_iter().partition(|other| {
+            !other.steps.is_disjoint(&way.steps) || !other.paths.is_disjoint(&way.paths)
+        });
         for other in same {
             way.numbers.extend(other.numbers);
+            way.paths.extend(other.paths);
             way.steps.extend(other.steps);
         }
         together = others;
         together.push(way);
     }
-    let last = |way: &WayBack| steps.iter().rfind(|step| way.steps.contains(&step.id));
-    let in_order = |mut way: WayBack| {
+    let last = |way: &WayBack<'_>| steps.iter().rfind(|step| way.steps.contains(&step.id));
+    let in_order = |mut way: WayBack<'_>| {
         way.numbers.sort_unstable();
         Some((last(&way)?.id.clone(), way.numbers))
     };

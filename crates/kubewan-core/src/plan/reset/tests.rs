@@ -163,6 +163,26 @@ fn what_tells_of_one_file_is_taken_back_together() {
 }
 
 #[test]
+fn a_folder_that_was_foreign_stays_when_a_reset_comes_again() {
+    let module = Action::Module(crate::action::Module { name: "m".into() });
+    let mut journal = vec![
+        begun(
+            1,
+            Action::File(File::text("/etc/x", 0o644, "a")),
+            Observed::File(FileSeen::default()),
+        ),
+        along(1, &["foreign:/etc/cni"]),
+        // Empty by then, which says nothing of how it was at first.
+        begun(2, module, Observed::Module(crate::action::system::ModuleSeen::default())),
+        along(2, &["contents:/etc/cni"]),
+    ];
+    let reset = steps("h", &journal);
+    assert_eq!(reset.undoes, BTreeMap::from([("h/file:/etc/x".to_owned(), vec![1, 2])]));
+    journal.extend([1, 2].map(|number| Entry::Undone { number }));
+    assert_eq!(ids(&journal), Vec::<String>::new());
+}
+
+#[test]
 fn the_oldest_word_on_a_file_counts() {
     let flag = |number, name: &str| {
         let goal = KubeletFlag { name: name.into(), value: "1".into() };
