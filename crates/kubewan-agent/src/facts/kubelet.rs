@@ -144,12 +144,13 @@ fn line_without(line: &str, name: &str) -> String {
 /// kubeadm-flags.env with a flag set to a value; `KUBELET_KUBEADM_ARGS="…"`.
 pub fn with_flag(text: &str, name: &str, value: &str) -> String {
     const VARIABLE: &str = "KUBELET_KUBEADM_ARGS=";
+    let around = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
     let rest = without_flag(text, name);
     let mut others = String::new();
     let mut args = String::new();
     for line in rest.split_terminator('\n') {
         match line.strip_prefix(VARIABLE) {
-            Some(value) => args = value.trim().trim_matches(['"', '\'']).trim().to_owned(),
+            Some(value) => args = value.trim_matches(around).to_owned(),
             None => {
                 others.push_str(line);
                 others.push('\n');
@@ -219,6 +220,8 @@ mod tests {
         assert_eq!(flag_in_text(bare, "node-ip").as_deref(), Some("true"));
         let long = "X=\"--v \\\n  2\"\n";
         assert_eq!(flag_in_text(long, "v").as_deref(), Some("2"));
+        let odd = with_flag("KUBELET_KUBEADM_ARGS=\"\t\"0\n", "node-ip", "2");
+        assert_eq!(odd, "KUBELET_KUBEADM_ARGS=\"0 --node-ip=2\"\n");
         let with = with_flag(text, "node-ip", "2");
         assert_eq!(with_flag(&with, "node-ip", "2"), with);
     }
