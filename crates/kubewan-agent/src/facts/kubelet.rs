@@ -144,13 +144,12 @@ fn line_without(line: &str, name: &str) -> String {
 /// kubeadm-flags.env with a flag set to a value; `KUBELET_KUBEADM_ARGS="…"`.
 pub fn with_flag(text: &str, name: &str, value: &str) -> String {
     const VARIABLE: &str = "KUBELET_KUBEADM_ARGS=";
-    let around = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
     let rest = without_flag(text, name);
     let mut others = String::new();
     let mut args = String::new();
     for line in rest.split_terminator('\n') {
         match line.strip_prefix(VARIABLE) {
-            Some(value) => args = value.trim_matches(around).to_owned(),
+            Some(value) => args = value.trim_matches(SEPARATORS).to_owned(),
             None => {
                 others.push_str(line);
                 others.push('\n');

@@ -129,7 +129,10 @@ pub fn kubelet_flags(bytes: &[u8]) {
     for other in ["v", "max-pods"] {
         let (before, after) = (flag_in_text(&said, other), flag_in_text(&without, other));
         // A flag without a value of its own takes the next word, which may be another one now.
-        let own = |value: &String| said.contains(&format!("--{other}={value}"));
+        let own = |value: &String| {
+            let flag = format!("--{other}={value}");
+            said.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).any(|w| w == flag)
+        };
         if before.as_ref().is_none_or(own) {
             assert_eq!(before, after, "--{other}: {said:?} → {without:?}");
         }
