@@ -5,7 +5,7 @@ mod damage;
 mod proofs;
 mod reset;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kubewan_lab::leftovers;
@@ -76,12 +76,14 @@ fn tell(kubernetes: Kubernetes) {
     let before = reset::looks(&road.stage);
     active_firewalls_are_refused(&road);
     let forged = forged_packets_are_counted(&road.stage);
+    let listened = HOSTS.map(|host| listeners(&road.stage, host));
 
     let up = road.timed("up", &["up", "--yes"]);
     proofs::expect(&road, up.expect_code(0));
     let counters = road.stage.lab.spoof_counters().expect("counters");
     assert_eq!(counters, forged, "a packet with a foreign source address left a host");
     the_opened_firewall_filters(&road);
+    nothing_else_is_open(&road, &listened);
     rest(&mut road);
 
     damage::every_kind(&mut road);
@@ -190,6 +192,44 @@ fn forged_packets_are_counted(stage: &Stage) -> BTreeMap<String, u64> {
         assert_eq!(read(), expected, "after one forged packet from {host}");
     }
     expected
+}
+
+/// Ports that answer on other addresses than the host's own, as `6443/tcp`.
+fn listeners(stage: &Stage, host: &str) -> BTreeSet<String> {
+    let mut ports = BTreeSet::new();
+    for (protocol, option) in [("tcp", "-Hltn"), ("udp", "-Hlun")] {
+        let listed = stage.on(host, &format!("ss {option}"));
+        for line in listed.lines() {
+            let local = line.split_whitespace().nth(3).expect("a local address");
+            let (address, port) = local.rsplit_once(':').expect("an address with a port");
+            if !address.starts_with("127.") && !address.starts_with("[::1]") {
+                ports.insert(format!("{port}/{protocol}"));
+            }
+        }
+    }
+    ports
+}
+
+/// What answers since the cluster is there is what `kubewan ports` lists.
+fn nothing_else_is_open(road: &Road, before: &[BTreeSet<String>]) {
+    let said = road.stage.kubewan(&["ports", "-o", "json"]);
+    let ports: Value = serde_json::from_str(&said.expect_code(0).stdout).expect("ports in JSON");
+    let listed = |host: &str| -> BTreeSet<String> {
+        let ports = ports["ports"].as_array().expect("a list").iter();
+        let name =
+            |port: &Value| format!("{}/{}", port["first"], port["protocol"].as_str().unwrap());
+        ports.filter(|port| port["host"] == host).map(name).collect()
+    };
+    for (host, before) in HOSTS.iter().zip(before) {
+        let now = listeners(&road.stage, host);
+        let added: Vec<&String> = now.difference(before).collect();
+        assert!(
+            added.iter().any(|port| *port == "10250/tcp"),
+            "{host}: the look sees nothing: {now:?}"
+        );
+        let unlisted: Vec<_> = added.iter().filter(|port| !listed(host).contains(**port)).collect();
+        assert!(unlisted.is_empty(), "{host} answers on {unlisted:?}, which `ports` does not list");
+    }
 }
 
 /// There is nothing to do, and doing it changes nothing.
