@@ -36,7 +36,7 @@ fn closed_ports_are_named_before_anything_is_changed() {
     for words in &must {
         assert!(said.stderr.contains(words), "no `{words}` in:\n{}", said.stderr);
     }
-    assert_eq!(said.stderr.matches("[port-closed]").count(), 5, "{}", said.stderr);
+    assert_eq!(said.stderr.matches("[port-closed]: ").count(), 5, "{}", said.stderr);
     for host in ["master01", "node01", "node02"] {
         stage.on(host, "test ! -e /etc/containerd && test ! -e /var/lib/kubewan/journal.jsonl");
         let listening =
