@@ -29,7 +29,7 @@ use crate::relay::{UnitState, settled_unit_state};
 
 pub use cluster_state::{Ownership, evidence, ownership};
 pub use memory::{fstab_swap, swap_areas, swap_units};
-pub use time_sync::{TIME_SERVICES, time_sync};
+pub use time_sync::time_sync;
 
 /// Mark of a lab host, laid by the lab when it starts the machine. `kubewan-rehearsal` and `kubewan-lab`
 /// name the same path.

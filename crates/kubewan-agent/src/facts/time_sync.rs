@@ -5,18 +5,8 @@ use std::time::Duration;
 use kubewan_core::facts::TimeSyncFacts;
 
 use super::systemd::{Unit, Units};
+use crate::act::system::TIME_SERVICES;
 use crate::command::Program;
-
-/// Time services that are known, the one kubewan would install first.
-pub const TIME_SERVICES: &[&str] = &[
-    "systemd-timesyncd.service",
-    "chrony.service",
-    "chronyd.service",
-    "ntpsec.service",
-    "ntp.service",
-    "ntpd.service",
-    "openntpd.service",
-];
 
 /// Which time service runs and which could.
 pub fn time_sync(units: &Units) -> TimeSyncFacts {

@@ -1,21 +1,14 @@
 //! Links that are cut, runs and batches that are killed, two runs at once, hosts that can't be had: the next `up`
 //! finishes, and nothing is left behind that should not be.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kubewan_lab::{Allow, compare};
 use serde_json::Value;
 
-use crate::support::{Kubernetes, Stage, program};
-
-const UP: [&str; 5] = ["up", "--yes", "--no-smoke", "-o", "json"];
-
-/// Nothing in these stories takes longer until its next event.
-const PATIENCE: Duration = Duration::from_secs(600);
+use crate::support::running::{Running, UP};
+use crate::support::{Kubernetes, Stage};
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -238,105 +231,4 @@ fn no_secrets(stage: &Stage, host: &str) {
     assert_ne!(stage.on(host, "ls /var/lib/kubewan/runs/*/*/events.jsonl"), "");
     let planted = format!("echo 'token abcdef.0123456789abcdef' | grep -cE '{token}'");
     assert_eq!(stage.on(host, &planted).trim(), "1");
-}
-
-/// A run of the program that is under way.
-struct Running {
-    child: Child,
-    events: Receiver<Value>,
-    seen: Vec<Value>,
-    stderr: thread::JoinHandle<String>,
-}
-
-/// How such a run ended.
-struct Ended {
-    code: i32,
-    events: Vec<Value>,
-    stderr: String,
-}
-
-impl Ended {
-    fn names_busy(&self, run: &str) -> bool {
-        !run.is_empty() && self.stderr.contains("error[host-busy]") && self.stderr.contains(run)
-    }
-}
-
-impl Running {
-    fn start(stage: &Stage, arguments: &[&str]) -> Running {
-        eprintln!("$ kubewan {} &", arguments.join(" "));
-        let mut child = program()
-            .args(arguments)
-            .args(["-f", &stage.inventory()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let (tell, events) = channel();
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                if tell.send(event).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut errors = child.stderr.take().expect("a pipe");
-        let stderr = thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = errors.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        Running { child, events, seen: Vec::new(), stderr }
-    }
-
-    /// Reads on until such an event comes; the story fails where it does not.
-    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let why = match self.events.recv_timeout(PATIENCE) {
-                Ok(event) => {
-                    self.seen.push(event.clone());
-                    if wanted(&event) {
-                        return event;
-                    }
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout) => "it did not come",
-                Err(RecvTimeoutError::Disconnected) => "the run ended before",
-            };
-            let _ = self.child.kill();
-            panic!("{what}: {why}; the last events:\n{}", self.last_events());
-        }
-    }
-
-    /// Until the first step of that kind begins somewhere.
-    fn until_started(&mut self, kind: &str) -> Value {
-        self.until(&format!("{kind} starts"), |event| {
-            let step = event["step"].as_str().and_then(|id| id.split_once('/'));
-            event["event"] == "step"
-                && event["state"] == "started"
-                && step.is_some_and(|(_, goal)| goal.split(':').next() == Some(kind))
-        })
-    }
-
-    fn last_events(&self) -> String {
-        let last = self.seen.iter().rev().filter(|event| event["event"] != "upload").take(20);
-        last.map(|event| format!("{event}\n")).collect()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), None, "it had ended before:\n{}", self.last_events());
-    }
-
-    fn end(mut self) -> Ended {
-        while let Ok(event) = self.events.recv_timeout(PATIENCE) {
-            self.seen.push(event);
-        }
-        let _ = self.child.kill();
-        let code = self.child.wait().expect("it ends").code().unwrap_or(-1);
-        Ended { code, events: self.seen, stderr: self.stderr.join().expect("no panic") }
-    }
 }

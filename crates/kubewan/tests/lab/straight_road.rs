@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 use kubewan_lab::leftovers;
 use serde_json::Value;
 
-use crate::support::{Kubernetes, Said, Stage};
-
-/// The lab's hosts, the control plane first.
-const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
+use crate::support::looks::looks;
+use crate::support::{HOSTS, Kubernetes, Said, Stage};
 
 /// Somebody's earlier try, in a file that wins over kubeadm's.
 const STALE_ARGUMENT: &str = "KUBELET_EXTRA_ARGS=--node-ip=10.0.4.7";
@@ -73,7 +71,7 @@ impl Road {
 fn tell(kubernetes: Kubernetes) {
     let mut road = Road { stage: Stage::hosts_only(kubernetes), kubernetes, took: Vec::new() };
     rented(&road.stage);
-    let before = reset::looks(&road.stage);
+    let before = looks(&road.stage);
     active_firewalls_are_refused(&road);
     let forged = forged_packets_are_counted(&road.stage);
     let listened = HOSTS.map(|host| listeners(&road.stage, host));
@@ -104,14 +102,32 @@ fn tell(kubernetes: Kubernetes) {
     eprintln!("{kubernetes:?}: {}", took.join(", "));
 }
 
-/// Servers rarely come bare: one was tried with Kubernetes before, one has a name of its provider's and a line for
-/// swap, two have firewalls, of which one has a tool that opens ports, and on one cloud-init makes /etc/hosts anew at
-/// every boot, whatever files in /etc/cloud say.
+/// A kernel with SELinux has its mode in this file, below a folder that only the kernel can make: the other folders
+/// beside it are taken along to where it can be made.
+const SELINUX: &str = "set -e; new=/run/sysfs; mkdir $new; mount -t tmpfs -o mode=755 sysfs $new; \
+    for folder in /sys/fs/*; do \
+      mkdir $new/${folder##*/}; mount --rbind $folder $new/${folder##*/}; \
+    done; \
+    mkdir -p $new/selinux /etc/selinux; echo 1 > $new/selinux/enforce; \
+    printf '# at boot\\nSELINUX=enforcing\\nSELINUXTYPE=targeted\\n' > /etc/selinux/config; \
+    mount --rbind $new /sys/fs; mount --make-rprivate $new; umount -R $new; rmdir $new";
+
+/// chrony, which a host of the lab may run as long as it leaves the clock alone (`-x`).
+const CHRONY: &str = "mkdir /etc/systemd/system/chrony.service.d && \
+    printf '[Unit]\\nConditionCapability=\\n' > /etc/systemd/system/chrony.service.d/lab.conf && \
+    echo 'DAEMON_OPTS=\"-x\"' > /etc/default/chrony && systemctl daemon-reload";
+
+/// Servers rarely come bare: one was tried with Kubernetes before, one has a name of its provider's, a line for swap,
+/// SELinux, and a time service that is off, two have firewalls, of which one has a tool that opens ports, and on one
+/// cloud-init makes /etc/hosts anew at every boot, whatever files in /etc/cloud say.
 fn rented(stage: &Stage) {
     stage.on("master01", &format!("echo {STALE_ARGUMENT} > /etc/default/kubelet"));
     stage.on("master01", "ufw allow 22/tcp && ufw --force enable");
     stage.on("node01", "echo vps-4711 > /etc/hostname && hostname vps-4711");
     stage.on("node01", "echo '/swapfile none swap sw 0 0' >> /etc/fstab");
+    stage.on("node01", SELINUX);
+    stage.on("node01", CHRONY);
+    edit(stage, "- name: node01\n", "- name: node01\n    time: on\n");
     let firewall = "table inet provider { chain input { \
         type filter hook input priority filter; policy drop; \
         iif lo accept; ct state established,related accept; tcp dport { 22, 2222 } accept; \

@@ -1,11 +1,17 @@
 //! The lab and the program, as the stories use them.
 
+pub mod looks;
+pub mod running;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Instant;
 
 use kubewan_lab::{Lab, LabEvent};
 use serde_json::Value;
+
+/// The lab's hosts, the control plane first.
+pub const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
 
 /// Which Kubernetes a story is told with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

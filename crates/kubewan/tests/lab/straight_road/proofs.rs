@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{HOSTS, Road};
+use super::Road;
+use crate::support::HOSTS;
 use crate::support::{Kubernetes, Said};
 
 const REHEARSAL: &str = "REHEARSAL: stand-ins take the place of Kubernetes; this is not a cluster.";

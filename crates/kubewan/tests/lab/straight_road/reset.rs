@@ -2,63 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use kubewan_lab::{Allow, HostSnapshot, compare};
+use kubewan_lab::{HostSnapshot, compare};
 
-use super::{HOSTS, Road};
-use crate::support::Stage;
-
-/// What may differ after a reset. An entry that no host needs fails the story.
-const ALLOWED: &[Allow<'static>] = &[
-    allow("file /var/log/journal/**", "journald goes on writing"),
-    allow("file /var/log/wtmp", "the host was rebooted, and a boot is noted"),
-    allow("file /var/tmp/systemd-private-*", "systemd names these anew at every boot"),
-    allow("file /var/tmp/systemd-private-*/tmp", "below the one above"),
-    allow("file /home/admin/.sudo_as_admin_successful", "sudo's mark at somebody's first use"),
-    allow("file /var/cache/apt/**", "apt's cache, of packages that came and went"),
-    allow("file /var/lib/apt/**", "apt's own state, of packages that came and went"),
-    allow("file /var/lib/dpkg/status*", "written anew in another order; its content is compared"),
-    allow("file /var/log/apt/*", "apt tells what it did"),
-    allow("file /var/log/dpkg.log", "dpkg tells what it did"),
-    allow(
-        "file /etc/systemd/system/timers.target.wants",
-        "an empty folder in the image, which systemctl takes away when it disables units",
-    ),
-    allow(
-        "unit network-online.target",
-        "a mark without a process: reached once some unit wanted it, it stays until the next boot",
-    ),
-];
-
-const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
-    Allow { pattern, reason }
-}
-
-/// One look at every host.
-pub fn looks(stage: &Stage) -> Vec<HostSnapshot> {
-    HOSTS.iter().map(|host| look(stage, host)).collect()
-}
-
-fn look(stage: &Stage, host: &str) -> HostSnapshot {
-    // Bus services that end by themselves half a minute after somebody asked them something.
-    stage.on(host, "systemctl stop systemd-hostnamed.service systemd-timedated.service");
-    let mut look = stage.lab.observe_host(host).expect("a look at a host");
-    let packages = stage.on(host, "dpkg-query -W -f '${Package} ${Version} ${Status}\\n'");
-    look.items.extend(packages.lines().filter_map(|line| {
-        let (name, state) = line.split_once(' ')?;
-        Some((format!("package {name}"), state.to_owned()))
-    }));
-    look
-}
+use super::Road;
+use crate::support::HOSTS;
+use crate::support::looks::{AFTER_RESET, looks};
 
 /// Resets, and compares with how the hosts were.
 pub fn there_and_back(road: &mut Road, before: &[HostSnapshot]) {
     let said = road.timed("reset", &["reset", "--confirm", "lab"]);
     eprintln!("{}{}", said.stderr, said.stdout);
     said.expect_code(0);
-    let mut unused: BTreeSet<String> = ALLOWED.iter().map(|entry| entry.pattern.into()).collect();
+    let mut unused: BTreeSet<String> =
+        AFTER_RESET.iter().map(|entry| entry.pattern.into()).collect();
     let mut differences = String::new();
     for ((host, before), after) in HOSTS.iter().zip(before).zip(looks(&road.stage)) {
-        let report = compare(before, &after, ALLOWED);
+        let report = compare(before, &after, AFTER_RESET);
         unused.retain(|pattern| report.unused.contains(pattern));
         for difference in &report.differences {
             differences += &format!("{host}: {difference}\n");
