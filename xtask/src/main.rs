@@ -2,6 +2,7 @@
 
 mod check;
 mod fuzz;
+mod kill_sweep;
 mod requirements;
 mod run;
 mod suite;
@@ -14,6 +15,10 @@ const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
   check   formatting, lints, purity of the core, licences, banned crates, rules of the tree
   unit    unit, golden and property tests only
   fuzz    readers of foreign bytes, for a minute each: `fuzz [ENTRY] [--seconds N]`
+  kill-sweep
+          stops runs in the lab at 60 points, runs them again and compares: over an hour (root);
+          `--points N`, `--inside N` (within kubeadm's part), `--chain N` (stops in one life of the hosts), `--seed N`,
+          `--kubernetes rehearsal|bundle`, `--then up|reset`
   lab     the lab's stories only, with real Kubernetes where a bundle of it is there (root, half an hour)
 
 `unit` and `lab` take names, or parts of names, of the tests to run.";
@@ -28,6 +33,7 @@ fn main() -> ExitCode {
             .and_then(|()| suite::run(&[suite::UNIT, suite::LAB], &[])),
         "check" => check::all(),
         "fuzz" => fuzz::run(&names),
+        "kill-sweep" => requirements::install().and_then(|()| kill_sweep::run(&names)),
         "unit" => suite::run(&[suite::UNIT], &names),
         "lab" => requirements::install().and_then(|()| suite::run(&[suite::LAB], &names)),
         _ => Err(USAGE.to_owned()),

@@ -260,7 +260,9 @@ fn bootstrap(settings: &Settings) -> Res<Option<Kube>> {
     let (csr, key) = pki::signing_request(&user, "system:nodes")?;
     let certificate = ask(&api, &csr)?;
     let folder = Path::new("/var/lib/kubelet/pki");
-    let dated = folder.join(format!("kubelet-client-{}.pem", value::now().replace(':', "-")));
+    // client-go's util/certificate/certificate_store.go: the time as 2006-01-02-15-04-05.
+    let time = value::now().trim_end_matches('Z').replace([':', 'T'], "-");
+    let dated = folder.join(format!("kubelet-client-{time}.pem"));
     pki::write(&dated, &format!("{certificate}{key}"), 0o600)?;
     let current = folder.join("kubelet-client-current.pem");
     let _ = std::fs::remove_file(&current);

@@ -9,4 +9,5 @@ mod support;
 mod closed_ports;
 mod drift;
 mod interruptions;
+mod kill_sweep;
 mod straight_road;

@@ -96,6 +96,39 @@ impl Running {
         self.until(&format!("{kind} starts"), |event| begins(event, kind))
     }
 
+    /// The same, of a run that may end before: then nothing.
+    pub fn until_started_or_end(&mut self, kind: &str) -> Option<Value> {
+        loop {
+            let event = self.after(1)?;
+            if begins(&event, kind) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Reads on until so many events have come, of all that are no upload's progress. Answers the last one, or nothing
+    /// where the run ends before.
+    pub fn after(&mut self, count: usize) -> Option<Value> {
+        let mut left = count;
+        let mut last = None;
+        while left > 0 {
+            let event = match self.events.recv_timeout(PATIENCE) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    panic!("no event came any more; the last ones:\n{}", self.last_events());
+                }
+            };
+            self.seen.push(event.clone());
+            if event["event"] != "upload" {
+                left -= 1;
+                last = Some(event);
+            }
+        }
+        last
+    }
+
     fn last_events(&self) -> String {
         let last = self.seen.iter().rev().filter(|event| event["event"] != "upload").take(20);
         last.map(|event| format!("{event}\n")).collect()
@@ -106,6 +139,12 @@ impl Running {
         self.child.kill().expect("it runs");
         let status = self.child.wait().expect("it ends");
         assert_eq!(status.code(), None, "it had ended before:\n{}", self.last_events());
+    }
+
+    /// Ends it in the middle, or finds it ended.
+    pub fn kill_if_running(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Waits for its end.
