@@ -24,6 +24,15 @@ pub const LEFT_OUT: &[Allow<'static>] = &[
     allow("mount /var/lib/kubelet/pods/**", "the same"),
     allow("unit var-lib-kubelet-pods-**", "the same mounts as units"),
     allow("file /var/lib/kubelet/checkpoints/**", "of pods"),
+    allow("file /var/lib/kubelet/a*ated_pods_state", "what pods were given, by their random names"),
+    allow("file /var/lib/cni/**", "of pods, which the scheduler puts on any node"),
+    allow("mount /run/netns/cni-*", "of pods"),
+    allow("unit run-netns-cni**", "the same mounts as units"),
+    allow("link veth*", "of pods"),
+    allow("link cni0", "made with a node's first pod"),
+    allow("address cni0 **", "the same"),
+    allow("route -4 ** dev cni0 **", "the same"),
+    allow("nft ip nat", "kube-proxy's chains are named after pods' addresses"),
     allow("file /var/log/**", "what programs tell, with times"),
     allow("file /var/cache/apt/**", "apt's indexes of files, with their times"),
     allow("file /var/lib/apt/**", "apt's own notes"),
@@ -35,6 +44,7 @@ pub const LEFT_OUT: &[Allow<'static>] = &[
     allow("object ** .metadata.creationTimestamp", "a time"),
     allow("object ** .metadata.managedFields**", "who wrote which field, with times"),
     allow("object nodes ** .status.conditions[*].last*Time", "a time"),
+    allow("object deployments.apps ** .status.conditions[*].last*Time", "a time"),
     allow("object nodes ** .status.nodeInfo.bootID", "made at every boot"),
     allow(
         "object nodes ** .status.images**",
@@ -64,7 +74,24 @@ const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
 pub fn looks(stage: &Stage) -> Vec<HostSnapshot> {
     let mut looks: Vec<HostSnapshot> = HOSTS.iter().map(|host| canonical(stage, host)).collect();
     objects(stage, &mut looks[0]);
+    let subnets = pod_subnets(stage);
+    for seen in &mut looks {
+        let named = |text: String| subnets.iter().fold(text, |t, (from, to)| t.replace(from, to));
+        let items = std::mem::take(&mut seen.items);
+        seen.items = items.into_iter().map(|(item, value)| (named(item), named(value))).collect();
+    }
     looks
+}
+
+/// Nodes get their part of the pod subnet in the order in which they ask: `10.244.2.` is `pods-of-node01.`
+fn pod_subnets(stage: &Stage) -> Vec<(String, String)> {
+    let each = "{range .items[*]}{.metadata.name} {.spec.podCIDR}{\"\\n\"}{end}";
+    let said = stage.kubectl(&format!("get nodes -o 'jsonpath={each}'"));
+    let parts = said.lines().filter_map(|line| {
+        let (node, subnet) = line.split_once(' ')?;
+        Some((subnet.strip_suffix("0/24")?.to_owned(), format!("pods-of-{node}.")))
+    });
+    parts.collect()
 }
 
 fn canonical(stage: &Stage, host: &str) -> HostSnapshot {
