@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::run::{cargo, output, show};
 
 /// What the core may depend on, besides what these depend on themselves: parsers, formats, arithmetic.
-const CORE_MAY_USE: [&str; 9] = [
+const CORE_MAY_USE: [&str; 10] = [
+    "base64",
     "ipnet",
     "schemars",
     "serde",

@@ -63,6 +63,8 @@ pub struct Facts {
     pub time_sync: TimeSyncFacts,
     /// Free bytes where /var/lib lives.
     pub disk_free_bytes: u64,
+    /// Folders that a run writes to and that lie on a file system mounted read-only.
+    pub read_only: Vec<String>,
     /// What kubewan itself has done here.
     pub own: OwnFacts,
 }

@@ -6,8 +6,11 @@
 //! |---|---|
 //! | `kubewan-host NONCE Linux x86_64` | `SHA256 BYTES`: the program for that machine and its size when compressed |
 //! | `kubewan-have NONCE` | nothing |
+//! | `kubewan-noexec NONCE`, `kubewan-bad NONCE` | nothing: it ends |
 //! | `kubewan-need NONCE` | that many bytes of gzip |
 //! | `kubewan-agent NONCE` (the agent itself) | requests |
+//!
+//! Where sudo asks for a password, it does so with `kubewan-sudo NONCE` on standard error, before all that.
 //!
 //! The nonce tells our lines from a login shell's banner. We never write ahead of an answer, so it does no harm that
 //! some shells and tools read more than they were asked to.
@@ -15,13 +18,38 @@
 /// Where agents live on a host, each in a folder with the name of its SHA-256.
 pub const AGENTS: &str = "/var/lib/kubewan/agent";
 
-/// Becomes root and runs its first argument. Neither script holds a quote, backslash, newline or exclamation mark:
-/// login shells from csh to fish then hand them on as they are.
-const BECOME_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -c \"$1\" kubewan; else exec sudo -n sh -c \"$1\" kubewan; fi";
+/// How the script becomes root where the login is another user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sudo {
+    /// Without being asked.
+    Silent,
+    /// Its question is marked, and answered over standard input.
+    Asking,
+}
+
+/// What sudo asks with, on standard error.
+pub fn sudo_prompt(nonce: &str) -> String {
+    format!("kubewan-sudo {nonce}")
+}
+
+/// Becomes root and runs its first argument. Neither script holds a single quote, backslash, newline or exclamation
+/// mark: login shells from csh to fish then hand them on as they are.
+fn become_root(nonce: &str, sudo: Sudo) -> String {
+    let sudo = match sudo {
+        Sudo::Silent => "sudo -n".to_owned(),
+        // It reads one line and not a byte more, so that the script finds its own.
+        Sudo::Asking => format!("sudo -S -p \"{}\"", sudo_prompt(nonce)),
+    };
+    // sudo's words are read, and its own prompt only takes the place of an English one.
+    format!(
+        "LC_ALL=C; export LC_ALL; if [ \"$(id -u)\" = 0 ]; then exec sh -c \"$1\" kubewan; else exec {sudo} sh -c \"$1\" \
+         kubewan; fi"
+    )
+}
 
 /// The remote command for one connection.
-pub fn remote_command(nonce: &str) -> String {
-    format!("sh -c '{BECOME_ROOT}' kubewan '{}'", script(nonce))
+pub fn remote_command(nonce: &str, sudo: Sudo) -> String {
+    format!("sh -c '{}' kubewan '{}'", become_root(nonce, sudo), script(nonce))
 }
 
 fn script(nonce: &str) -> String {
@@ -35,13 +63,19 @@ fn script(nonce: &str) -> String {
         "read -r sha size || exit 70",
         &format!("d={AGENTS}/$sha"),
         "f=$d/kubewan",
+        // Folders that were made for nothing go again.
+        "n=$d/new.$$",
+        "gone() { rm -f $n; rmdir -p $d 2>/dev/null; echo $1; exit 71; }",
+        // An empty file is a script that a shell runs, unless the file system is mounted noexec.
         &format!(
-            "if [ {have} ]; then echo kubewan-have {nonce}; else echo kubewan-need {nonce}; mkdir -p $d && \
-             head -c $size | gzip -dc > $d/new.$$ && [ {got} ] && chmod 700 $d/new.$$ && mv -f $d/new.$$ $f || \
-             {{ rm -f $d/new.$$; echo kubewan-bad {nonce}; exit 71; }}; \
+            "if [ {have} ]; then echo kubewan-have {nonce}; else \
+             mkdir -p $d && touch $n && chmod 700 $n || gone \"kubewan-bad {nonce}\"; \
+             $n 2>/dev/null || gone \"kubewan-noexec {nonce}\"; \
+             echo kubewan-need {nonce}; \
+             head -c $size | gzip -dc > $n && [ {got} ] && mv -f $n $f || gone \"kubewan-bad {nonce}\"; \
              for o in {AGENTS}/*; do [ $o = $d ] || rm -rf $o; done; fi",
             have = sum("$f"),
-            got = sum("$d/new.$$"),
+            got = sum("$n"),
         ),
         // What the agent writes gets its mode from the agent.
         "umask 022",
@@ -64,8 +98,10 @@ pub enum Said {
     Have,
     /// The agent has to be sent.
     Need,
-    /// What was sent could not be stored.
+    /// What is sent can't be stored.
     Bad,
+    /// Nothing can be executed where it would be stored.
+    NoExec,
     /// The agent runs; frames follow.
     Agent,
 }
@@ -81,6 +117,7 @@ pub fn understand(line: &str, nonce: &str) -> Option<Said> {
         text if text.ends_with("kubewan-have") => Some(Said::Have),
         text if text.ends_with("kubewan-need") => Some(Said::Need),
         text if text.ends_with("kubewan-bad") => Some(Said::Bad),
+        text if text.ends_with("kubewan-noexec") => Some(Said::NoExec),
         text if text.ends_with("kubewan-agent") => Some(Said::Agent),
         _ => None,
     }
@@ -94,16 +131,19 @@ mod tests {
 
     #[test]
     fn every_login_shell_hands_the_scripts_on() {
-        for text in [BECOME_ROOT.to_owned(), script("00ff")] {
+        let root = [Sudo::Silent, Sudo::Asking].map(|sudo| become_root("00ff", sudo));
+        for text in root.into_iter().chain([script("00ff")]) {
             assert!(!text.contains(['\'', '\\', '\n', '!']), "{text}");
         }
     }
 
     #[test]
     fn the_command_is_valid_for_a_shell() {
-        let status =
-            Command::new("sh").args(["-n", "-c", &remote_command("00ff")]).status().unwrap();
-        assert!(status.success());
+        for sudo in [Sudo::Silent, Sudo::Asking] {
+            let command = remote_command("00ff", sudo);
+            let status = Command::new("sh").args(["-n", "-c", &command]).status().unwrap();
+            assert!(status.success());
+        }
         let status = Command::new("sh").args(["-n", "-c", &script("00ff")]).status().unwrap();
         assert!(status.success());
     }
@@ -148,6 +188,7 @@ mod tests {
         };
         let cut = talk(&gzip[..gzip.len() / 2]);
         assert_eq!(cut, ["kubewan-need 00ff", "kubewan-bad 00ff"]);
+        assert!(!root.path().exists(), "what was made for nothing is gone");
         let mut first = gzip.clone();
         first.extend(b"frames\n");
         assert_eq!(talk(&first), ["kubewan-need 00ff", "kubewan-agent 00ff", "frames"]);

@@ -6,7 +6,6 @@
 //! too long is ended by killing `ssh`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,11 +16,13 @@ use kubewan_core::frame;
 use kubewan_core::inventory::Host;
 use kubewan_core::protocol::{BatchEvent, Request, Response};
 
-use crate::bootstrap::{self, Said};
-use crate::failure::{ConnectError, Obstacle, classify};
-use crate::program::{Program, Programs};
+use crate::askpass::{Admitted, Door, Refused};
+use crate::bootstrap::{self, Said, Sudo};
+use crate::failure::{ConnectError, Found, Obstacle, classify};
+use crate::program::Program;
 use crate::random;
-use crate::ssh::{self, SshChild};
+use crate::ssh::{self, Manner, SshChild};
+
 /// Until a login has led to our script: ssh's own time-outs come first.
 const LOGIN: Duration = Duration::from_secs(60);
 
@@ -30,6 +31,9 @@ const PUSH: Duration = Duration::from_secs(600);
 
 /// Most bytes before our first line, and in one line.
 const NOISE_MAX: u64 = 1 << 20;
+
+/// What is said of a shell that goes on beyond that.
+const ENDLESS: &str = "it prints without end";
 
 /// The last words on standard error that are kept.
 const STDERR_KEPT: usize = 16 << 10;
@@ -92,6 +96,20 @@ pub trait Dial: Sync {
     /// Fails with what was in the way.
     fn log_in<'a>(&'a self, host: &'a Host) -> Result<Box<dyn Login + 'a>, ConnectError>;
 
+    /// Looks at the host keys of all hosts before the first login, and has the operator asked once for all that are new.
+    /// Where `all` are needed, nothing is asked once one of them can't be had. Answers which can't be had, and why.
+    fn trust(&self, _hosts: &[Host], _all: bool) -> Vec<ConnectError> {
+        Vec::new()
+    }
+
+    /// The same as [`Dial::log_in`], with the operator asked for passwords; `None` where there is nobody to ask.
+    fn log_in_asking<'a>(
+        &'a self,
+        _host: &'a Host,
+    ) -> Option<Result<Box<dyn Login + 'a>, ConnectError>> {
+        None
+    }
+
     /// Connects to a host and starts its agent.
     ///
     /// # Errors
@@ -101,49 +119,11 @@ pub trait Dial: Sync {
     }
 }
 
-/// Makes connections with the system's `ssh`.
-#[derive(Debug, Default)]
-pub struct SshDial {
-    /// The inventory's folder.
-    pub base: std::path::PathBuf,
-    /// The agents.
-    pub programs: Programs,
-}
-
-impl Dial for SshDial {
-    fn log_in<'a>(&'a self, host: &'a Host) -> Result<Box<dyn Login + 'a>, ConnectError> {
-        let mut connection = Connection::open(host, &self.base)?;
-        let Some(Said::Host { system, machine }) = connection.hear(LOGIN) else {
-            let said = connection.last_words();
-            let obstacle = classify(&said, host.ssh.host_key.is_some());
-            return Err(ConnectError::new(host, obstacle, &said));
-        };
-        let program = self
-            .programs
-            .for_machine(&system, &machine)
-            .map_err(|error| ConnectError::new(host, Obstacle::NoProgram, &error.to_string()))?;
-        Ok(Box::new(SshLogin { host, connection, program }))
-    }
-}
-
-/// The host's script waits to hear which agent it is to start.
-struct SshLogin<'a> {
-    host: &'a Host,
-    connection: Connection,
-    program: Arc<Program>,
-}
-
-impl Login for SshLogin<'_> {
-    fn start(self: Box<Self>) -> Result<Dialed, ConnectError> {
-        let SshLogin { host, mut connection, program } = *self;
-        let pushed = connection.start_agent(host, &program)?;
-        Ok(Dialed { agent: Box::new(connection), pushed })
-    }
-}
-
 /// What the reader thread passes on.
 enum Incoming {
     Said(Said),
+    /// sudo asks for the password.
+    Sudo,
     Frame(Vec<u8>),
     Ended(String),
 }
@@ -156,26 +136,109 @@ pub struct Connection {
     stderr: Arc<Mutex<String>>,
     /// How standard output ended: in the words of something else than our script, or of the one who read it.
     noise: String,
+    /// Its questions are answered while it lasts.
+    _admitted: Option<Admitted>,
 }
 
 impl Connection {
-    fn open(host: &Host, base: &Path) -> Result<Self, ConnectError> {
+    pub(crate) fn open(
+        host: &Host,
+        manner: &Manner,
+        admitted: Option<Admitted>,
+        sudo: Sudo,
+    ) -> Result<Self, ConnectError> {
         let nonce = random::nonce();
-        let mut ssh = ssh::start(host, base, &bootstrap::remote_command(&nonce))
+        let remote = bootstrap::remote_command(&nonce, sudo);
+        let mut ssh = ssh::start(host, manner, admitted.as_ref(), &remote)
             .map_err(|error| ConnectError::new(host, Obstacle::NoSsh, &error.to_string()))?;
         let (stdin, stdout, stderr) = streams(&mut ssh);
         let (tell, incoming) = channel();
+        let tell_sudo = tell.clone();
+        let prompt = bootstrap::sudo_prompt(&nonce);
         thread::spawn(move || read_all(stdout, &nonce, &tell));
         let (outgoing, to_write) = channel();
         thread::spawn(move || write_all(stdin, &to_write));
         let words = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&words);
-        thread::spawn(move || keep_last_words(stderr, &heard));
-        Ok(Connection { ssh, outgoing, incoming, stderr: words, noise: String::new() })
+        thread::spawn(move || keep_last_words(stderr, &heard, &prompt, &tell_sudo));
+        let _admitted = admitted;
+        let (stderr, noise) = (words, String::new());
+        Ok(Connection { ssh, outgoing, incoming, stderr, noise, _admitted })
+    }
+
+    /// Waits until the script runs as root there; answers the host's system and machine.
+    pub(crate) fn greeting(
+        &mut self,
+        host: &Host,
+        door: &Door,
+    ) -> Result<(String, String), ConnectError> {
+        let mut since = Instant::now();
+        loop {
+            match self.incoming.recv_timeout(Duration::from_millis(200)) {
+                Ok(Incoming::Said(Said::Host { system, machine })) => return Ok((system, machine)),
+                Ok(Incoming::Sudo) => {
+                    let Some(password) = door.sudo() else { break };
+                    since = Instant::now();
+                    self.write(format!("{}\n", password.reveal()).into_bytes());
+                }
+                Ok(Incoming::Ended(said)) => {
+                    self.noise = said;
+                    break;
+                }
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    // The operator may take his time.
+                    let (waits, answered) = door.waits();
+                    since = since.max(answered.unwrap_or(since));
+                    if !waits && since.elapsed() > LOGIN {
+                        self.noise = format!("nothing came within {} s", LOGIN.as_secs());
+                        let _ = self.ssh.child.kill();
+                        break;
+                    }
+                }
+            }
+        }
+        Err(self.obstacle(host, door))
+    }
+
+    /// Why there was no greeting.
+    fn obstacle(&mut self, host: &Host, door: &Door) -> ConnectError {
+        let (said, code) = self.end();
+        let talk = door.talk();
+        let seen = classify(&said, host.ssh.host_key.is_some());
+        if let Some(Refused::Secret(what)) = talk.refused {
+            let said = format!("ssh asks: {what}");
+            return ConnectError::new(host, Obstacle::Denied, &said);
+        }
+        let obstacle = match (talk.refused, seen) {
+            (Some(Refused::BrokeOff), _) => Obstacle::BrokeOff,
+            (Some(Refused::HostKey(prompt)), _) => {
+                Obstacle::UnknownHostKey(Found::in_prompt(&prompt).map(Box::new))
+            }
+            (_, Obstacle::SudoWrongPassword) | (Some(Refused::Wrong), Obstacle::SudoPassword) => {
+                Obstacle::SudoWrongPassword
+            }
+            (Some(Refused::Wrong), _) => Obstacle::WrongPassword,
+            (_, Obstacle::Denied) if talk.typed => Obstacle::WrongPassword,
+            // Not ssh's own code: it was the other side that ended, or we.
+            (_, Obstacle::Other) if code != Some(255) || said.starts_with(ENDLESS) => {
+                Obstacle::Shell
+            }
+            (_, seen) => seen,
+        };
+        if matches!(obstacle, Obstacle::WrongPassword | Obstacle::SudoWrongPassword) {
+            door.forget();
+        }
+        ConnectError::new(host, obstacle, &said)
     }
 
     /// The rest of the talk that [`bootstrap`] describes; answers whether the agent had to be sent.
-    fn start_agent(&mut self, host: &Host, program: &Program) -> Result<bool, ConnectError> {
+    pub(crate) fn start_agent(
+        &mut self,
+        host: &Host,
+        program: &Program,
+    ) -> Result<bool, ConnectError> {
         let gzip = program.gzip();
         self.write(format!("{} {}\n", program.sha256, gzip.len()).into_bytes());
         let mut pushed = false;
@@ -189,13 +252,14 @@ impl Connection {
         }
         match said {
             Some(Said::Agent) => Ok(pushed),
-            Some(Said::Bad) => {
-                let said = self.last_words();
-                Err(ConnectError::new(host, Obstacle::NotStored, &said))
-            }
-            _ => {
-                let said = self.last_words();
-                Err(ConnectError::new(host, Obstacle::NotStarted, &said))
+            other => {
+                let obstacle = match other {
+                    Some(Said::Bad) => Obstacle::NotStored,
+                    Some(Said::NoExec) => Obstacle::NoExec,
+                    _ => Obstacle::NotStarted,
+                };
+                let (said, _) = self.end();
+                Err(ConnectError::new(host, obstacle, &said))
             }
         }
     }
@@ -217,8 +281,8 @@ impl Connection {
         let _ = self.outgoing.send(bytes);
     }
 
-    /// Ends `ssh` and answers what it said.
-    fn last_words(&mut self) -> String {
+    /// Ends `ssh` and answers what it said, and its exit code where it ended by itself.
+    fn end(&mut self) -> (String, Option<i32>) {
         let deadline = Instant::now() + Duration::from_secs(2);
         while Instant::now() < deadline && matches!(self.ssh.child.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(20));
@@ -228,13 +292,15 @@ impl Connection {
         // The thread that keeps the words may be a moment behind the process' end.
         thread::sleep(Duration::from_millis(20));
         let said = self.stderr.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
-        match status {
+        let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
+        let said = match status {
             Ok(status) if said.is_empty() && self.noise.is_empty() => {
                 format!("ssh ended with {status} and said nothing")
             }
             _ if said.is_empty() => self.noise.clone(),
             _ => said,
-        }
+        };
+        (said, code)
     }
 }
 
@@ -257,10 +323,10 @@ impl Agent for Connection {
         loop {
             let frame = match self.incoming.recv_timeout(patience) {
                 Ok(Incoming::Frame(frame)) => frame,
-                Ok(Incoming::Said(_)) => continue,
+                Ok(Incoming::Said(_) | Incoming::Sudo) => continue,
                 Ok(Incoming::Ended(why)) => {
                     self.noise = why;
-                    return Err(LinkLost(self.last_words()));
+                    return Err(LinkLost(self.end().0));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let _ = self.ssh.child.kill();
@@ -317,7 +383,8 @@ fn read_all(stdout: ChildStdout, nonce: &str, tell: &Sender<Incoming>) {
     let _ = tell.send(Incoming::Ended(why));
 }
 
-/// Passes our lines on until the agent has said its own. Where they end before that, answers the last that was not ours.
+/// Passes our lines on until the agent has said its own. Where they end before that, answers the last that was not ours;
+/// where they don't end, that they don't.
 fn read_lines(
     stdout: &mut impl BufRead,
     nonce: &str,
@@ -329,12 +396,15 @@ fn read_lines(
         let mut line = Vec::new();
         let bytes = stdout.by_ref().take(left).read_until(b'\n', &mut line)?;
         if bytes == 0 {
-            return Ok(Some(noise));
+            let endless = left == 0;
+            return Ok(Some(if endless { format!("{ENDLESS}: {noise}") } else { noise }));
         }
         left -= bytes as u64;
         let line = String::from_utf8_lossy(&line);
         let Some(said) = bootstrap::understand(&line, nonce) else {
-            noise = line.trim().chars().take(200).collect();
+            if line.ends_with('\n') || noise.is_empty() {
+                noise = line.trim().chars().take(200).collect();
+            }
             continue;
         };
         let agent = said == Said::Agent;
@@ -345,18 +415,32 @@ fn read_lines(
 }
 
 fn write_all(mut stdin: ChildStdin, to_write: &Receiver<Vec<u8>>) {
-    while let Ok(bytes) = to_write.recv() {
-        if stdin.write_all(&bytes).and_then(|()| stdin.flush()).is_err() {
+    while let Ok(mut bytes) = to_write.recv() {
+        let written = stdin.write_all(&bytes).and_then(|()| stdin.flush());
+        // It may have been a password.
+        bytes.fill(0);
+        std::hint::black_box(&bytes);
+        if written.is_err() {
             return;
         }
     }
 }
 
-fn keep_last_words(mut stderr: ChildStderr, words: &Mutex<String>) {
+/// Keeps what is said, and tells when it is sudo's question.
+fn keep_last_words(
+    mut stderr: impl Read,
+    words: &Mutex<String>,
+    prompt: &str,
+    tell: &Sender<Incoming>,
+) {
     let mut buffer = [0; 4096];
     while let Ok(bytes @ 1..) = stderr.read(&mut buffer) {
         let Ok(mut words) = words.lock() else { return };
         words.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+        while let Some(at) = words.find(prompt) {
+            words.replace_range(at..at + prompt.len(), "");
+            let _ = tell.send(Incoming::Sudo);
+        }
         if words.len() > STDERR_KEPT {
             let mut start = words.len() - STDERR_KEPT;
             while !words.is_char_boundary(start) {
@@ -393,9 +477,25 @@ mod tests {
     }
 
     #[test]
+    fn sudos_question_is_heard_whatever_stands_around_it() {
+        let (tell, told) = channel();
+        let words = Mutex::new(String::new());
+        let text = "We trust you have received the usual lecture.\n\nkubewan-sudo 0aSorry, try again.\nkubewan-sudo 0a";
+        // One byte at a time.
+        let bytes = text.as_bytes().chunks(1);
+        let mut slow = bytes.fold(Box::new(std::io::empty()) as Box<dyn Read>, |before, byte| {
+            Box::new(before.chain(byte))
+        });
+        keep_last_words(&mut slow, &words, "kubewan-sudo 0a", &tell);
+        assert_eq!(told.try_iter().count(), 2);
+        assert!(words.lock().unwrap().ends_with("lecture.\n\nSorry, try again.\n"));
+    }
+
+    #[test]
     fn endless_noise_is_given_up() {
         let noise = vec![b'x'; NOISE_MAX as usize * 2];
         let (tell, _told) = channel();
-        assert!(read_lines(&mut noise.as_slice(), "0a", &tell).unwrap().is_some());
+        let said = read_lines(&mut noise.as_slice(), "0a", &tell).unwrap().unwrap();
+        assert!(said.starts_with("it prints without end: xxx"), "{said}");
     }
 }

@@ -70,7 +70,11 @@ impl<'a> Fleet<'a> {
         hosts: &[Host],
         emit: &Emit,
     ) -> Result<Fleet<'a>, Vec<ConnectError>> {
-        let (logins, errors) = log_in(dial, hosts);
+        let errors = dial.trust(hosts, true);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (logins, errors) = log_in(dial, hosts.iter(), true);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -86,7 +90,11 @@ impl<'a> Fleet<'a> {
         hosts: &[Host],
         emit: &Emit,
     ) -> (Fleet<'a>, Vec<ConnectError>) {
-        let (logins, mut errors) = log_in(dial, hosts);
+        let mut errors = dial.trust(hosts, false);
+        let failed: BTreeSet<String> = errors.iter().map(|error| error.host.clone()).collect();
+        let left = hosts.iter().filter(|host| !failed.contains(&host.name));
+        let (logins, others) = log_in(dial, left, false);
+        errors.extend(others);
         let (fleet, others) = start(dial, logins, emit);
         errors.extend(others);
         // In the operator's order, whatever was in the way.
@@ -145,11 +153,36 @@ impl<'a> Fleet<'a> {
 
 type LoggedIn<'h> = Vec<(&'h Host, Box<dyn Login + 'h>)>;
 
-/// Logs in to all hosts; nothing is changed there. Answers in the operator's order.
-fn log_in<'h>(dial: &'h dyn Dial, hosts: &'h [Host]) -> (LoggedIn<'h>, Vec<ConnectError>) {
+/// Logs in to hosts; nothing is changed there. Where a password is needed, the operator is asked for one host after
+/// another, once all others have let us in: a server waits two minutes for a password, and not for its turn. Answers in the
+/// operator's order.
+fn log_in<'h>(
+    dial: &'h dyn Dial,
+    hosts: impl Iterator<Item = &'h Host>,
+    all: bool,
+) -> (LoggedIn<'h>, Vec<ConnectError>) {
+    let hosts: Vec<&Host> = hosts.collect();
+    let results = some_at_once(hosts.iter(), |host| dial.log_in(host));
+    let may_go_on = |result: &Result<_, ConnectError>| {
+        result.as_ref().err().is_none_or(ConnectError::may_be_answered)
+    };
+    // Nobody is asked for anything where it would not help: all are needed, and one can't be had.
+    let asks = !all || results.iter().all(may_go_on);
+    let mut in_vain = false;
     let mut logins = Vec::new();
     let mut errors = Vec::new();
-    for (host, result) in hosts.iter().zip(some_at_once(hosts.iter(), |host| dial.log_in(host))) {
+    for (host, result) in hosts.into_iter().zip(results) {
+        let result = match result {
+            Err(error) if asks && error.may_be_answered() => {
+                if in_vain && all {
+                    continue;
+                }
+                let answered = dial.log_in_asking(host);
+                in_vain |= matches!(answered, Some(Err(_)));
+                answered.unwrap_or(Err(error))
+            }
+            result => result,
+        };
         match result {
             Ok(login) => logins.push((host, login)),
             Err(error) => errors.push(error),
@@ -177,7 +210,7 @@ fn start<'a>(dial: &'a dyn Dial, logins: LoggedIn, emit: &Emit) -> (Fleet<'a>, V
 }
 
 /// Does something with each item, [`LOGINS`] at a time; answers in the items' order.
-fn some_at_once<T: Send, R: Send>(
+pub(crate) fn some_at_once<T: Send, R: Send>(
     items: impl ExactSizeIterator<Item = T> + Send,
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {

@@ -1,8 +1,9 @@
 //! What must hold for the operator's side's readers of what comes from hosts and pods, whatever the bytes are. See
 //! `kubewan_core::fuzz`.
 
-use crate::failure::{Obstacle, classify};
-use crate::{bootstrap, nodes, program, resolve, smoke};
+use crate::askpass::{self, Asked};
+use crate::failure::{Found, Obstacle, classify};
+use crate::{bootstrap, nodes, program, resolve, smoke, trust};
 
 /// What ssh and login shells say before the agent speaks.
 pub fn ssh(bytes: &[u8]) {
@@ -20,6 +21,16 @@ pub fn ssh(bytes: &[u8]) {
         }
     }
     resolve::first_of(&said);
+    trust::resolved(&said);
+    if let Some(key) = trust::scanned(&said) {
+        assert!(key.line().is_some() && key.fingerprint().starts_with("SHA256:"));
+    }
+    Found::in_prompt(&said);
+    if let Asked::Password(text) | Asked::Key(text) | Asked::Other(_, text) =
+        askpass::understand(&said)
+    {
+        assert!(!text.contains(char::is_control), "it would be shown: {text:?}");
+    }
 }
 
 /// What kubectl and the smoke test's pods print.

@@ -1,6 +1,6 @@
 //! How the system's `ssh` is called. `~/.ssh/config`, agents, jump hosts and known_hosts are the operator's and
 //! already work, so nothing here reads them: what the inventory says is added on the command line, and host keys are
-//! verified always (never `accept-new`).
+//! verified always. New ones are accepted into a file of our own only ([`crate::trust`]).
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use kubewan_core::inventory::Host;
 use tempfile::NamedTempFile;
+
+use crate::askpass::Admitted;
 
 /// Seconds until a host that does not answer is given up.
 const CONNECT_TIMEOUT_S: u32 = 15;
@@ -26,51 +28,64 @@ pub struct SshChild {
     _pin: Option<NamedTempFile>,
 }
 
+/// What is not the same for every connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// The inventory's folder, from which relative key paths are taken.
+    pub base: &'a Path,
+    /// The host's key, where one is pinned.
+    pub pin: Option<&'a str>,
+    /// Nothing may be asked.
+    pub batch: bool,
+}
+
 /// What `ssh` is given as destination.
 pub fn destination(host: &Host) -> &str {
     host.ssh.host.as_deref().unwrap_or(&host.address)
 }
 
 /// Name under which a pinned key is looked up: no address, so that nothing else in any file can match it.
-fn pin_alias(host: &Host) -> String {
+pub fn pin_alias(host: &Host) -> String {
     format!("kubewan-{}", host.name)
 }
 
-/// The arguments for `ssh`, without the program's name.
-///
-/// `base` is the inventory's folder, from which relative key paths are taken; `pin` the file that holds the pinned key.
-pub fn arguments(host: &Host, base: &Path, pin: Option<&Path>, remote: &str) -> Vec<String> {
+/// Options of every connection, whose ever it is.
+pub fn common_options() -> Vec<String> {
     let mut args: Vec<String> = vec!["-T".into(), "-x".into(), "-a".into()];
     let mut option = |text: String| args.extend(["-o".to_owned(), text]);
-    option("BatchMode=yes".into());
     option(format!("ConnectTimeout={CONNECT_TIMEOUT_S}"));
     option(format!("ServerAliveInterval={ALIVE_INTERVAL_S}"));
     option(format!("ServerAliveCountMax={ALIVE_COUNT}"));
-    option("StrictHostKeyChecking=yes".into());
     option("ControlMaster=no".into());
     option("ClearAllForwardings=yes".into());
     option("RemoteCommand=none".into());
     option("PermitLocalCommand=no".into());
     // Below that level ssh does not say that no algorithm fits, or that a link timed out.
     option("LogLevel=INFO".into());
-    if let (Some(pin), Some(key)) = (pin, &host.ssh.host_key) {
-        option(format!("UserKnownHostsFile={}", quoted(&pin.display().to_string())));
-        option("GlobalKnownHostsFile=/dev/null".into());
-        option(format!("HostKeyAlias={}", pin_alias(host)));
-        option("UpdateHostKeys=no".into());
-        option("VerifyHostKeyDNS=no".into());
-        option("CheckHostIP=no".into());
-        option("NoHostAuthenticationForLocalhost=no".into());
+    args
+}
+
+/// Options that make `file` all that `ssh` knows of host keys, and the host's name in it our own.
+pub fn own_known_hosts(host: &Host, file: &Path) -> Vec<String> {
+    let options = [
+        format!("UserKnownHostsFile={}", quoted(file)),
+        "GlobalKnownHostsFile=/dev/null".into(),
+        format!("HostKeyAlias={}", pin_alias(host)),
+        "UpdateHostKeys=no".into(),
+        "VerifyHostKeyDNS=no".into(),
+        "CheckHostIP=no".into(),
+        "NoHostAuthenticationForLocalhost=no".into(),
         // A connection that ssh shares was verified against another file.
-        option("ControlPath=none".into());
-        if let Some(algorithms) = algorithms_of(key) {
-            option(format!("HostKeyAlgorithms={algorithms}"));
-        }
-    }
+        "ControlPath=none".into(),
+    ];
+    options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+}
+
+/// What the inventory says of the login, and the destination.
+pub fn login(host: &Host, base: &Path) -> Vec<String> {
+    let mut args = Vec::new();
     if let Some(key) = &host.ssh.key {
-        let path = expand(key, base);
-        option("IdentitiesOnly=yes".into());
-        args.extend(["-i".to_owned(), path]);
+        args.extend(["-o".into(), "IdentitiesOnly=yes".into(), "-i".into(), expand(key, base)]);
     }
     if let Some(user) = &host.ssh.user {
         args.extend(["-l".to_owned(), user.clone()]);
@@ -78,7 +93,32 @@ pub fn arguments(host: &Host, base: &Path, pin: Option<&Path>, remote: &str) -> 
     if let Some(port) = host.ssh.port {
         args.extend(["-p".to_owned(), port.to_string()]);
     }
-    args.extend(["--".to_owned(), destination(host).to_owned(), remote.to_owned()]);
+    args.extend(["--".to_owned(), destination(host).to_owned()]);
+    args
+}
+
+/// The arguments for `ssh`, without the program's name; `pin_file` holds the pinned key.
+pub fn arguments(
+    host: &Host,
+    manner: &Manner,
+    pin_file: Option<&Path>,
+    remote: &str,
+) -> Vec<String> {
+    let mut args = common_options();
+    let mut option = |text: &str| args.extend(["-o".to_owned(), text.to_owned()]);
+    if manner.batch {
+        option("BatchMode=yes");
+    }
+    option(&format!("NumberOfPasswordPrompts={}", crate::askpass::TRIES));
+    option("StrictHostKeyChecking=yes");
+    if let (Some(file), Some(key)) = (pin_file, manner.pin) {
+        args.extend(own_known_hosts(host, file));
+        if let Some(algorithms) = algorithms_of(key) {
+            args.extend(["-o".to_owned(), format!("HostKeyAlgorithms={algorithms}")]);
+        }
+    }
+    args.extend(login(host, manner.base));
+    args.push(remote.to_owned());
     args
 }
 
@@ -86,16 +126,30 @@ pub fn arguments(host: &Host, base: &Path, pin: Option<&Path>, remote: &str) -> 
 ///
 /// # Errors
 /// Fails where there is no `ssh`, or the file for the pinned key can't be written.
-pub fn start(host: &Host, base: &Path, remote: &str) -> io::Result<SshChild> {
-    let pin = host.ssh.host_key.as_deref().map(|key| pin_file(host, key)).transpose()?;
-    let args = arguments(host, base, pin.as_ref().map(NamedTempFile::path), remote);
-    let child = Command::new("ssh")
+pub fn start(
+    host: &Host,
+    manner: &Manner,
+    admitted: Option<&Admitted>,
+    remote: &str,
+) -> io::Result<SshChild> {
+    let pin = manner.pin.map(|key| pin_file(host, key)).transpose()?;
+    let args = arguments(host, manner, pin.as_ref().map(NamedTempFile::path), remote);
+    let child = command(admitted)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
     Ok(SshChild { child, _pin: pin })
+}
+
+/// `ssh`, that asks us what it asks.
+pub fn command(admitted: Option<&Admitted>) -> Command {
+    let mut command = Command::new("ssh");
+    if let Some(admitted) = admitted {
+        command.envs(admitted.environment.iter().map(|(name, value)| (name, value)));
+    }
+    command
 }
 
 /// A known_hosts file of our own with the one key; tempfile makes it 0600 under a name nobody can guess.
@@ -125,8 +179,9 @@ fn expand(path: &str, base: &Path) -> String {
 }
 
 /// ssh splits the values of file options at blanks.
-fn quoted(path: &str) -> String {
-    if path.contains(' ') { format!("\"{path}\"") } else { path.to_owned() }
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.contains(' ') { format!("\"{path}\"") } else { path }
 }
 
 #[cfg(test)]
@@ -151,14 +206,23 @@ mod tests {
         }
     }
 
-    const COMMON: &str = "-T -x -a -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=5 \
-        -o ServerAliveCountMax=4 -o StrictHostKeyChecking=yes -o ControlMaster=no -o ClearAllForwardings=yes \
+    const COMMON: &str = "-T -x -a -o ConnectTimeout=15 -o ServerAliveInterval=5 \
+        -o ServerAliveCountMax=4 -o ControlMaster=no -o ClearAllForwardings=yes \
         -o RemoteCommand=none -o PermitLocalCommand=no -o LogLevel=INFO";
+    const OWN: &str = "-o NumberOfPasswordPrompts=3 -o StrictHostKeyChecking=yes";
+
+    fn manner(pin: Option<&str>) -> Manner<'_> {
+        Manner { base: Path::new("/c"), pin, batch: true }
+    }
 
     #[test]
     fn nothing_set_leaves_all_to_the_operators_configuration() {
-        let args = arguments(&host(Ssh::default()), Path::new("/c"), None, "run");
-        assert_eq!(args.join(" "), format!("{COMMON} -- 198.51.100.10 run"));
+        let args = arguments(&host(Ssh::default()), &manner(None), None, "run");
+        let expected = format!("{COMMON} -o BatchMode=yes {OWN} -- 198.51.100.10 run");
+        assert_eq!(args.join(" "), expected);
+        let asking = Manner { batch: false, ..manner(None) };
+        let args = arguments(&host(Ssh::default()), &asking, None, "run");
+        assert_eq!(args.join(" "), format!("{COMMON} {OWN} -- 198.51.100.10 run"));
     }
 
     #[test]
@@ -170,16 +234,17 @@ mod tests {
             key: Some("keys/id".into()),
             host_key: None,
         };
-        let args = arguments(&host(ssh), Path::new("/c"), None, "run");
+        let args = arguments(&host(ssh), &manner(None), None, "run");
         let end = "-o IdentitiesOnly=yes -i /c/keys/id -l ubuntu -p 2222 -- bastioned run";
-        assert_eq!(args.join(" "), format!("{COMMON} {end}"));
+        assert_eq!(args.join(" "), format!("{COMMON} -o BatchMode=yes {OWN} {end}"));
     }
 
     #[test]
     fn a_pinned_key_is_the_only_one() {
         let ssh = Ssh { host_key: Some("ssh-ed25519 AAAA me@there".into()), ..Ssh::default() };
         let host = host(ssh);
-        let args = arguments(&host, Path::new("/c"), Some(Path::new("/tmp/pin")), "run").join(" ");
+        let key = host.ssh.host_key.as_deref();
+        let args = arguments(&host, &manner(key), Some(Path::new("/tmp/pin")), "run").join(" ");
         for wanted in [
             "UserKnownHostsFile=/tmp/pin",
             "GlobalKnownHostsFile=/dev/null",

@@ -120,14 +120,17 @@ Examples:
   kubewan up
   kubewan up --yes -o json > run.jsonl     one event a line
 
-It is safe to run again at any time: what is right already is left alone, and what was cut off goes on.")]
+It is safe to run again at any time: what is right already is left alone, and what was cut off goes on.
+
+Hosts that are new to this machine: the fingerprints of all are shown, and asked for once. Passwords of logins and of
+sudo are asked for where they are needed. Without a terminal neither is: pin `ssh.hostKey`, use keys.")]
 pub struct UpArgs {
     #[command(flatten)]
     pub file: File,
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-    /// Apply without asking
+    /// Apply without asking; new host keys and passwords are asked for all the same
     #[arg(short, long)]
     pub yes: bool,
     /// Leave out the proof with pods at the end

@@ -11,7 +11,7 @@ use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Recorded;
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
-use kubewan_fleet::client::SshDial;
+use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
 use kubewan_fleet::survey::{self, Survey};
 use kubewan_fleet::{reach, resolve};

@@ -4,7 +4,7 @@ use kubewan_core::finding::Finding;
 use kubewan_core::plan::Unobserved;
 use kubewan_fleet::bundle::BundleError;
 use kubewan_fleet::error::HostError;
-use kubewan_fleet::failure::ConnectError;
+use kubewan_fleet::failure::{ConnectError, Obstacle};
 use serde::Serialize;
 
 use crate::exit_code::Code;
@@ -44,7 +44,9 @@ impl Failure {
 
     /// Hosts that can't be reached.
     pub fn unreachable(errors: &[ConnectError]) -> Self {
-        Failure::findings(Code::Unreachable, errors.iter().map(Finding::from).collect())
+        let refused = errors.iter().all(|error| error.obstacle == Obstacle::NotTrusted);
+        let code = if refused { Code::Unconfirmed } else { Code::Unreachable };
+        Failure::findings(code, errors.iter().map(Finding::from).collect())
     }
 
     /// What went wrong on hosts.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use kubewan_core::inventory::{self, Inventory};
 use kubewan_fleet::bundle::{self, BundleDir};
-use kubewan_fleet::client::SshDial;
-use kubewan_fleet::program::Programs;
+use kubewan_fleet::dial::SshDial;
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use crate::report::terminal::Terminal;
 
 /// The operator's side of a cluster.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Site {
         Ok(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?)
     }
 
-    /// How its hosts are connected to.
+    /// How its hosts are connected to; what has to be asked is asked on the terminal, where there is one.
     pub fn dial(&self) -> SshDial {
-        SshDial { base: self.base.clone(), programs: Programs::default() }
+        SshDial::new(self.base.clone(), Terminal::operator())
     }
 }

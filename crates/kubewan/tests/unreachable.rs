@@ -20,13 +20,51 @@ Host key verification failed.";
 const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF4pPfy1XfhKYyOa7sAnGYWdJF1cGyLLWVZSVd3kvI2Y";
 
+/// Of another key.
+const FINGERPRINT: &str = "SHA256:aKIC+4oqGfF1tv3H13Tfo1Als/WUohgLlRwP7x0uPlw";
+
+/// `ssh -G` says what becomes of a destination; only what is called unknown is not known.
+const RESOLVES: &str = "\
+for last; do :; done
+case $1 in -G)
+    printf 'user root\\nhostname 198.51.100.10\\nport 2222\\nuserknownhostsfile %s/known_hosts\\n' \"${0%/*}\"
+    case $0 in *unknown-host-key*) ;; *) echo 'knownhostscommand true' ;; esac
+    exit ;;
+esac";
+
 /// Name, what ssh does, settings of the host's `ssh:`.
-const CASES: [(&str, &str, &str); 9] = [
+const CASES: [(&str, &str, &str); 14] = [
     (
         "unknown-host-key",
-        "echo 'No ED25519 host key is known for 198.51.100.10 and you have requested strict checking.
-Host key verification failed.' >&2; exit 255",
+        // It accepts the key into the file that it is given first.
+        "file=${*#*UserKnownHostsFile=}; echo \"[198.51.100.10]:2222 $KEY\" > ${file%% *}; exit 255",
         "port: 2222",
+    ),
+    (
+        "unknown-jump-host-key",
+        // Through a ProxyCommand of the operator's, whose own ssh asks us.
+        "q=\"The authenticity of host 'bastion (192.0.2.1)' can't be established.
+ED25519 key fingerprint is SHA256:jw91HGO+docgLLeJr/KBUee/EHiHsPBBzFQs/s3vdGE.
+Are you sure you want to continue connecting (yes/no/[fingerprint])? \"; $SSH_ASKPASS \"$q\"; echo never",
+        "",
+    ),
+    (
+        "revoked-host-key",
+        "echo '@       WARNING: REVOKED HOST KEY DETECTED!               @
+The ED25519 host key for 198.51.100.10 is marked as revoked.
+Host key verification failed.' >&2; exit 255",
+        "",
+    ),
+    (
+        "other-than-fingerprint",
+        "file=${*#*UserKnownHostsFile=}; echo \"kubewan-master01 $KEY\" > ${file%% *}; exit 255",
+        "fingerprint",
+    ),
+    ("jump-host-asks", "$SSH_ASKPASS \"me@bastion's password: \"; echo never", ""),
+    (
+        "shell-prints-without-end",
+        "yes 'Welcome! \u{1b}[31m'",
+        "",
     ),
     ("changed-host-key", "", ""),
     ("other-than-pinned", "", "hostKey"),
@@ -64,10 +102,17 @@ fn every_obstacle_says_what_to_do_next() {
         } else {
             script.into()
         };
-        let ssh = if ssh == "hostKey" { format!("hostKey: \"{HOST_KEY}\"") } else { ssh.into() };
+        let ssh = match ssh {
+            "hostKey" => format!("hostKey: \"{HOST_KEY}\""),
+            "fingerprint" => format!("hostKey: \"{FINGERPRINT}\""),
+            settings => settings.into(),
+        };
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("ssh");
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let programs = folder.path().join(name);
+        fs::create_dir(&programs).unwrap();
+        let program = programs.join("ssh");
+        fs::write(&program, format!("#!/bin/sh\nKEY='{HOST_KEY}'\n{RESOLVES}\n{script}\n"))
+            .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let inventory = format!(
             "name: home\nkubernetes: {{ version: \"1.36.2\" }}\nhosts:\n  - {{ name: master01, address: 198.51.100.10, \
@@ -78,7 +123,7 @@ fn every_obstacle_says_what_to_do_next() {
         let output = Command::new(env!("CARGO_BIN_EXE_kubewan"))
             .args(["kubeconfig"])
             .current_dir(folder.path())
-            .env("PATH", format!("{}:{path}", folder.path().display()))
+            .env("PATH", format!("{}:{path}", programs.display()))
             .output()
             .unwrap();
         assert!(output.stdout.is_empty(), "{name}: only data goes to standard output");

@@ -1,6 +1,7 @@
 //! Memory, swap, processors, disk.
 
 use std::fs;
+use std::path::Path;
 
 use crate::command::Program;
 
@@ -34,6 +35,17 @@ pub(crate) fn count_cpus(list: &str) -> u32 {
 /// Free bytes for root where a path lies.
 pub(super) fn disk_free(path: &str) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |stat| stat.f_bavail * stat.f_frsize)
+}
+
+/// Those of some folders that can't be written to, whoever tries.
+pub(super) fn read_only(folders: &[&str]) -> Vec<String> {
+    let is = |folder: &&&str| {
+        let there = Path::new(folder).ancestors().find(|path| path.exists());
+        there
+            .and_then(|path| rustix::fs::statvfs(path).ok())
+            .is_some_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    };
+    folders.iter().filter(is).map(|folder| (*folder).to_owned()).collect()
 }
 
 /// Active swap areas.

@@ -72,6 +72,7 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
         cloud_init: names::cloud_init(),
         time_sync: time_sync(&units),
         disk_free_bytes: memory::disk_free("/var/lib"),
+        read_only: memory::read_only(&["/etc", "/usr", "/usr/local", "/opt", "/var/lib"]),
         own: own(host)?,
     })
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::accept;
 use super::error::{Code, Report, Span, quoted};
+use super::host_key;
 use super::names::{self, Address};
 use super::subnets::Subnets;
 use super::tree::Node;
@@ -150,14 +151,16 @@ fn login(report: &mut Report<'_>, ssh: &Node, path: &str, seen: &mut Seen) {
     let Some(node) = ssh.get("hostKey") else { return };
     let Some(text) = node.text() else { return };
     let path = format!("{path}.hostKey");
-    match names::ssh_public_key(text) {
+    match host_key::parse(text) {
         Err(reason) => {
-            let message = format!("`{path}` is not an SSH public key: {reason}");
-            let help = "the line of the server's /etc/ssh/ssh_host_ed25519_key.pub, as \"ssh-ed25519 AAAA…\"";
+            let message =
+                format!("`{path}` is neither an SSH public key nor its fingerprint: {reason}");
+            let help = "what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows on the server, as SHA256:…, or that \
+                        file's line, as \"ssh-ed25519 AAAA…\"";
             report.push(Code::BadSsh, node.span, &path, message, help);
         }
-        Ok((_, key)) => {
-            if let Some(line) = before(&mut seen.host_keys, key.to_owned(), node.span) {
+        Ok(key) => {
+            if let Some(line) = before(&mut seen.host_keys, key.fingerprint(), node.span) {
                 let message = format!("the host key of the host on line {line} is given again");
                 let help = "every server has its own; servers cloned with their keys need new ones: \
                             `rm /etc/ssh/ssh_host_*; ssh-keygen -A`";

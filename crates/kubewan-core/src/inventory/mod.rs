@@ -3,6 +3,7 @@
 
 mod accept;
 mod error;
+pub mod host_key;
 mod hosts;
 mod names;
 mod parse;
@@ -291,7 +292,7 @@ pub struct Ssh {
     /// What `ssh` is given as destination; default: the host's `address`. May be an alias of `~/.ssh/config`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Login name. Other than root needs `sudo` without a password.
+    /// Login name. Other than root needs `sudo`; a password that it asks for is asked on the terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Port of the SSH server.
@@ -301,7 +302,8 @@ pub struct Ssh {
     /// Private key file; a relative path is taken from the inventory's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The server's public key (`ssh-ed25519 AAAA…`). Where set, it alone is accepted; else known_hosts decides.
+    /// The server's public key (`ssh-ed25519 AAAA…`) or its fingerprint (`SHA256:…`). Where set, that key alone is
+    /// accepted; else known_hosts decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
 }

@@ -140,33 +140,3 @@ fn value_characters(text: &str) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// Public key algorithms of OpenSSH with what their base64 form starts with: the length and name of the
-/// algorithm again (RFC 4253 §6.6).
-const KEY_ALGORITHMS: &[(&str, &str)] = &[
-    ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAI"),
-    ("ecdsa-sha2-nistp256", "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABB"),
-    ("ecdsa-sha2-nistp384", "AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABh"),
-    ("ecdsa-sha2-nistp521", "AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAACF"),
-    ("ssh-rsa", "AAAAB3NzaC1yc2EAAAA"),
-];
-
-/// The algorithm and key of an SSH public key, without its comment. The error says why it is none.
-pub(super) fn ssh_public_key(text: &str) -> Result<(&str, &str), String> {
-    if text.contains("PRIVATE KEY") {
-        return Err("it is a private key".into());
-    }
-    let mut words = text.split_ascii_whitespace();
-    let (algorithm, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let Some((_, start)) = KEY_ALGORITHMS.iter().find(|(name, _)| *name == algorithm) else {
-        let names: Vec<&str> = KEY_ALGORITHMS.iter().map(|(name, _)| *name).collect();
-        return Err(format!("it does not start with one of {}", names.join(", ")));
-    };
-    let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    let whole = key.starts_with(start) && key.len().is_multiple_of(4) && key.bytes().all(base64);
-    let long_enough = algorithm != "ssh-ed25519" || key.len() == 68;
-    if !whole || !long_enough {
-        return Err(format!("its second word is not a whole {algorithm} key"));
-    }
-    Ok((algorithm, key))
-}

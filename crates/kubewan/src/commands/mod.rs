@@ -14,6 +14,8 @@ mod up;
 
 use std::path::Path;
 
+use kubewan_fleet::askpass;
+
 use crate::args::{BundleCommand, Command};
 use crate::exit_code::Code;
 use crate::failure::Failure;
@@ -34,10 +36,14 @@ pub fn run(command: Command) -> Result<Code, Failure> {
     }
 }
 
-/// What no user types: this program as the agent on a host, inside a smoke pod, or, in a lab, in the place of
-/// Kubernetes' programs. Their arguments are their own.
+/// What no user types: this program as the agent on a host, as `ssh`'s askpass, inside a smoke pod, or, in a lab, in the
+/// place of Kubernetes' programs. Their arguments are their own.
 pub fn hidden(words: &[String]) -> Option<u8> {
     let (program, rest) = words.split_first()?;
+    // ssh gives its askpass the question as one argument, and cannot give it another.
+    if let (Ok(run), [question]) = (std::env::var(askpass::VARIABLE), rest) {
+        return Some(askpass::main(&run, question));
+    }
     #[cfg(feature = "rehearsal")]
     {
         let name = Path::new(program).file_name()?.to_str()?;

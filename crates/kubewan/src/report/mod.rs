@@ -5,6 +5,7 @@ pub mod lab;
 pub mod plan_view;
 pub mod progress;
 pub mod table;
+pub mod terminal;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -68,6 +68,22 @@ pub(super) fn disk(_: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     })
 }
 
+/// Every step that writes there would fail, the first of them in the middle of a run.
+pub(super) fn read_only(_: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let folders = &facts.read_only;
+    let first = folders.first()?;
+    let (is, lies) = if folders.len() == 1 { ("is", "lies") } else { ("are", "lie") };
+    let message = format!(
+        "{} {is} to be written to, and {lies} on a file system that is mounted read-only",
+        folders.join(", ")
+    );
+    let remedy = format!(
+        "mount it writable: `mount -o remount,rw \"$(findmnt -n -o TARGET -T {first})\"`, and /etc/fstab for the next boot; \
+         look at `dmesg` before: the kernel does so to a disk that fails"
+    );
+    Some(Finding::error("read-only", &host.name, message, remedy))
+}
+
 /// What makers write where each machine should have a UUID of its own (`kPlaceholderHardwareUUIDList` in
 /// osquery/core/system.cpp of osquery/osquery, and all ones).
 const PLACEHOLDER_UUIDS: [&str; 5] = [

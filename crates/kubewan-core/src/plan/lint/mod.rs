@@ -60,6 +60,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         machine::cores(view, host, facts),
         machine::memory(view, host, facts),
         machine::disk(view, host, facts),
+        machine::read_only(view, host, facts),
         system::kernel(view, host, facts),
         system::cgroups(view, host, facts),
         system::hostname(view, host, facts),

@@ -130,6 +130,10 @@ const CASES: &[Case] = &[
         c.inventory.hosts[0].accept = Some(vec![Acceptance::PortClosed]);
     }),
     ("little room", |c| c.node().disk_free_bytes = 900 << 20),
+    ("/etc can't be written to", |c| c.node().read_only = vec!["/etc".into()]),
+    ("a disk that the kernel made read-only", |c| {
+        c.node().read_only = vec!["/etc".into(), "/opt".into()];
+    }),
     ("a clock an hour off", |c| {
         c.clock("master01", 12);
         c.clock("node01", -3_605_000);
