@@ -5,9 +5,11 @@
 //! against stand-ins everywhere.
 
 mod support;
+mod terminal;
 
 mod closed_ports;
 mod drift;
+mod first_contact;
 mod interruptions;
 mod kill_sweep;
 mod straight_road;
