@@ -60,12 +60,12 @@ fn layer_files(
         let path = entry.path();
         let place = format!("{place}/{}", name.to_string_lossy());
         let below = below.map(|below| below.join(&name));
-        let metadata = fs::symlink_metadata(&path)?;
+        let Some(metadata) = unless_gone(fs::symlink_metadata(&path))? else { continue };
         if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
             items.insert(format!("file {place}"), "deleted".into());
             continue;
         }
-        let described = describe(&path, &metadata)?;
+        let Some(described) = unless_gone(describe(&path, &metadata))? else { continue };
         let original = below.as_ref().and_then(|below| {
             let metadata = fs::symlink_metadata(below).ok()?;
             describe(below, &metadata).ok()
@@ -76,12 +76,20 @@ fn layer_files(
         if metadata.is_dir() {
             let below = below.as_deref().filter(|below| is_real_folder(below));
             if let Some(below) = below.filter(|_| hides_below(&path)) {
-                hidden_files(&path, below, &place, items)?;
+                unless_gone(hidden_files(&path, below, &place, items))?;
             }
-            layer_files(&path, below, &place, items)?;
+            unless_gone(layer_files(&path, below, &place, items))?;
         }
     }
     Ok(())
+}
+
+/// The host runs: what was there when its folder was read may be gone a moment later.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// A folder that was deleted and made again hides everything the image has in it.
