@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kubewan_core::action::{Action, Change, Observed, diff};
 use kubewan_core::journal::{Begun, Entry};
-use kubewan_core::plan::{Phase, outputs_of};
+use kubewan_core::plan::{Phase, outputs_of, reset};
 use kubewan_core::protocol::{BatchEvent, BatchNews, OrderedStep, Orders};
 use serde_json::Value;
 
@@ -274,13 +274,14 @@ impl Batch<'_> {
     }
 
     fn keep(&self, path: &str) -> Result<Option<String>, String> {
-        // The first content of a big file is enough: later ones are ours, and a gigabyte of old kubelets
-        // is no help to anyone.
+        // Of a big file, what we left there ourselves is not kept: a gigabyte of old kubelets is no help to anyone.
         let big = std::fs::metadata(path).is_ok_and(|m| m.len() > 1 << 20);
-        let known = journal::standing(self.journal.entries())
-            .iter()
-            .any(|(begun, _)| matches!(&begun.action, Action::File(file) if file.path == path));
-        if big && known { Ok(None) } else { act::file::keep_first(path, self.host) }
+        let ours = || {
+            let left = reset::left(self.journal.entries());
+            let now = crate::disk::sha256_of(Path::new(path)).ok();
+            left.get(path).zip(now).is_some_and(|(left, now)| left.contains(&now))
+        };
+        if big && ours() { Ok(None) } else { act::file::keep_first(path, self.host) }
     }
 
     fn say(&self, news: BatchNews) -> Result<(), String> {

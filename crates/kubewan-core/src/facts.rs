@@ -1,6 +1,7 @@
 //! What a host says about itself, gathered by the agent in one round trip. Plain data: it was read at
 //! [`Facts::clock_unix_ms`] and may have changed since; every step observes again before it acts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -225,8 +226,25 @@ pub struct RuntimeFacts {
     pub containerd_active: bool,
     /// Text of /etc/containerd/config.toml.
     pub containerd_config: Option<String>,
+    /// What `containerd config default` prints on the host; asked for only where that file is there.
+    pub containerd_defaults: Option<String>,
+    /// Containers that run in this containerd and are not the kubelet's.
+    pub others: Vec<Container>,
+    /// Docker's own package of containerd is installed, beside which the distribution's can't be.
+    pub containerd_io: bool,
     /// Docker is installed.
     pub docker: bool,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// containerd's namespace, as `moby` (Docker's) or `default`.
+    pub namespace: String,
+    /// Its id.
+    pub id: String,
+    /// Name of its first process; empty where unknown.
+    pub program: String,
 }
 
 /// kubeadm, kubelet and etcd on a host.
@@ -334,6 +352,9 @@ pub struct OwnFacts {
     pub cluster: Option<String>,
     /// The run whose batch is in progress now.
     pub running: Option<String>,
+    /// What kubewan may have left in each file that it wrote, as SHA-256s: what is there else, someone wrote.
+    #[serde(default)]
+    pub left: BTreeMap<String, BTreeSet<String>>,
     /// Marker of a kubewan lab host exists: rehearsal stand-ins may run here.
     pub rehearsal_allowed: bool,
 }

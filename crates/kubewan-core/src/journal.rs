@@ -92,6 +92,11 @@ pub fn cluster(entries: &[Entry]) -> Option<&str> {
     })
 }
 
+/// Where a host keeps a content, by its SHA-256.
+pub fn kept_as(sha256: &str) -> String {
+    format!("/var/lib/kubewan/blobs/{sha256}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

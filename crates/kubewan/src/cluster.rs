@@ -109,9 +109,10 @@ impl<'a> Cluster<'a> {
             recorded: recorded.as_ref(),
             measured: &measured,
         };
-        let planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
         let seen = survey::observe(&mut self.fleet, &planned.steps)
             .map_err(|errors| Failure::on_hosts(&errors))?;
+        planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
         Ok(Plan::new(&inventory.name, bundle.rehearsal, planned.steps, &seen, planned.findings)?)
     }
 

@@ -95,6 +95,7 @@ fn own(host: &Host) -> Result<OwnFacts, String> {
         journal_entries: entries.len() as u64,
         cluster: cluster(&entries).filter(|_| stands).map(str::to_owned),
         running: running(host),
+        left: reset::left(&entries),
         rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),
     })
 }

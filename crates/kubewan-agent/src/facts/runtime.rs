@@ -1,22 +1,75 @@
 //! Container runtimes.
 
 use std::fs;
+use std::path::Path;
 
-use kubewan_core::facts::RuntimeFacts;
+use kubewan_core::facts::{Container, RuntimeFacts};
+use kubewan_core::render::containerd::HEADER;
 
 use super::systemd::Units;
+use crate::act::package::{Known, parse_known};
 use crate::command::{Program, exists};
+
+/// The kubelet's namespace in containerd (`k8sContainerdNamespace`, internal/cri/constants/constants.go).
+const KUBERNETES: &str = "k8s.io";
+
+/// Where containerd keeps a folder for every container that runs, `NAMESPACE/ID`, with its first process in `init.pid`;
+/// the second one is that of 1.x's older shim.
+const TASKS: [&str; 2] = [
+    "/run/containerd/io.containerd.runtime.v2.task",
+    "/run/containerd/io.containerd.runtime.v1.linux",
+];
 
 pub(super) fn runtime(units: &Units) -> RuntimeFacts {
     let printed =
         exists("containerd").then(|| Program::new("containerd").arg("--version").stdout());
+    let config = fs::read_to_string("/etc/containerd/config.toml").ok();
+    let foreign = config.as_ref().is_some_and(|text| !text.starts_with(HEADER));
+    let defaults = || Program::new("containerd").args(["config", "default"]).stdout().ok();
     RuntimeFacts {
+        containerd_defaults: (foreign && printed.is_some()).then(defaults).flatten(),
+        others: others(&TASKS.map(Path::new), Path::new("/proc")),
+        containerd_io: installed("containerd.io"),
         containerd_offered: if printed.is_some() { None } else { offered() },
         containerd: printed.map(|printed| containerd_version(&printed.unwrap_or_default())),
         containerd_active: units.get("containerd.service").active(),
-        containerd_config: fs::read_to_string("/etc/containerd/config.toml").ok(),
+        containerd_config: config,
         docker: exists("dockerd") || units.get("docker.service").loaded(),
     }
+}
+
+/// Containers that run and are not the kubelet's, from the folders that containerd has for them: no program of the host
+/// is asked, and containerd need not answer.
+fn others(tasks: &[&Path], proc: &Path) -> Vec<Container> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let mut found = Vec::new();
+    for root in tasks {
+        for namespace in names(root).into_iter().filter(|namespace| namespace != KUBERNETES) {
+            for id in names(&root.join(&namespace)) {
+                let pid = root.join(&namespace).join(&id).join("init.pid");
+                let Ok(pid) = fs::read_to_string(pid) else { continue };
+                let comm = proc.join(pid.trim()).join("comm");
+                let Ok(program) = fs::read_to_string(comm) else { continue };
+                let (namespace, program) = (namespace.clone(), program.trim().to_owned());
+                found.push(Container { namespace, id, program });
+            }
+        }
+    }
+    found.sort_by(|a, b| (&a.namespace, &a.id).cmp(&(&b.namespace, &b.id)));
+    found
+}
+
+fn installed(package: &str) -> bool {
+    if !exists("dpkg-query") {
+        return false;
+    }
+    let format = "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n";
+    let shown = Program::new("dpkg-query").args(["--show", format, package]).stdout();
+    // A package that dpkg has never heard of is an error to it.
+    shown.is_ok_and(|text| parse_known(&text).iter().any(Known::installed))
 }
 
 /// `containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u2`; upstream writes `v2.1.3`.
@@ -26,12 +79,15 @@ pub(crate) fn containerd_version(printed: &str) -> String {
     version.split(['~', '+', '-']).next().unwrap_or_default().to_owned()
 }
 
-/// What apt would install, from the lists that it has.
+/// What apt would install, from the lists that it has. It is not to keep what it reads out of them: looking changes
+/// nothing.
 fn offered() -> Option<String> {
     if !exists("apt-cache") {
         return None;
     }
-    candidate(&Program::new("apt-cache").args(["policy", "containerd"]).stdout().ok()?)
+    let keeps_nothing = ["--option=Dir::Cache::pkgcache=", "--option=Dir::Cache::srcpkgcache="];
+    let policy = Program::new("apt-cache").args(["policy", "containerd"]).args(keeps_nothing);
+    candidate(&policy.stdout().ok()?)
 }
 
 /// `  Candidate: 1.6.20~ds1-1+deb12u2`; `(none)` where no list names the package. An epoch goes before a colon
@@ -55,6 +111,30 @@ mod tests {
         let upstream = "containerd github.com/containerd/containerd/v2 v2.1.3 c787fb98911740dd3ff2d0e45ce88cdf01410486";
         assert_eq!(containerd_version(upstream), "2.1.3");
         assert_eq!(containerd_version(""), "");
+    }
+
+    #[test]
+    fn sees_containers_that_run_and_are_not_the_kubelets() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tasks, proc) = (dir.path().join("tasks"), dir.path().join("proc"));
+        let runs = |namespace: &str, id: &str, pid: &str| {
+            fs::create_dir_all(tasks.join(namespace).join(id)).unwrap();
+            fs::write(tasks.join(namespace).join(id).join("init.pid"), pid).unwrap();
+        };
+        runs("moby", "3f2a", "17");
+        runs("default", "web", "18\n");
+        // The kubelet's, one that has ended, and one that has not begun.
+        runs("k8s.io", "pause", "17");
+        runs("moby", "ended", "99");
+        fs::create_dir_all(tasks.join("moby/begins")).unwrap();
+        for (pid, comm) in [("17", "nginx\n"), ("18", "sleep\n")] {
+            fs::create_dir_all(proc.join(pid)).unwrap();
+            fs::write(proc.join(pid).join("comm"), comm).unwrap();
+        }
+        let found = others(&[&tasks, &dir.path().join("none")], &proc);
+        let shown: Vec<String> =
+            found.iter().map(|c| format!("{}/{} {}", c.namespace, c.id, c.program)).collect();
+        assert_eq!(shown, ["default/web sleep", "moby/3f2a nginx"]);
     }
 
     #[test]

@@ -332,15 +332,26 @@ impl Removed {
     }
 }
 
-/// Lines of a unified diff without its header.
+/// Lines of a unified diff without its header. What is taken out was someone's, and may hold what nobody else is to see.
 pub fn unified_diff(old: &str, new: &str) -> Vec<String> {
     similar::TextDiff::from_lines(old, new)
         .unified_diff()
         .context_radius(2)
         .to_string()
         .lines()
-        .map(str::to_owned)
+        .map(|line| if line.starts_with('-') { masked(line) } else { line.to_owned() })
         .collect()
+}
+
+/// Names of settings that carry secrets end so.
+const SECRET_NAMES: [&str; 4] = ["password", "token", "secret", "auth"];
+
+/// Hides the value of a line that by its name carries a secret: `password = "…"`, `token: …`.
+fn masked(line: &str) -> String {
+    let Some(at) = line.find(['=', ':']) else { return line.to_owned() };
+    let name = line[..at].trim_end_matches([' ', '"', '\'', '\t']).to_ascii_lowercase();
+    let secret = SECRET_NAMES.iter().any(|end| name.ends_with(end));
+    if secret { format!("{} (hidden)", &line[..=at]) } else { line.to_owned() }
 }
 
 #[cfg(test)]
@@ -375,6 +386,22 @@ mod tests {
     #[test]
     fn a_block_that_was_copied_comes_once() {
         assert_eq!(rendered(&format!("a\n{BLOCK}b\n{BLOCK}c\n")), format!("a\n{BLOCK}b\nc\n"));
+    }
+
+    #[test]
+    fn secrets_of_others_are_not_shown_where_they_are_taken_out() {
+        let old = "username = \"me\"\n  password = \"hunter2\"\nidentitytoken=hunter2\n\"auth\": \"hunter2\"\n";
+        let lines = unified_diff(old, "ours\n");
+        assert_eq!(
+            lines[1..],
+            [
+                "-username = \"me\"",
+                "-  password = (hidden)",
+                "-identitytoken= (hidden)",
+                "-\"auth\": (hidden)",
+                "+ours"
+            ]
+        );
     }
 
     #[test]

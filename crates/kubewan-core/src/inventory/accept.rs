@@ -74,6 +74,10 @@ acceptances! {
     PortClosed => "port-closed", None, None;
     /// Swap stays as it is on the host, and its kubelet runs with it; pods don't swap.
     SwapReturns => "swap-returns", Some("Swap"), Some(SWAP);
+    /// Containers of others go on beside Kubernetes: containerd is started again under them, with kubewan's settings.
+    ForeignContainers => "foreign-containers", None, None;
+    /// kubewan's file takes the place of someone's settings of containerd; the journal keeps them for `reset`.
+    ForeignContainerdConfig => "foreign-containerd-config", None, None;
 }
 
 /// Findings that are never accepted, with what goes wrong or what to say instead.
@@ -87,6 +91,7 @@ const NEVER: &[(&str, &str)] = &[
     ("foreign-cluster", "kubewan would build over a cluster that it does not know"),
     ("other-cluster", "kubewan would build over another cluster of its own"),
     ("containerd-too-old", "the kubelet would not start with it"),
+    ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
     ("port-in-use", "Kubernetes could not listen there"),
     ("distribution-unsupported", "kubewan does not know how to install anything there"),
     ("host-firewall-active", "say `firewall: open`, `firewall: off` or `firewall: keep`"),

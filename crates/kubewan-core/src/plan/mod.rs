@@ -1,5 +1,6 @@
 //! The plan: goals for every host ([`steps`]), and what has to change to reach them ([`Plan`]).
 
+mod edits;
 mod lint;
 pub mod phase;
 pub mod planner;
@@ -15,6 +16,7 @@ use crate::action::unit::Unit;
 use crate::action::{Action, Change, ChangeKind, Extent, Input, Observed, diff};
 use crate::finding::{Finding, Severity};
 
+pub use edits::edited;
 pub use planner::{Inputs, steps};
 
 /// A goal for one host, and why.

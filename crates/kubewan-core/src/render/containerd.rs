@@ -11,6 +11,9 @@ const CRI_V2: &str = "io.containerd.grpc.v1.cri";
 const RUNTIME_V3: &str = "io.containerd.cri.v1.runtime";
 const IMAGES_V3: &str = "io.containerd.cri.v1.images";
 
+/// How the file begins.
+pub const HEADER: &str = "# Written by kubewan";
+
 /// What decides the file.
 #[derive(Clone, Debug)]
 pub struct Containerd<'a> {
@@ -63,9 +66,7 @@ pub fn config(of: &Containerd) -> String {
     merge(&mut config, of.extra);
     let text =
         toml::to_string(&config).unwrap_or_else(|e| unreachable!("JSON maps are TOML tables: {e}"));
-    format!(
-        "# Written by kubewan; settings of your own go into the inventory's runtime.containerd.\n{text}"
-    )
+    format!("{HEADER}; settings of your own go into the inventory's runtime.containerd.\n{text}")
 }
 
 fn mentions(extra: &Settings, plugin: &str) -> bool {

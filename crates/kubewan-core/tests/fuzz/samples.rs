@@ -70,6 +70,11 @@ pub fn facts() -> Vec<Vec<u8>> {
     for (key, value) in full.as_object().expect("a map") {
         facts[key] = value.clone();
     }
+    facts["runtime"]["containerd_config"] = json!(
+        "version = 2\nroot = \"/data\"\n[debug]\nlevel = \"debug\"\n[a.\"b.c\"]\nx = [1, \"y\"]\n"
+    );
+    facts["runtime"]["others"] = json!([{ "namespace": "moby", "id": "3f2a", "program": "nginx" }]);
+    facts["own"]["left"] = json!({ "/etc/x": ["0".repeat(64)] });
     // Or the sample says less than it seems to.
     let read: Facts =
         serde_json::from_value(facts.clone()).unwrap_or_else(|e| panic!("{e}: {facts}"));

@@ -31,7 +31,13 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
     let text = for_operator(&text, &site.inventory.name, &server).map_err(|said| {
         Failure::text(Code::Failed, format!("error: {}: {ADMIN}: {said}", first.name))
     })?;
-    report::data(&text);
+    report::secret_data(&text).map_err(|error| {
+        let text = format!(
+            "error: the kubeconfig holds a private key, and the file that it goes to can't be closed to others: {error}\n  \
+             = help: let it go to a file of your own"
+        );
+        Failure::text(Code::Refused, text)
+    })?;
     Ok(Code::Done)
 }
 

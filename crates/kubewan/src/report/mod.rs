@@ -7,7 +7,10 @@ pub mod progress;
 pub mod table;
 pub mod terminal;
 
+use std::fs::{File, Permissions};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kubewan_core::finding::{Finding, Severity};
@@ -22,6 +25,21 @@ pub const REHEARSAL: &str =
 pub fn data(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints what nobody else is to read. Where standard output is a file, that becomes its owner's alone first: a shell
+/// makes `> FILE` readable for all.
+///
+/// # Errors
+/// Fails where the file can't be closed to others; then nothing is printed.
+pub fn secret_data(text: &str) -> io::Result<()> {
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    data(text);
+    Ok(())
 }
 
 /// Prints a note for people.

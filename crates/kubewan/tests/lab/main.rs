@@ -10,6 +10,7 @@ mod terminal;
 mod closed_ports;
 mod drift;
 mod first_contact;
+mod foreign_state;
 mod interruptions;
 mod kill_sweep;
 mod straight_road;

@@ -7,6 +7,8 @@
 //! | [`system`] | distribution, kernel, control groups, swap, host name |
 //! | [`clock`] | clocks |
 //! | [`runtime`] | containerd |
+//! | [`foreign`] | containers, settings and packages of others in containerd's place |
+//! | [`containerd`] | what a configuration of containerd says beyond its defaults |
 //! | [`bundle`] | contents and versions of the bundle |
 //! | [`network`] | encapsulation, subnets, addresses, ports that are closed on the way |
 //! | [`firewall`] | host firewalls |
@@ -17,7 +19,9 @@ pub(in crate::plan) mod accept;
 mod bundle;
 mod clock;
 mod cluster;
+mod containerd;
 mod firewall;
+mod foreign;
 mod machine;
 mod network;
 mod runtime;
@@ -65,6 +69,9 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         system::cgroups(view, host, facts),
         system::hostname(view, host, facts),
         runtime::containerd(view, host, facts),
+        foreign::containers(view, host, facts),
+        foreign::configuration(view, host, facts),
+        foreign::package(view, host, facts),
     ];
     let several = [
         system::distribution(view, host, facts),

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::*;
-use crate::action::{Action, KubeadmInit};
-use crate::facts::{CgroupVersion, ClusterState, Route, SwapSource};
+use crate::action::file::FileState;
+use crate::action::{Action, Content, File, KubeadmInit};
+use crate::facts::{CgroupVersion, ClusterState, Container, Listener, Route, SwapSource};
 use crate::finding::Severity;
 use crate::inventory::{Acceptance, HostnamePolicy, Inventory};
 use crate::network::reach;
@@ -48,6 +49,30 @@ impl Cluster {
         let mut ways = reach::ways(&self.inventory).into_iter();
         let way = ways.find(|way| way.port == 6443 && way.must).expect("a way to the API");
         self.measured = vec![(way, Err("no answer within 3 s".into()))];
+    }
+
+    /// Docker has a container here, and somebody with `ctr`.
+    fn run_others(&mut self) {
+        let container = |namespace: &str, id: &str, program: &str| Container {
+            namespace: namespace.into(),
+            id: id.into(),
+            program: program.into(),
+        };
+        let docker = "3f2a9c11d0aa5c7e3f2a9c11d0aa5c7e3f2a9c11d0aa5c7e3f2a9c11d0aa5c7e";
+        self.node().runtime.others =
+            vec![container("default", "web", ""), container("moby", docker, "nginx")];
+    }
+
+    /// What kubewan would write on a host.
+    fn containerd_config(&self, host: &str) -> String {
+        let step = self.step(|step| step.id == format!("{host}/file:/etc/containerd/config.toml"));
+        match step.expect("its step").action {
+            Action::File(File {
+                state: FileState::Present { content: Content::Text(text), .. },
+                ..
+            }) => text,
+            other => unreachable!("not a text: {other:?}"),
+        }
     }
 
     fn planned(&self) -> crate::plan::planner::Planned {
@@ -257,7 +282,53 @@ const CASES: &[Case] = &[
         c.node().routes.push(Route { destination, interface: "eth1".into() });
     }),
     ("a foreign cluster", |c| c.node().kubernetes.state = ClusterState::Foreign),
+    ("a port that someone has", |c| {
+        let address = "0.0.0.0".parse().expect("an address");
+        let process = "haproxy".to_owned();
+        c.master().listeners =
+            vec![Listener { protocol: "tcp".into(), address, port: 6443, process }];
+    }),
+    ("containers of others", Cluster::run_others),
+    ("the same, accepted for this host", |c| {
+        c.run_others();
+        c.inventory.hosts[1].accept = Some(vec![Acceptance::ForeignContainers]);
+    }),
+    ("the same, where containerd stays as it is", |c| {
+        c.run_others();
+        let ours = c.containerd_config("node01");
+        c.node().runtime.containerd_config = Some(ours);
+    }),
+    ("a configuration of containerd that its package laid", |c| {
+        let text = include_str!("containerd/debian.toml");
+        c.node().runtime.containerd_config = Some(text.into());
+    }),
+    ("a configuration of containerd that is someone's own", |c| {
+        c.node().runtime.containerd_config = Some(OWN_CONFIG.into());
+    }),
+    ("the same, accepted", |c| {
+        c.node().runtime.containerd_config = Some(OWN_CONFIG.into());
+        c.inventory.accept = vec![Acceptance::ForeignContainerdConfig];
+    }),
+    ("the same, carried over in part", |c| {
+        c.node().runtime.containerd_config = Some(OWN_CONFIG.into());
+        c.inventory.runtime.containerd.insert("root".into(), "/data/containerd".into());
+    }),
+    ("the same, edited by someone after kubewan wrote it", |c| {
+        c.node().runtime.containerd_config = Some(OWN_CONFIG.into());
+        let path = "/etc/containerd/config.toml".to_owned();
+        c.node().own.left.insert(path, ["what kubewan wrote".into()].into());
+    }),
+    ("a configuration of containerd that nobody can read", |c| {
+        c.node().runtime.containerd_config = Some("root = \"/data\nstate =".into());
+    }),
+    ("Docker's containerd", |c| c.node().runtime.containerd_io = true),
 ];
+
+const OWN_CONFIG: &str = r#"version = 2
+root = "/data/containerd"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "/etc/containerd/certs.d"
+"#;
 
 fn own_unit() -> SwapSource {
     SwapSource::Unit {

@@ -25,13 +25,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     let bundle = view.inputs.bundle;
     let arch = &facts.kernel.arch;
     let package = package(view, facts);
-    let version = containerd_version(view, facts);
-    let pause = view.inventory.pause_image();
-    let config = containerd::config(&Containerd {
-        version: version.as_deref(),
-        pause: &pause,
-        extra: &view.inventory.runtime.containerd,
-    });
+    let config = config(view, facts);
     // The file comes before the package, which then starts containerd once, with the right settings.
     let mut steps = vec![
         step(
@@ -58,6 +52,17 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         steps.push(step(action, "from the bundle: no registry is needed"));
     }
     steps
+}
+
+/// The text of containerd's configuration.
+pub(in crate::plan) fn config(view: &View, facts: &Facts) -> String {
+    let version = containerd_version(view, facts);
+    let pause = view.inventory.pause_image();
+    containerd::config(&Containerd {
+        version: version.as_deref(),
+        pause: &pause,
+        extra: &view.inventory.runtime.containerd,
+    })
 }
 
 fn package(view: &View, facts: &Facts) -> Package {

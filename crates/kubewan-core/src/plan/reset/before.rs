@@ -109,6 +109,11 @@ impl<'a> Before<'a> {
             .collect()
     }
 
+    /// Files of which is told what kubewan may have left.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'a str> {
+        self.left.keys().copied()
+    }
+
     /// What kubewan may have left at a path, where that is known.
     pub(super) fn left(&self, path: &str) -> Option<&BTreeSet<String>> {
         if self.unknown.contains(path) { None } else { self.left.get(path) }

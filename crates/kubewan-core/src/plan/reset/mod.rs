@@ -11,9 +11,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Phase, Step};
-use crate::action::{Action, Observed};
+use crate::action::file::FileState;
+use crate::action::{Action, Content, File, Observed};
 use crate::finding::Finding;
-use crate::journal::{Begun, Entry};
+use crate::journal::{Begun, Entry, kept_as};
 
 use before::Before;
 
@@ -104,6 +105,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         late.extend(later);
         folders.extend(gone.into_iter().map(|step| (step.action.subject(), step)));
         reset.findings.extend(way.findings);
+        reset.findings.extend(put_back(host, subject, &before));
     }
     reset.steps.extend(late);
     // What is deeper goes first.
@@ -116,6 +118,46 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         }
     }
     reset
+}
+
+/// What kubewan may have left in each file that it wrote and that a reset would take back, as SHA-256s; without those
+/// where it can't be known.
+pub fn left(journal: &[Entry]) -> BTreeMap<String, BTreeSet<String>> {
+    let subjects = subjects(journal);
+    let before = Before::of(&subjects);
+    let paths =
+        before.paths().filter_map(|path| Some((path.to_owned(), before.left(path)?.clone())));
+    paths.collect()
+}
+
+/// Edits of someone's that a later run put kubewan's text in place of. They are kept, but not beyond the reset.
+fn put_back(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Vec<Finding> {
+    let first = match &subject.first().before {
+        Observed::File(seen) => seen.sha256.as_ref(),
+        _ => None,
+    };
+    let edit = |begun: &&Begun| match (&begun.action, &begun.before) {
+        (Action::File(file), Observed::File(seen)) => {
+            let sha256 = seen.sha256.as_ref().filter(|sha256| Some(*sha256) != first)?;
+            let left = before.left(&file.path)?;
+            (!left.contains(sha256)).then(|| (file.path.clone(), sha256.clone()))
+        }
+        _ => None,
+    };
+    let edits: BTreeSet<_> = subject.entries.iter().filter_map(|(begun, _)| edit(begun)).collect();
+    let finding = |(path, sha256): (String, String)| {
+        Finding::warning(
+            "edited-since",
+            host,
+            format!(
+                "{path} was edited by someone before a run put kubewan's text back; the edit is {} on this host, and \
+                 goes with this reset",
+                kept_as(&sha256)
+            ),
+            "copy it first if somebody needs it",
+        )
+    };
+    edits.into_iter().map(finding).collect()
 }
 
 /// A subject's entries, the paths that they tell of, and the steps that take them back.
@@ -172,7 +214,17 @@ pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Obs
                     "{} was edited after kubewan wrote it and is left as it is",
                     step.action.subject()
                 ),
-                "look at it and remove it by hand if nobody needs it",
+                match &step.action {
+                    Action::File(File {
+                        state: FileState::Present { content: Content::Blob(first), .. },
+                        ..
+                    }) => format!(
+                        "look at it; how it was before kubewan is {} on this host until this reset has ended: copy it \
+                         first if somebody needs it",
+                        kept_as(first)
+                    ),
+                    _ => "look at it and remove it by hand if nobody needs it".into(),
+                },
             ));
         }
         !edited

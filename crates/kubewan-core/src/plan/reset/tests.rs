@@ -272,3 +272,20 @@ fn an_edit_of_a_file_that_was_cut_short_is_spared() {
         assert_eq!((reset.steps.is_empty(), reset.findings.len() == 1), (spared, spared), "{now}");
     }
 }
+
+#[test]
+fn an_edit_that_a_run_put_back_is_told_of_before_it_goes() {
+    let sha = |text: &str| crate::sha256_hex(text.as_bytes());
+    let seen = |text: &str| {
+        Observed::File(FileSeen { sha256: Some(sha(text)), mode: 0o644, ..FileSeen::default() })
+    };
+    let goal = || Action::File(File::text("/etc/x", 0o644, "ours"));
+    let ended = |number| Entry::Ended { number, after: seen("ours"), along: vec![] };
+    for (second, told) in [("theirs", 1), ("ours", 0), ("first", 0)] {
+        let journal =
+            [begun(1, goal(), seen("first")), ended(1), begun(2, goal(), seen(second)), ended(2)];
+        let reset = steps("h", &journal);
+        assert_eq!(reset.findings.len(), told, "{second}: {:?}", reset.findings);
+        assert_eq!(left(&journal), BTreeMap::from([("/etc/x".to_owned(), [sha("ours")].into())]));
+    }
+}

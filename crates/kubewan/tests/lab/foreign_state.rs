@@ -1,0 +1,234 @@
+//! What is someone else's is refused or shown, and nothing of it is overwritten: another cluster, ports that are taken,
+//! containers and settings in containerd, files of kubewan's that someone edited since.
+
+use std::path::{Path, PathBuf};
+
+use kubewan_core::bundle::{self, Artifact, ArtifactKind, Bundle};
+use kubewan_lab::{Allow, HostSnapshot, compare};
+
+use crate::support::{Kubernetes, Said, Stage};
+
+const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
+
+const UP: [&str; 3] = ["up", "--yes", "--no-smoke"];
+
+/// An administrator's containerd: a mirror, and a registry with a password.
+const CONFIG: &str = r#"version = 2
+# By hand, for the shop.
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
+  endpoint = ["https://mirror.example.org"]
+[plugins."io.containerd.grpc.v1.cri".registry.configs."registry.example.org".auth]
+  username = "shop"
+  password = "open-sesame"
+"#;
+
+const CONFIG_PATH: &str = "/etc/containerd/config.toml";
+
+const SYSCTLS: &str = "/etc/sysctl.d/99-zz-kubewan.conf";
+
+/// The first process of the shop's container.
+const SHOP: &str = "cat /run/containerd/io.containerd.runtime.v2.task/moby/shop/init.pid";
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
+    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    ports_are_taken(&stage, "master01");
+    a_shop_runs(&stage, "node01");
+    another_cluster_was_here(&stage, "node02");
+    let shop = stage.on("node01", SHOP);
+
+    let before = looks(&stage);
+    let refused = stage.kubewan(&UP);
+    golden(&stage, "foreign-state", &told(&refused));
+    refused.expect_code(3);
+    assert!(!refused.stdout.contains("open-sesame"), "{}", refused.stdout);
+    untouched(&before, &looks(&stage), "a refused run");
+
+    // What can be lived with is accepted, the rest is mended by hand.
+    stage.on("master01", "systemctl stop someone-6443 someone-10250");
+    stage.on("node02", "rm -r /etc/kubernetes /var/lib/etcd/member");
+    accept(&stage, "[foreign-containers, foreign-containerd-config]");
+    let accepted = stage.kubewan(&UP);
+    accepted.expect_code(0);
+    assert!(!(accepted.stdout + &accepted.stderr).contains("open-sesame"));
+    assert_eq!(stage.on("node01", SHOP), shop, "the shop was closed");
+    stage.on("node01", &format!("test -d /proc/{}", shop.trim()));
+    stage.on("node01", &format!("grep -q '^# Written by kubewan' {CONFIG_PATH}"));
+    assert_eq!(kept(&stage, "node01", "open-sesame"), CONFIG);
+
+    edits_are_shown_and_kept(&stage);
+
+    // An edit that stands is nobody's to take away.
+    stage.on("node02", &format!("echo '# mine again' >> {SYSCTLS}"));
+    let reset = stage.kubewan(&["reset", "--confirm", "lab"]);
+    golden(&stage, "foreign-state-reset", &told(&reset));
+    reset.expect_code(0);
+    stage.on("node02", &format!("grep -q '# mine again' {SYSCTLS}"));
+    assert_eq!(stage.on("node01", &format!("cat {CONFIG_PATH}")), CONFIG);
+    assert_eq!(stage.on("node01", SHOP), shop, "the shop was closed");
+    stage.on("node01", &format!("test -d /proc/{}", shop.trim()));
+}
+
+/// Somebody turns screws on two hosts: the plan says so and changes nothing, the run puts them back and keeps them.
+fn edits_are_shown_and_kept(stage: &Stage) {
+    stage.on("node02", &format!("echo 'net.core.somaxconn = 4096' >> {SYSCTLS}"));
+    let debug = r#"printf '[debug]\nlevel = "debug"\n'"#;
+    stage.on("node01", &format!("{debug} >> {CONFIG_PATH}"));
+    let edited = stage.on("node01", &format!("cat {CONFIG_PATH}"));
+    let before = looks(stage);
+    let plan = stage.kubewan(&["plan", "--detailed-exitcode"]);
+    golden(stage, "foreign-state-edited", &told(&plan));
+    plan.expect_code(2);
+    for line in ["-net.core.somaxconn = 4096", "-level = \"debug\""] {
+        assert!(plan.stdout.contains(line), "no `{line}` in:\n{}", plan.stdout);
+    }
+    untouched(&before, &looks(stage), "a plan");
+    stage.kubewan(&UP).expect_code(0);
+    stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    assert_eq!(kept(stage, "node01", "level = \"debug\""), edited);
+    assert!(kept(stage, "node02", "somaxconn").ends_with("net.core.somaxconn = 4096\n"));
+}
+
+/// What the host's journal keeps with these words.
+fn kept(stage: &Stage, host: &str, words: &str) -> String {
+    stage.on(host, &format!("cat $(grep -rlF '{words}' /var/lib/kubewan/blobs)"))
+}
+
+fn ports_are_taken(stage: &Stage, host: &str) {
+    for port in [6443, 10250] {
+        stage.on(
+            host,
+            &format!(
+                "systemd-run -q --unit someone-{port} perl -MIO::Socket::INET -e \
+                 'push @ARGV, IO::Socket::INET->new(LocalPort => {port}, Listen => 5) or die; sleep' && \
+                 for try in $(seq 50); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.1; done; false"
+            ),
+        );
+    }
+}
+
+/// containerd, configured by hand, and a container in Docker's namespace.
+fn a_shop_runs(stage: &Stage, host: &str) {
+    let root = bundle_of(stage);
+    let text = std::fs::read_to_string(root.join("bundle.yaml")).expect("a bundle.yaml");
+    let bundle: Bundle = bundle::parse(&text).expect("a bundle");
+    let put = |from: &Artifact, line: &str| {
+        let bytes = std::fs::read(root.join(&from.path)).expect("a file of the bundle");
+        let output = stage.lab.exec(host, &["sh", "-c", line], &bytes).unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+    };
+    let output = stage.lab.exec(
+        host,
+        &["sh", "-c", &format!("mkdir -p /etc/containerd /root/debs && cat > {CONFIG_PATH}")],
+        CONFIG.as_bytes(),
+    );
+    assert!(output.unwrap().status.success());
+    for package in bundle.artifacts.iter().filter(|a| a.kind == ArtifactKind::Package) {
+        put(package, &format!("cat > /root/debs/{}.deb", package.name));
+    }
+    stage.on(host, "dpkg -i --force-confold /root/debs/*.deb 2>&1 && rm -r /root/debs");
+    let pause = bundle.artifacts.iter().find(|a| a.name.contains("/pause:")).expect("a pause");
+    put(pause, "ctr -n moby images import -");
+    stage.on(host, &format!("ctr -n moby run -d {} shop", pause.name));
+    // containerd writes down what it was told some moments later.
+    stage.on(host, "sync; sleep 2");
+}
+
+/// What `kubeadm reset` was not run for.
+fn another_cluster_was_here(stage: &Stage, host: &str) {
+    stage.on(
+        host,
+        "mkdir -p /etc/kubernetes/pki /etc/kubernetes/manifests /var/lib/etcd/member/wal && \
+         echo theirs > /etc/kubernetes/pki/ca.crt && echo theirs > /etc/kubernetes/manifests/etcd.yaml && \
+         printf 'clusters:\\n- cluster:\\n    server: https://203.0.113.7:6443\\n' > /etc/kubernetes/kubelet.conf",
+    );
+}
+
+fn accept(stage: &Stage, codes: &str) {
+    let inventory = std::fs::read_to_string(stage.inventory()).unwrap();
+    let accepting = inventory.replacen("name: lab\n", &format!("name: lab\naccept: {codes}\n"), 1);
+    assert_ne!(accepting, inventory);
+    std::fs::write(stage.inventory(), accepting).unwrap();
+}
+
+/// The bundle that the lab's inventory names.
+fn bundle_of(stage: &Stage) -> PathBuf {
+    let text = std::fs::read_to_string(stage.inventory()).expect("an inventory");
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("bundle: ")).expect("bundle:");
+    serde_json::from_str(line).expect("a quoted path")
+}
+
+fn looks(stage: &Stage) -> Vec<HostSnapshot> {
+    let look = |host: &&str| {
+        // Bus services that end by themselves half a minute after somebody asked them something.
+        stage.on(host, "systemctl stop systemd-hostnamed.service systemd-timedated.service");
+        stage.lab.observe_host(host).expect("a look at a host")
+    };
+    HOSTS.iter().map(look).collect()
+}
+
+/// Not a byte of any host differs, but for what a login leaves, the agent that looks, and what a living cluster writes.
+fn untouched(before: &[HostSnapshot], after: &[HostSnapshot], after_what: &str) {
+    for ((host, before), after) in HOSTS.iter().zip(before).zip(after) {
+        let report = compare(before, after, &[LOGINS.as_slice(), &LIVING].concat());
+        assert!(report.differences.is_empty(), "{host}, after {after_what}:\n{report}");
+    }
+}
+
+/// What a cluster does by itself.
+const LIVING: [Allow<'static>; 2] = [
+    allow("file /var/lib/etcd/member/**", "etcd stores what components tell the API"),
+    allow("file /var/log/pods/**", "pods go on writing"),
+];
+
+const LOGINS: [Allow<'static>; 7] = [
+    allow("file /var/log/journal/**", "sshd says who logs in"),
+    allow("file /var/log/wtmp", "who logged in"),
+    allow("file /var/log/lastlog", "who logged in last"),
+    allow("file /home/admin/.sudo_as_admin_successful", "sudo's mark at somebody's first use"),
+    allow("file /var/tmp/systemd-private-**", "services' own folders"),
+    allow("file /var/lib/kubewan", "the agent's folder, which a reset removes"),
+    allow("file /var/lib/kubewan/agent**", "the agent, which a reset removes"),
+];
+
+const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
+    Allow { pattern, reason }
+}
+
+/// All that was said but how the way was, and what the machine that the lab runs on is warned of: its control groups,
+/// its kernel's modules, its packages.
+fn told(said: &Said) -> String {
+    let ours = |line: &str| {
+        line.starts_with("error")
+            || line.starts_with("warning[edited-since]")
+            || line.starts_with("warning[foreign-")
+    };
+    let (mut shown, mut within) = (String::new(), false);
+    for line in said.stderr.lines() {
+        let more = line.starts_with("  = ") || line.starts_with("  | ");
+        within = ours(line) || within && more;
+        if within {
+            shown += &format!("{line}\n");
+        }
+    }
+    format!("exit {}\n{shown}", said.code)
+}
+
+/// `UPDATE_GOLDENS=1` writes the goldens anew.
+fn golden(stage: &Stage, name: &str, text: &(impl ToString + ?Sized)) {
+    let mut text = text.to_string();
+    for host in stage.lab.info().unwrap().hosts {
+        text = text.replace(&host.address.to_string(), &format!("ADDRESS-OF-{}", host.name));
+    }
+    // Of texts that depend on the machine that the lab runs on.
+    let mut parts = text.split("/blobs/");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let text = parts.fold(first, |text, part| text + "/blobs/SHA256" + &part[64..]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{}", path.display());
+}
