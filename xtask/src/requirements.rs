@@ -6,8 +6,13 @@ use std::process::Command;
 use crate::run::show;
 
 /// A program and the Debian/Ubuntu package that brings it.
-const PROGRAMS: [(&str, &str); 4] =
-    [("cc", "gcc"), ("ssh", "openssh-client"), ("ip", "iproute2"), ("openssl", "openssl")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("cc", "gcc"),
+    ("ssh", "openssh-client"),
+    ("ip", "iproute2"),
+    ("openssl", "openssl"),
+    ("strace", "strace"),
+];
 
 /// Installs the packages of programs that are not there. The lab installs its own.
 pub fn install() -> Result<(), String> {

@@ -324,6 +324,23 @@ impl Lab {
         observe::look(&self.running_machine(host)?)
     }
 
+    /// Folders of this machine with all that a host has written to its disk, each with its place in the host.
+    pub fn disks(&self, host: &str) -> Result<Vec<(PathBuf, String)>, LabError> {
+        let machine = self.machine(self.cloud(host)?);
+        let volumes = machine.layer.volumes().map(|(folder, place)| (folder, place.to_owned()));
+        Ok([(machine.layer.upper(), String::new())].into_iter().chain(volumes).collect())
+    }
+
+    /// The host's first process, by its number on this machine.
+    pub fn first_process(&self, host: &str) -> Result<i32, LabError> {
+        let gone = || LabError::NotRunning {
+            host: host.into(),
+            detail: "its first process is gone".into(),
+        };
+        let leader = self.running_machine(host)?.leader().ok_or_else(gone)?;
+        Ok(leader.as_raw_nonzero().get())
+    }
+
     /// Starts machines whose disks and namespaces are there, all at once, and waits for them.
     pub(crate) fn boot(
         &self,

@@ -13,4 +13,5 @@ mod first_contact;
 mod foreign_state;
 mod interruptions;
 mod kill_sweep;
+mod secrets;
 mod straight_road;
