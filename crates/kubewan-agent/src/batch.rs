@@ -80,6 +80,7 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
 
 /// Works off orders and writes the log.
 pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
+    let begun = SystemTime::now();
     let host = host.with_values(orders.values.clone());
     let first = orders.steps.first().map(|step| step.id.clone()).unwrap_or_default();
     let news = match Journal::open(&host, &orders.cluster) {
@@ -93,7 +94,7 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
                 .try_for_each(|step| batch.step(step).map_err(|error| (step.id.clone(), error)))
             {
                 Ok(()) => {
-                    remove_artifacts(orders, &host);
+                    remove_artifacts(&host, begun);
                     BatchNews::Finished
                 }
                 Err((step, error)) => {
@@ -108,10 +109,15 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
     }
 }
 
-/// What was uploaded for the steps is installed, imported or copied now, and is large.
-fn remove_artifacts(orders: &Orders, host: &Host) {
-    for artifact in orders.steps.iter().flat_map(|step| step.action.artifacts()) {
-        let _ = std::fs::remove_file(host.artifact(&artifact.sha256));
+/// What was uploaded before the batch began is installed, imported or copied now, or was left by a run that was cut off
+/// after it had used it; and it is large. Another run, which waits for this one's end, may be uploading already.
+fn remove_artifacts(host: &Host, begun: SystemTime) {
+    let entries = std::fs::read_dir(host.artifact("")).into_iter().flatten().flatten();
+    for entry in entries {
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        if written.is_ok_and(|written| written < begun) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -253,3 +253,20 @@ fn orders_are_gone_when_they_are_read() {
     assert!(!dir.join(ORDERS).exists());
     assert_eq!(std::fs::read_to_string(world.path("a")).unwrap(), "ours");
 }
+
+#[test]
+fn uploads_of_runs_that_were_cut_off_go_with_the_next_batch() {
+    let world = World::new();
+    crate::disk::make_private_dir(&world.host.artifact("")).unwrap();
+    let write = |name: &str| {
+        let path = world.host.artifact(name);
+        std::fs::write(&path, "an archive").unwrap();
+        path
+    };
+    let (left, uploading) = (write("left"), write("uploading"));
+    let soon = SystemTime::now() + Duration::from_secs(60);
+    std::fs::File::open(&uploading).unwrap().set_modified(soon).unwrap();
+    let news = world.perform(&world.orders("r", vec![world.file("a", "text")]));
+    assert!(matches!(news.last(), Some(BatchNews::Finished)), "{news:?}");
+    assert!(!left.exists() && uploading.exists());
+}

@@ -339,7 +339,27 @@ fn purge_unheld(there: &[String], goal: &Package, cx: &mut Performing<'_>) -> Re
                 (cx.progress)(line);
             }
         })
-        .map(drop)
+        .map(drop)?;
+    forget_failed_units()
+}
+
+/// systemd goes on to list a service that failed at its last stop as `not-found failed`, after its unit went with the
+/// package; whoever looks for what is wrong with the host would find it.
+fn forget_failed_units() -> Result<(), String> {
+    let list = ["list-units", "--all", "--state=failed", "--plain", "--no-legend"];
+    let listed = Program::new("systemctl").args(list).stdout()?;
+    for unit in gone_and_failed(&listed) {
+        Program::new("systemctl").args(["reset-failed", unit]).stdout()?;
+    }
+    Ok(())
+}
+
+fn gone_and_failed(listed: &str) -> impl Iterator<Item = &str> {
+    listed.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (unit, load, active) = (words.next()?, words.next()?, words.next()?);
+        (load == "not-found" && active == "failed").then_some(unit)
+    })
 }
 
 /// Whether a file's package has to be installed.

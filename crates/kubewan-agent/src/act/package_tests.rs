@@ -80,3 +80,11 @@ fn sees_who_holds_a_lock() {
     python.kill().unwrap();
     python.wait().unwrap();
 }
+
+#[test]
+fn only_failed_units_without_a_file_are_forgotten() {
+    let listed = "containerd.service not-found failed failed containerd.service\n\
+                  nginx.service loaded failed failed A web server\n\
+                  old.service not-found active exited old.service\n";
+    assert_eq!(gone_and_failed(listed).collect::<Vec<_>>(), ["containerd.service"]);
+}
