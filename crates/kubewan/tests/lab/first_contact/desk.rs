@@ -142,7 +142,7 @@ impl Desk {
         // Who else was sent an agent, and when, is another matter.
         let lines = text.lines().filter(|line| !line.ends_with("agent sent"));
         let mut text = format!("exit {code}\n");
-        lines.for_each(|line| text += &format!("{line}\n"));
+        lines.for_each(|line| text += &format!("{}\n", unpadded(line)));
         for host in &self.hosts {
             let (name, address) = (&host.name, host.address.to_string());
             text = text.replace(&address, &format!("ADDRESS-OF-{name}"));
@@ -166,6 +166,13 @@ impl Desk {
             assert!(report.differences.is_empty(), "{}:\n{report}", host.name);
         }
     }
+}
+
+/// A table's columns are as wide as the lab's addresses happen to be.
+fn unpadded(line: &str) -> String {
+    let text = line.trim_start();
+    let columns: Vec<&str> = text.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
+    format!("{}{}", &line[..line.len() - text.len()], columns.join("  "))
 }
 
 /// A host's fingerprint, as OpenSSH shows it.
