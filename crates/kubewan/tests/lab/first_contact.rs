@@ -7,8 +7,9 @@ use std::fs;
 
 use kubewan_core::inventory::host_key;
 
+use crate::support::golden;
 use crate::terminal::Watch;
-use desk::{Desk, fingerprint, golden};
+use desk::{Desk, fingerprint};
 
 /// Nothing else has these.
 const JUMPS: &str = "Sesame-for-the-jump-host";

@@ -1,14 +1,13 @@
 //! What is someone else's is refused or shown, and nothing of it is overwritten: another cluster, ports that are taken,
 //! containers and settings in containerd, files of kubewan's that someone edited since.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kubewan_core::bundle::{self, Artifact, ArtifactKind, Bundle};
 use kubewan_lab::{Allow, HostSnapshot, compare};
 
-use crate::support::{Kubernetes, Said, Stage};
-
-const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
+use crate::support::looks::looks;
+use crate::support::{self, HOSTS, Kubernetes, Said, Stage};
 
 const UP: [&str; 3] = ["up", "--yes", "--no-smoke"];
 
@@ -159,15 +158,6 @@ fn bundle_of(stage: &Stage) -> PathBuf {
     serde_json::from_str(line).expect("a quoted path")
 }
 
-fn looks(stage: &Stage) -> Vec<HostSnapshot> {
-    let look = |host: &&str| {
-        // Bus services that end by themselves half a minute after somebody asked them something.
-        stage.on(host, "systemctl stop systemd-hostnamed.service systemd-timedated.service");
-        stage.lab.observe_host(host).expect("a look at a host")
-    };
-    HOSTS.iter().map(look).collect()
-}
-
 /// Not a byte of any host differs, but for what a login leaves, the agent that looks, and what a living cluster writes.
 fn untouched(before: &[HostSnapshot], after: &[HostSnapshot], after_what: &str) {
     for ((host, before), after) in HOSTS.iter().zip(before).zip(after) {
@@ -215,20 +205,14 @@ fn told(said: &Said) -> String {
     format!("exit {}\n{shown}", said.code)
 }
 
-/// `UPDATE_GOLDENS=1` writes the goldens anew.
+/// A golden, of texts without what every lab and every run has of its own.
 fn golden(stage: &Stage, name: &str, text: &(impl ToString + ?Sized)) {
     let mut text = text.to_string();
     for host in stage.lab.info().unwrap().hosts {
         text = text.replace(&host.address.to_string(), &format!("ADDRESS-OF-{}", host.name));
     }
-    // Of texts that depend on the machine that the lab runs on.
     let mut parts = text.split("/blobs/");
     let first = parts.next().unwrap_or_default().to_owned();
     let text = parts.fold(first, |text, part| text + "/blobs/SHA256" + &part[64..]);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.txt"));
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, expected, "{}", path.display());
+    support::golden(name, &text);
 }

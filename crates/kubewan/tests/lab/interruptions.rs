@@ -8,7 +8,7 @@ use kubewan_lab::{Allow, compare};
 use serde_json::Value;
 
 use crate::support::running::{Running, UP};
-use crate::support::{Kubernetes, Stage};
+use crate::support::{Kubernetes, Stage, golden};
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -174,17 +174,6 @@ const LOGINS: [Allow<'static>; 4] = [
     Allow { pattern: "file /var/log/lastlog", reason: "who logged in last" },
     Allow { pattern: "file /var/tmp/systemd-private-**", reason: "services' own folders" },
 ];
-
-/// `UPDATE_GOLDENS=1` writes the goldens anew.
-fn golden(name: &str, text: &str) {
-    let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.txt"));
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, expected, "{}", path.display());
-}
 
 /// The next run ends well, and then nothing is left to do, nor to be seen by others.
 fn finishes(stage: &Stage) {

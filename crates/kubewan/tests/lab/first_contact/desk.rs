@@ -179,13 +179,3 @@ fn unpadded(line: &str) -> String {
 pub fn fingerprint(host: &LabHost) -> String {
     host_key::parse(&host.host_key).expect("a key").fingerprint()
 }
-
-/// `UPDATE_GOLDENS=1` writes the goldens anew.
-pub fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.txt"));
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        fs::write(&path, text).expect("the golden can be written");
-    }
-    let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, expected, "{}", path.display());
-}

@@ -3,7 +3,7 @@
 pub mod looks;
 pub mod running;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
@@ -193,4 +193,14 @@ pub fn run(arguments: &[&str]) -> Said {
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
         command,
     }
+}
+
+/// Compares with a golden; `UPDATE_GOLDENS=1` writes it anew.
+pub fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, text).expect("the golden can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{}", path.display());
 }
