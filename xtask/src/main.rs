@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask test` runs everything, `cargo xtask check` what needs no root.
 
+mod bench;
 mod check;
 mod fuzz;
 mod kill_sweep;
@@ -15,6 +16,8 @@ const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
   check   formatting, lints, purity of the core, licences, banned crates, rules of the tree
   unit    unit, golden and property tests only
   fuzz    readers of foreign bytes, for a minute each: `fuzz [ENTRY] [--seconds N]`
+  bench   a plan for a thousand hosts, and runs in the lab beside what can't be saved (root); `--pairs N`,
+          `--only plan|no-op|up`
   kill-sweep
           stops runs in the lab at 60 points, runs them again and compares: over an hour (root);
           `--points N`, `--inside N` (within kubeadm's part), `--chain N` (stops in one life of the hosts), `--seed N`,
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
             .and_then(|()| suite::run(&[suite::UNIT, suite::LAB], &[])),
         "check" => check::all(),
         "fuzz" => fuzz::run(&names),
+        "bench" => requirements::install().and_then(|()| bench::run(&names)),
         "kill-sweep" => requirements::install().and_then(|()| kill_sweep::run(&names)),
         "unit" => suite::run(&[suite::UNIT], &names),
         "lab" => requirements::install().and_then(|()| suite::run(&[suite::LAB], &names)),

@@ -1,5 +1,7 @@
 //! The plan: goals for every host ([`steps`]), and what has to change to reach them ([`Plan`]).
 
+#[cfg(test)]
+mod bench;
 mod edits;
 mod lint;
 pub mod phase;

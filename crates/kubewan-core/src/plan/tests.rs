@@ -17,7 +17,7 @@ use crate::inventory::{Inventory, Recorded};
 use crate::samples;
 
 /// What an agent sees on an untouched host.
-fn untouched(action: &Action) -> Observed {
+pub fn untouched(action: &Action) -> Observed {
     match action {
         Action::File(_) => Observed::File(FileSeen::default()),
         Action::Block(_) => {

@@ -1,0 +1,134 @@
+//! `cargo xtask bench`: what a run costs beside what can't be saved, on the lab's hosts.
+//!
+//! Both sides of a pair are measured one after the other, in one run, so that a busy machine is busy for both; raw
+//! figures are printed, and medians of ratios are what counts.
+
+#[path = "lab/script.rs"]
+mod script;
+#[allow(dead_code, reason = "the stories use more of it")]
+#[path = "../tests/lab/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kubewan_lab::LabEvent;
+
+use support::running::{Running, UP};
+use support::{HOSTS, Kubernetes, Stage};
+
+fn main() {
+    let pairs = std::env::var("BENCH_PAIRS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let kubernetes = *Kubernetes::available().last().expect("at least a rehearsal");
+    println!("Kubernetes: {kubernetes:?}; {pairs} pairs");
+    let stage = Stage::hosts_only(kubernetes);
+    if only.is_empty() || only == "no-op" {
+        bytes_sent(&stage);
+        no_op(&stage, pairs);
+    }
+    if only.is_empty() || only == "up" {
+        if kubernetes == Kubernetes::Bundle {
+            up_over_script(&stage, pairs);
+        } else {
+            println!(
+                "up over a bare script: not measured, as there is no bundle of real Kubernetes"
+            );
+        }
+    }
+}
+
+/// What comes to each host's network card in a first `up`, and in one that changes nothing.
+fn bytes_sent(stage: &Stage) {
+    let received = || -> BTreeMap<&str, u64> {
+        let read = |host: &&'static str| {
+            let count = stage.on(host, "cat /sys/class/net/eth0/statistics/rx_bytes");
+            (*host, count.trim().parse().expect("a number"))
+        };
+        HOSTS.iter().map(read).collect()
+    };
+    for what in ["a first up", "an up that changes nothing"] {
+        let before = received();
+        stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+        for (host, after) in received() {
+            println!("received by {host} in {what}: {} bytes", after - before[host]);
+        }
+    }
+}
+
+/// An `up` that changes nothing over `ssh host true`, on all hosts side by side.
+fn no_op(stage: &Stage, pairs: usize) {
+    let mut ratios = Vec::new();
+    for _ in 0..pairs {
+        let ssh = timed(|| ssh_true(stage));
+        let up = timed(|| {
+            stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+        });
+        let plan = timed(|| {
+            stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+        });
+        println!("ssh true {} up {} plan {}", seconds(ssh), seconds(up), seconds(plan));
+        ratios.push(up.as_secs_f64() / ssh.as_secs_f64());
+    }
+    println!("no-op up over ssh true: median ratio {:.2} of {ratios:.2?}", median(&mut ratios));
+}
+
+fn ssh_true(stage: &Stage) {
+    let start = |host: &&str| {
+        let argv = stage.lab.ssh_command(host).expect("a host of the lab");
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).arg("true").stdin(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("ssh starts")
+    };
+    let running: Vec<_> = HOSTS.iter().map(start).collect();
+    for mut child in running {
+        assert!(child.wait().expect("ssh ends").success());
+    }
+}
+
+/// On hosts where all is ready for kubeadm: `up` over the commands that it has to wait for.
+fn up_over_script(stage: &Stage, pairs: usize) {
+    let mut ratios = Vec::new();
+    for _ in 0..pairs {
+        prepare(stage);
+        let script = script::Script::of(stage);
+        let bare = timed(|| script.run(stage));
+        prepare(stage);
+        let up = timed(|| {
+            stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+        });
+        println!("bare script {} up {}", seconds(bare), seconds(up));
+        ratios.push(up.as_secs_f64() / bare.as_secs_f64());
+    }
+    println!("up over a bare script: median ratio {:.2} of {ratios:.2?}", median(&mut ratios));
+}
+
+/// Fresh hosts, taken as far as the control plane's first step.
+fn prepare(stage: &Stage) {
+    stage.lab.rewind(&[], &mut |_: LabEvent| {}).expect("a rewind");
+    let mut run = Running::start(stage, &UP);
+    run.until("all is ready for kubeadm", |event| {
+        event["event"] == "phase-done" && event["phase"] == "binaries"
+    });
+    run.kill();
+    // The next batch may have been begun by then; nothing of it may go on, nor be there.
+    let state = "systemctl stop kubewan-batch.service 2> /dev/null; \
+        [ ! -e /etc/kubernetes/manifests/etcd.yaml ] && [ ! -e /etc/kubernetes/pki ]";
+    stage.on("master01", state);
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+fn median(ratios: &mut [f64]) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
