@@ -47,13 +47,11 @@ fn parse(words: &[String]) -> Result<Wish<'_>, String> {
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use crate::run::split;
 
     #[test]
     fn words_are_understood() {
-        let of = |text: &str| {
-            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            parse(&words).map(|wish| (wish.pairs, wish.only.map(str::to_owned)))
-        };
+        let of = |text| parse(&split(text)).map(|wish| (wish.pairs, wish.only.map(str::to_owned)));
         assert_eq!(of(""), Ok((5, None)));
         assert_eq!(of("--only up --pairs 7"), Ok((7, Some("up".into()))));
         assert!(of("--pairs 0").is_err() && of("--only all").is_err() && of("--pairs").is_err());

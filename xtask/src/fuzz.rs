@@ -45,13 +45,11 @@ fn parse(words: &[String]) -> Result<(Option<&str>, u64), String> {
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use crate::run::split;
 
     #[test]
     fn words_are_understood() {
-        let of = |text: &str| {
-            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            parse(&words).map(|(entry, seconds)| (entry.map(str::to_owned), seconds))
-        };
+        let of = |text| parse(&split(text)).map(|(entry, s)| (entry.map(str::to_owned), s));
         assert_eq!(of(""), Ok((None, 60)));
         assert_eq!(of("bundle --seconds 5"), Ok((Some("bundle".into()), 5)));
         assert!(of("--seconds").is_err() && of("a b").is_err() && of("--minutes 1").is_err());

@@ -35,13 +35,11 @@ fn parse(words: &[String]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use crate::run::split;
 
     #[test]
     fn words_are_understood() {
-        let of = |text: &str| {
-            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            parse(&words)
-        };
+        let of = |text| parse(&split(text));
         assert_eq!(of(""), Ok(String::new()));
         assert_eq!(of("--points 60 --then reset"), Ok("points=60 then=reset".into()));
         assert!(of("--points").is_err() && of("--hosts 3").is_err() && of("points 3").is_err());

@@ -49,3 +49,9 @@ fn words(command: &Command) -> String {
     words.extend(command.get_args().map(|a| a.to_string_lossy().into_owned()));
     words.join(" ")
 }
+
+/// A line as the words that a shell would make of it.
+#[cfg(test)]
+pub fn split(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}

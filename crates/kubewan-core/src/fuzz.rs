@@ -71,13 +71,8 @@ fn planned(inventory: &Inventory, facts: &Facts) {
         provenance: String::new(),
         artifacts: Vec::new(),
     };
-    let inputs = Inputs {
-        addresses: &inventory.hosts.iter().zip(0x0a00_0001..).map(address).collect(),
-        bundle: &bundle,
-        clock_offsets_ms: &BTreeMap::new(),
-        recorded: None,
-        measured: &[],
-    };
+    let addresses = inventory.hosts.iter().zip(0x0a00_0001..).map(address).collect();
+    let inputs = Inputs::new(&addresses, &bundle);
     let facts = inventory.hosts.iter().map(|h| (h.name.clone(), facts.clone())).collect();
     let planned = plan::steps(inventory, &facts, &inputs);
     for step in &planned.steps {

@@ -11,6 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
@@ -291,6 +292,7 @@ pub struct Askpass {
     socket: PathBuf,
     program: PathBuf,
     doors: Arc<Mutex<BTreeMap<String, Arc<Door>>>>,
+    closed: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
 }
 
@@ -307,21 +309,21 @@ impl Askpass {
             places.filter(|place| place.is_absolute()).find_map(|place| listen(&place).ok());
         let (folder, listener) = opened.ok_or(io::ErrorKind::NotFound)?;
         let doors: Arc<Mutex<BTreeMap<String, Arc<Door>>>> = Arc::default();
-        let seen = Arc::clone(&doors);
+        let closed = Arc::new(AtomicBool::new(false));
+        let (seen, ends) = (Arc::clone(&doors), Arc::clone(&closed));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let doors = Arc::clone(&seen);
-                if Arc::strong_count(&seen) == 2 {
-                    // The run is over: this is its own last word.
+                if ends.load(Ordering::Acquire) {
                     return;
                 }
+                let doors = Arc::clone(&seen);
                 thread::spawn(move || serve(stream, &doors));
             }
         });
         // What runs can be started again even after a new build has taken its place.
         let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
         let program = std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or(own);
-        Ok(Askpass { socket: folder.path().join(SOCKET), program, doors, _folder: folder })
+        Ok(Askpass { socket: folder.path().join(SOCKET), program, doors, closed, _folder: folder })
     }
 
     /// Lets this door's questions in, until the answer is dropped.
@@ -341,7 +343,8 @@ impl Askpass {
 
 impl Drop for Askpass {
     fn drop(&mut self) {
-        self.doors = Arc::default();
+        self.closed.store(true, Ordering::Release);
+        // Wakes the thread that waits for questions.
         let _ = UnixStream::connect(&self.socket);
     }
 }

@@ -5,7 +5,6 @@
     reason = "a benchmark reads the clock; nothing of it is in the product"
 )]
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -35,13 +34,7 @@ fn a_plan_for_a_thousand_hosts() {
         })
         .collect();
     let bundle = samples::bundle();
-    let inputs = Inputs {
-        addresses: &addresses,
-        bundle: &bundle,
-        clock_offsets_ms: &BTreeMap::new(),
-        recorded: None,
-        measured: &[],
-    };
+    let inputs = Inputs::new(&addresses, &bundle);
     // What agents saw is input, so it is made before the clock runs.
     let goals = steps(&inventory, &facts, &inputs);
     let seen = goals.steps.iter().map(|s| (s.id.clone(), Ok(untouched(&s.action)))).collect();

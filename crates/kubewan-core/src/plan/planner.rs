@@ -27,6 +27,16 @@ pub struct Inputs<'a> {
     pub measured: &'a [Measured],
 }
 
+/// No clock was asked.
+static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
+
+impl<'a> Inputs<'a> {
+    /// Inputs of a cluster that is not there yet, before anything was measured; what is known besides is set in its field.
+    pub fn new(addresses: &'a BTreeMap<String, Ipv4Addr>, bundle: &'a Bundle) -> Self {
+        Inputs { addresses, bundle, clock_offsets_ms: &NO_CLOCKS, recorded: None, measured: &[] }
+    }
+}
+
 /// Goals and findings.
 #[derive(Clone, Debug, Default)]
 pub struct Planned {

@@ -157,13 +157,7 @@ fn planned_with(
     let mut facts = samples::all_facts(inventory);
     facts.values_mut().for_each(|f| f.kubernetes.state = state);
     let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
-    let inputs = Inputs {
-        addresses: &addresses,
-        bundle: &bundle,
-        clock_offsets_ms: &BTreeMap::new(),
-        recorded: None,
-        measured: &[],
-    };
+    let inputs = Inputs::new(&addresses, &bundle);
     let planned = steps(inventory, &facts, &inputs);
     let seen = planned
         .steps
@@ -264,13 +258,7 @@ fn what_the_living_cluster_can_not_follow_is_refused() {
     changed.network.pod_subnet = "10.99.0.0/16".parse().expect("a subnet");
     let (addresses, bundle) = (samples::addresses(&changed), samples::bundle());
     let facts = samples::all_facts(&changed);
-    let inputs = Inputs {
-        addresses: &addresses,
-        bundle: &bundle,
-        clock_offsets_ms: &BTreeMap::new(),
-        recorded: Some(&recorded),
-        measured: &[],
-    };
+    let inputs = Inputs { recorded: Some(&recorded), ..Inputs::new(&addresses, &bundle) };
     let codes: Vec<String> = steps(&changed, &facts, &inputs)
         .findings
         .into_iter()
@@ -285,13 +273,7 @@ fn steps_where(inventory: &Inventory, change: impl FnOnce(&mut Facts)) -> Vec<St
     let mut facts = samples::all_facts(inventory);
     change(facts.get_mut("master01").expect("the first host"));
     let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
-    let inputs = Inputs {
-        addresses: &addresses,
-        bundle: &bundle,
-        clock_offsets_ms: &BTreeMap::new(),
-        recorded: None,
-        measured: &[],
-    };
+    let inputs = Inputs::new(&addresses, &bundle);
     steps(inventory, &facts, &inputs).steps
 }
 
@@ -331,13 +313,7 @@ fn codes(
     facts.values_mut().for_each(know);
     let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
     let clock_offsets_ms = &BTreeMap::new();
-    let inputs = Inputs {
-        addresses: &addresses,
-        bundle: &bundle,
-        clock_offsets_ms,
-        recorded,
-        measured: &[],
-    };
+    let inputs = Inputs { clock_offsets_ms, recorded, ..Inputs::new(&addresses, &bundle) };
     steps(inventory, &facts, &inputs).findings.into_iter().map(|f| f.code).collect()
 }
 
@@ -369,13 +345,7 @@ fn what_has_no_effect_is_said_again_each_time() {
         let facts = samples::all_facts(inventory);
         let clock_offsets_ms = &BTreeMap::new();
         let recorded = Some(&recorded);
-        let inputs = Inputs {
-            addresses: &addresses,
-            bundle: &bundle,
-            clock_offsets_ms,
-            recorded,
-            measured: &[],
-        };
+        let inputs = Inputs { clock_offsets_ms, recorded, ..Inputs::new(&addresses, &bundle) };
         let goals = steps(inventory, &facts, &inputs).steps.into_iter().map(|step| step.action);
         goals
             .filter_map(|goal| {

@@ -97,13 +97,7 @@ fn goals() -> Vec<Step> {
         artifact("image", "registry.k8s.io/pause:3.10.2"),
     ] });
     let bundle: bundle::Bundle = serde_json::from_value(bundle).expect("a bundle");
-    let inputs = Inputs {
-        addresses: &addresses,
-        bundle: &bundle,
-        clock_offsets_ms: &BTreeMap::new(),
-        recorded: None,
-        measured: &[],
-    };
+    let inputs = Inputs::new(&addresses, &bundle);
     let facts = inventory.hosts.iter().map(|host| (host.name.clone(), host_facts())).collect();
     steps(&inventory, &facts, &inputs).steps
 }

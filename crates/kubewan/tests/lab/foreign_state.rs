@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use kubewan_core::bundle::{self, Artifact, ArtifactKind, Bundle};
-use kubewan_lab::{Allow, HostSnapshot, compare};
+use kubewan_lab::{Allow, HostSnapshot};
 
-use crate::support::looks::looks;
+use crate::support::looks::{LOGINS, allow, differences, looks};
 use crate::support::{self, HOSTS, Kubernetes, Said, Stage};
 
 const UP: [&str; 3] = ["up", "--yes", "--no-smoke"];
@@ -160,31 +160,17 @@ fn bundle_of(stage: &Stage) -> PathBuf {
 
 /// Not a byte of any host differs, but for what a login leaves, the agent that looks, and what a living cluster writes.
 fn untouched(before: &[HostSnapshot], after: &[HostSnapshot], after_what: &str) {
-    for ((host, before), after) in HOSTS.iter().zip(before).zip(after) {
-        let report = compare(before, after, &[LOGINS.as_slice(), &LIVING].concat());
-        assert!(report.differences.is_empty(), "{host}, after {after_what}:\n{report}");
-    }
+    let found = differences(HOSTS, before, after, &[LOGINS, &OURS_AND_LIVING].concat());
+    assert!(found.is_empty(), "after {after_what}:\n{found}");
 }
 
-/// What a cluster does by itself.
-const LIVING: [Allow<'static>; 2] = [
+/// What a look needs on a host, and what a cluster does by itself.
+const OURS_AND_LIVING: [Allow<'static>; 4] = [
+    allow("file /var/lib/kubewan", "the agent's folder, which a reset removes"),
+    allow("file /var/lib/kubewan/agent**", "the agent, which a reset removes"),
     allow("file /var/lib/etcd/member/**", "etcd stores what components tell the API"),
     allow("file /var/log/pods/**", "pods go on writing"),
 ];
-
-const LOGINS: [Allow<'static>; 7] = [
-    allow("file /var/log/journal/**", "sshd says who logs in"),
-    allow("file /var/log/wtmp", "who logged in"),
-    allow("file /var/log/lastlog", "who logged in last"),
-    allow("file /home/admin/.sudo_as_admin_successful", "sudo's mark at somebody's first use"),
-    allow("file /var/tmp/systemd-private-**", "services' own folders"),
-    allow("file /var/lib/kubewan", "the agent's folder, which a reset removes"),
-    allow("file /var/lib/kubewan/agent**", "the agent, which a reset removes"),
-];
-
-const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
-    Allow { pattern, reason }
-}
 
 /// All that was said but how the way was, and what the machine that the lab runs on is warned of: its control groups,
 /// its kernel's modules, its packages.

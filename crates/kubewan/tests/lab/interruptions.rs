@@ -4,9 +4,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kubewan_lab::{Allow, compare};
 use serde_json::Value;
 
+use crate::support::looks::{LOGINS, differences};
 use crate::support::running::{Running, UP};
 use crate::support::{Kubernetes, Stage, golden};
 
@@ -149,10 +149,9 @@ fn hosts_that_cannot_be_had_leave_all_others_untouched() {
         said.expect_code(4);
         stage.lab.heal("node01").unwrap();
     }
-    for ((name, before), after) in names.iter().zip(before).zip(look()) {
-        let report = compare(&before, &after, &LOGINS);
-        assert!(report.differences.is_empty(), "{name}:\n{report}");
-    }
+    let after: Vec<_> = look().collect();
+    let found = differences(names, &before, &after, LOGINS);
+    assert!(found.is_empty(), "{found}");
     std::fs::write(stage.inventory(), inventory).unwrap();
 }
 
@@ -166,14 +165,6 @@ fn other_key(stage: &Stage) -> String {
     assert!(made.expect("ssh-keygen").success());
     std::fs::read_to_string(path.with_extension("pub")).unwrap().trim().to_owned()
 }
-
-/// What changes on a host that somebody logs in to, or that just runs.
-const LOGINS: [Allow<'static>; 4] = [
-    Allow { pattern: "file /var/log/journal/**", reason: "sshd says who logs in" },
-    Allow { pattern: "file /var/log/wtmp", reason: "who logged in" },
-    Allow { pattern: "file /var/log/lastlog", reason: "who logged in last" },
-    Allow { pattern: "file /var/tmp/systemd-private-**", reason: "services' own folders" },
-];
 
 /// The next run ends well, and then nothing is left to do, nor to be seen by others.
 fn finishes(stage: &Stage) {

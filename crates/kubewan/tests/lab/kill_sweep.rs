@@ -10,9 +10,9 @@ mod points;
 
 use std::time::{Duration, Instant};
 
-use kubewan_lab::{Allow, HostSnapshot, compare};
+use kubewan_lab::{Allow, HostSnapshot};
 
-use crate::support::looks::{AFTER_RESET, looks};
+use crate::support::looks::{AFTER_RESET, differences, looks};
 use crate::support::running::{Ended, Running, UP};
 use crate::support::{HOSTS, Stage};
 use points::{Place, Point, Stop, Sweep, Then};
@@ -141,11 +141,6 @@ fn went_back(stage: &Stage, start: &[HostSnapshot]) -> Result<(), String> {
 }
 
 fn same(before: &[HostSnapshot], after: &[HostSnapshot], allowed: &[Allow]) -> Result<(), String> {
-    let mut differences = String::new();
-    for ((host, before), after) in HOSTS.iter().zip(before).zip(after) {
-        for difference in compare(before, after, allowed).differences {
-            differences += &format!("{host}: {difference}\n");
-        }
-    }
+    let differences = differences(HOSTS, before, after, allowed);
     if differences.is_empty() { Ok(()) } else { Err(format!("hosts differ:\n{differences}")) }
 }

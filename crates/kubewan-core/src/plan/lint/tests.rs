@@ -78,11 +78,9 @@ impl Cluster {
     fn planned(&self) -> crate::plan::planner::Planned {
         let (addresses, bundle) = (samples::addresses(&self.inventory), samples::bundle());
         let inputs = Inputs {
-            addresses: &addresses,
-            bundle: &bundle,
             clock_offsets_ms: &self.clocks,
-            recorded: None,
             measured: &self.measured,
+            ..Inputs::new(&addresses, &bundle)
         };
         steps(&self.inventory, &self.facts, &inputs)
     }

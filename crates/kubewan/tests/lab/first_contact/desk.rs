@@ -6,22 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kubewan_core::inventory::host_key;
-use kubewan_lab::{Allow, HostSnapshot, LabHost, compare};
+use kubewan_lab::{HostSnapshot, LabHost};
 
+use crate::support::looks::{LOGINS, differences};
 use crate::support::{Kubernetes, Stage, program};
 use crate::terminal::Terminal;
-
-/// What changes on a host that somebody logs in to, or that just runs.
-const LOGINS: [Allow<'static>; 8] = [
-    Allow { pattern: "file /var/log/journal/**", reason: "sshd says who logs in" },
-    Allow { pattern: "file /var/log/wtmp", reason: "who logged in" },
-    Allow { pattern: "file /var/log/btmp", reason: "who did not" },
-    Allow { pattern: "file /var/log/lastlog", reason: "who logged in last" },
-    Allow { pattern: "file /var/tmp/systemd-private-**", reason: "services' own folders" },
-    Allow { pattern: "file /var/lib/systemd/linger*", reason: "logind's" },
-    Allow { pattern: "file /home/*/.sudo_as_admin_successful", reason: "sudo's own mark" },
-    Allow { pattern: "file /var/lib/sudo/**", reason: "whom sudo has lectured" },
-];
 
 /// The operator's side of a lab whose hosts nobody has seen yet.
 pub struct Desk {
@@ -161,10 +150,9 @@ impl Desk {
 
     /// Nothing has changed on any host since.
     pub fn unchanged_since(&self, before: &[HostSnapshot]) {
-        for ((host, before), after) in self.hosts.iter().zip(before).zip(self.look()) {
-            let report = compare(before, &after, &LOGINS);
-            assert!(report.differences.is_empty(), "{}:\n{report}", host.name);
-        }
+        let names = self.hosts.iter().map(|host| host.name.as_str());
+        let found = differences(names, before, &self.look(), LOGINS);
+        assert!(found.is_empty(), "{found}");
     }
 }
 

@@ -4,7 +4,7 @@
 use kubewan_lab::{Allow, HostSnapshot};
 use serde_json::Value;
 
-use crate::support::looks::look;
+use crate::support::looks::{allow, look};
 use crate::support::{HOSTS, Stage};
 
 /// What two runs that nobody stopped leave differently too, and why.
@@ -66,10 +66,6 @@ pub const LEFT_OUT: &[Allow<'static>] = &[
         "random authorities",
     ),
 ];
-
-const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
-    Allow { pattern, reason }
-}
 
 /// One look at every host, and at the cluster from the first.
 pub fn looks(stage: &Stage) -> Vec<HostSnapshot> {

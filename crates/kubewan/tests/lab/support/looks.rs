@@ -1,6 +1,6 @@
 //! How hosts look from outside the product.
 
-use kubewan_lab::{Allow, HostSnapshot};
+use kubewan_lab::{Allow, HostSnapshot, compare};
 
 use super::{HOSTS, Stage};
 
@@ -29,7 +29,20 @@ pub const AFTER_RESET: &[Allow<'static>] = &[
     ),
 ];
 
-const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
+/// What changes on a host that somebody logs in to, or that just runs.
+pub const LOGINS: &[Allow<'static>] = &[
+    allow("file /var/log/journal/**", "sshd says who logs in"),
+    allow("file /var/log/wtmp", "who logged in"),
+    allow("file /var/log/btmp", "who did not"),
+    allow("file /var/log/lastlog", "who logged in last"),
+    allow("file /var/tmp/systemd-private-**", "services' own folders"),
+    allow("file /var/lib/systemd/linger*", "logind's"),
+    allow("file /home/*/.sudo_as_admin_successful", "sudo's mark at somebody's first use"),
+    allow("file /var/lib/sudo/**", "whom sudo has lectured"),
+];
+
+/// A difference that is expected, and why.
+pub const fn allow(pattern: &'static str, reason: &'static str) -> Allow<'static> {
     Allow { pattern, reason }
 }
 
@@ -51,4 +64,20 @@ pub fn look(stage: &Stage, host: &str) -> HostSnapshot {
     let mode = stage.on(host, "cat /sys/fs/selinux/enforce 2>/dev/null || echo none");
     look.items.insert("selinux mode".into(), mode.trim().into());
     look
+}
+
+/// What differs between two looks at hosts and is not allowed, a line for each.
+pub fn differences<'a>(
+    hosts: impl IntoIterator<Item = &'a str>,
+    before: &[HostSnapshot],
+    after: &[HostSnapshot],
+    allowed: &[Allow],
+) -> String {
+    let mut lines = String::new();
+    for ((host, before), after) in hosts.into_iter().zip(before).zip(after) {
+        for difference in compare(before, after, allowed).differences {
+            lines += &format!("{host}: {difference}\n");
+        }
+    }
+    lines
 }
