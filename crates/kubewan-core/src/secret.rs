@@ -34,3 +34,13 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+/// Names of settings that carry secrets end so. `auth` of a registry is its password in base64; headers and environments
+/// carry tokens.
+const NAMES: [&str; 6] = ["password", "token", "auth", "secret", "headers", "env"];
+
+/// Whether a setting of that name, in someone's file, may carry what nobody else is to see.
+pub fn may_be_in(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    NAMES.iter().any(|end| name.ends_with(end))
+}

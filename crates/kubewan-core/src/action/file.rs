@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Change, ChangeKind};
+use crate::secret;
 
 /// A file that has a content, a mode and an owner, a symbolic link, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,15 +344,11 @@ pub fn unified_diff(old: &str, new: &str) -> Vec<String> {
         .collect()
 }
 
-/// Names of settings that carry secrets end so.
-const SECRET_NAMES: [&str; 4] = ["password", "token", "secret", "auth"];
-
 /// Hides the value of a line that by its name carries a secret: `password = "…"`, `token: …`.
 fn masked(line: &str) -> String {
     let Some(at) = line.find(['=', ':']) else { return line.to_owned() };
-    let name = line[..at].trim_end_matches([' ', '"', '\'', '\t']).to_ascii_lowercase();
-    let secret = SECRET_NAMES.iter().any(|end| name.ends_with(end));
-    if secret { format!("{} (hidden)", &line[..=at]) } else { line.to_owned() }
+    let name = line[..at].trim_end_matches([' ', '"', '\'', '\t']);
+    if secret::may_be_in(name) { format!("{} (hidden)", &line[..=at]) } else { line.to_owned() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use crate::secret;
+
 /// What `containerd config default` prints, oldest first, and the files that packages lay: Debian's and Docker's.
 const KNOWN: [&str; 6] = [
     include_str!("containerd/default-1.4.toml"),
@@ -18,9 +20,6 @@ const KNOWN: [&str; 6] = [
 
 /// Names of the plugin that Docker's package switches off, and everyone who wants Kubernetes on again.
 const CRI: [&str; 2] = ["cri", "io.containerd.grpc.v1.cri"];
-
-/// Settings that carry secrets, by what their names end with. `auth` of a registry is its password in base64.
-const SECRET: [&str; 6] = ["password", "token", "auth", "secret", "headers", "env"];
 
 /// Characters of a value that are shown.
 const SHOWN_MAX: usize = 80;
@@ -114,11 +113,7 @@ fn line(path: &[String], value: &Value) -> String {
 
 /// By its name, or an address with a password in it.
 fn is_secret(path: &[String], text: &str) -> bool {
-    let named = |key: &String| {
-        let key = key.to_ascii_lowercase();
-        SECRET.iter().any(|end| key.ends_with(end))
-    };
-    path.iter().any(named)
+    path.iter().any(|key| secret::may_be_in(key))
         || text.split("://").skip(1).any(|rest| {
             rest.split(['/', '"', '\'']).next().is_some_and(|authority| authority.contains('@'))
         })
