@@ -156,9 +156,12 @@ impl Desk {
     }
 }
 
-/// A table's columns are as wide as the lab's addresses happen to be.
+/// A table's columns are as wide as the lab's addresses happen to be; a prompt's blank at its end is no column.
 fn unpadded(line: &str) -> String {
     let text = line.trim_start();
+    if !text.contains("  ") {
+        return line.to_owned();
+    }
     let columns: Vec<&str> = text.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
     format!("{}{}", &line[..line.len() - text.len()], columns.join("  "))
 }
