@@ -4,16 +4,16 @@
 //!
 //! | the host says | we answer |
 //! |---|---|
-//! | `kubewan-host NONCE Linux x86_64` | `SHA256 BYTES`: the program for that machine and its size when compressed |
+//! | `kubewan-host NONCE Linux x86_64` | `SHA256` of the program for that machine |
 //! | `kubewan-have NONCE` | nothing |
 //! | `kubewan-noexec NONCE`, `kubewan-bad NONCE` | nothing: it ends |
-//! | `kubewan-need NONCE` | that many bytes of gzip |
+//! | `kubewan-need NONCE` | `BYTES`, and that many bytes of gzip |
 //! | `kubewan-agent NONCE` (the agent itself) | requests |
 //!
 //! Where sudo asks for a password, it does so with `kubewan-sudo NONCE` on standard error, before all that.
 //!
-//! The nonce tells our lines from a login shell's banner. We never write ahead of an answer, so it does no harm that
-//! some shells and tools read more than they were asked to.
+//! The nonce tells our lines from a login shell's banner. But for that number we never write ahead of an answer, so it
+//! does no harm that some tools read more than they were asked to; `read` takes its line and no byte more (POSIX).
 
 /// Where agents live on a host, each in a folder with the name of its SHA-256.
 pub const AGENTS: &str = "/var/lib/kubewan/agent";
@@ -60,7 +60,7 @@ fn script(nonce: &str) -> String {
         "export PATH LC_ALL",
         "umask 077",
         &format!("echo kubewan-host {nonce} $(uname -s) $(uname -m)"),
-        "read -r sha size || exit 70",
+        "read -r sha || exit 70",
         &format!("d={AGENTS}/$sha"),
         "f=$d/kubewan",
         // Folders that were made for nothing go again.
@@ -72,6 +72,7 @@ fn script(nonce: &str) -> String {
              mkdir -p $d && touch $n && chmod 700 $n || gone \"kubewan-bad {nonce}\"; \
              $n 2>/dev/null || gone \"kubewan-noexec {nonce}\"; \
              echo kubewan-need {nonce}; \
+             read -r size || gone \"kubewan-bad {nonce}\"; \
              head -c $size | gzip -dc > $n && [ {got} ] && mv -f $n $f || gone \"kubewan-bad {nonce}\"; \
              for o in {AGENTS}/*; do [ $o = $d ] || rm -rf $o; done; fi",
             have = sum("$f"),
@@ -178,18 +179,19 @@ mod tests {
                 .spawn()
                 .unwrap();
             let mut input = child.stdin.take().unwrap();
-            writeln!(input, "{sha} {}", gzip.len()).unwrap();
             // dash reads no further than the newline, so the answers need not be waited for here.
+            writeln!(input, "{sha}").unwrap();
             input.write_all(bytes).unwrap();
             drop(input);
             let output = child.wait_with_output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
         };
-        let cut = talk(&gzip[..gzip.len() / 2]);
+        let sized = |bytes: &[u8]| [format!("{}\n", gzip.len()).as_bytes(), bytes].concat();
+        let cut = talk(&sized(&gzip[..gzip.len() / 2]));
         assert_eq!(cut, ["kubewan-need 00ff", "kubewan-bad 00ff"]);
         assert!(!root.path().exists(), "what was made for nothing is gone");
-        let mut first = gzip.clone();
+        let mut first = sized(&gzip);
         first.extend(b"frames\n");
         assert_eq!(talk(&first), ["kubewan-need 00ff", "kubewan-agent 00ff", "frames"]);
         std::fs::create_dir(root.path().join("older")).unwrap();

@@ -239,12 +239,13 @@ impl Connection {
         host: &Host,
         program: &Program,
     ) -> Result<bool, ConnectError> {
-        let gzip = program.gzip();
-        self.write(format!("{} {}\n", program.sha256, gzip.len()).into_bytes());
+        self.write(format!("{}\n", program.sha256).into_bytes());
         let mut pushed = false;
         let mut said = self.hear(LOGIN);
         if said == Some(Said::Need) {
             pushed = true;
+            let gzip = program.gzip();
+            self.write(format!("{}\n", gzip.len()).into_bytes());
             self.write(gzip.to_vec());
             said = self.hear(PUSH);
         } else if said == Some(Said::Have) {

@@ -30,26 +30,41 @@ fn ctr(args: &[&str]) -> Program {
 ///
 /// # Errors
 /// Fails where a running containerd does not answer.
-pub fn observe_image(goal: &Image, _host: &Host) -> Result<ImageSeen, String> {
+pub fn observe_image(goal: &Image, host: &Host) -> Result<ImageSeen, String> {
+    let seen = observe_images(&[goal], host)?.pop();
+    Ok(seen.unwrap_or(ImageSeen { present: false }))
+}
+
+/// As [`observe_image`] for several, in their order, with one question.
+///
+/// # Errors
+/// As [`observe_image`].
+pub fn observe_images(goals: &[&Image], _host: &Host) -> Result<Vec<ImageSeen>, String> {
+    let seen = |text: &str| -> Vec<ImageSeen> {
+        let present = |goal: &&Image| is_complete(text, &goal.reference);
+        goals.iter().map(|goal| ImageSeen { present: present(goal) }).collect()
+    };
     if !Path::new(SOCKET).exists() || !exists("ctr") {
-        return Ok(ImageSeen { present: false });
+        return Ok(seen(""));
     }
-    let filter = format!("name=={}", goal.reference);
-    let check = ctr(&["images", "check", &filter]);
+    let filters = goals.iter().map(|goal| format!("name=={}", goal.reference));
+    let check = ctr(&["images", "check"]).args(filters);
     let mut tries = 0;
     loop {
         let output = check.output()?;
-        if is_complete(&output.stdout, &goal.reference) {
-            return Ok(ImageSeen { present: true });
-        }
+        let found = seen(&output.stdout);
         // The socket stays behind when containerd is stopped.
-        if output.code == 0 || !Unit::load("containerd.service").active() {
-            return Ok(ImageSeen { present: false });
+        if output.code == 0
+            || found.iter().all(|image| image.present)
+            || !Unit::load("containerd.service").active()
+        {
+            return Ok(found);
         }
         tries += 1;
         if tries == LOOKS {
             let error = check.checked(output).expect_err("the code is not 0");
-            return Err(format!("can't look for the image {}: {error}", goal.reference));
+            let names: Vec<&str> = goals.iter().map(|goal| goal.reference.as_str()).collect();
+            return Err(format!("can't look for the image {}: {error}", names.join(", ")));
         }
         std::thread::sleep(PAUSE);
     }

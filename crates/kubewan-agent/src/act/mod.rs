@@ -198,19 +198,75 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
 /// Goals that are looked at side by side: most looks wait for another program, and few need a core of their own.
 const LOOKS: usize = 8;
 
+/// Nodes in one question, so that the answer stays far below what is kept of a program's output.
+const NODES: usize = 50;
+
 /// Looks how far this host is from each of some goals.
 pub fn observe_all(goals: &[Action], host: &Host) -> Vec<Result<Observed, String>> {
+    let questions = questions(goals);
     let next = AtomicUsize::new(0);
     let look = || -> Vec<(usize, Result<Observed, String>)> {
         let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        mine.map_while(|index| Some((index, observe(goals.get(index)?, host)))).collect()
+        let mine = mine.map_while(|index| questions.get(index));
+        mine.flat_map(|places| {
+            let goals: Vec<&Action> = places.iter().map(|place| &goals[*place]).collect();
+            places.iter().copied().zip(observe_together(&goals, host))
+        })
+        .collect()
     };
     let mut seen: Vec<_> = thread::scope(|scope| {
-        let looks: Vec<_> = (0..LOOKS.min(goals.len())).map(|_| scope.spawn(look)).collect();
+        let looks: Vec<_> = (0..LOOKS.min(questions.len())).map(|_| scope.spawn(look)).collect();
         looks.into_iter().flat_map(|look| look.join().expect("a look does not panic")).collect()
     });
     seen.sort_by_key(|(index, _)| *index);
     seen.into_iter().map(|(_, seen)| seen).collect()
+}
+
+/// The goals' places, those together that one run of another program tells about: a `kubectl` or `ctr` needs longer to
+/// start than to answer.
+fn questions(goals: &[Action]) -> Vec<Vec<usize>> {
+    let mut alone = Vec::new();
+    let (mut images, mut objects, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, goal) in goals.iter().enumerate() {
+        match goal {
+            Action::Image(_) => images.push(place),
+            Action::Object(_) => objects.push(place),
+            Action::NodeMeta(_) | Action::Announced(_) => nodes.push(place),
+            _ => alone.push(vec![place]),
+        }
+    }
+    let nodes = nodes.chunks(NODES).map(<[usize]>::to_vec);
+    // The longest first.
+    let together = [objects, images].into_iter().chain(nodes).filter(|places| !places.is_empty());
+    together.chain(alone).collect()
+}
+
+/// Looks at goals of one question; at each alone where the one question does not tell of all.
+fn observe_together(goals: &[&Action], host: &Host) -> Vec<Result<Observed, String>> {
+    macro_rules! all {
+        ($kind:ident) => {
+            goals
+                .iter()
+                .filter_map(|goal| match goal {
+                    Action::$kind(goal) => Some(goal),
+                    _ => None,
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    let seen: Option<Vec<Observed>> = match goals {
+        [] | [_] => None,
+        [Action::Image(_), ..] => image::observe_images(&all!(Image), host)
+            .ok()
+            .map(|seen| seen.into_iter().map(Observed::Image).collect()),
+        [Action::Object(_), ..] => cluster::observe_objects(&all!(Object), host)
+            .map(|seen| seen.into_iter().map(Observed::Object).collect()),
+        _ => cluster::observe_nodes(goals, host),
+    };
+    match seen.filter(|seen| seen.len() == goals.len()) {
+        Some(seen) => seen.into_iter().map(Ok).collect(),
+        None => goals.iter().map(|goal| observe(goal, host)).collect(),
+    }
 }
 
 /// Changes what keeps this host from a goal, given what was observed just before.

@@ -14,6 +14,7 @@ use kubewan_core::action::{
 use super::{Host, Performing, file};
 use crate::command::{Program, exists};
 use crate::disk::{self, Access};
+use crate::facts::systemd::unit_files;
 
 /// Where swap is switched on at boot.
 pub const FSTAB: &str = "/etc/fstab";
@@ -139,12 +140,8 @@ pub(crate) fn sysctl_path(key: &str) -> Result<String, String> {
 pub fn observe_swap_off(_goal: &SwapOff, _host: &Host) -> Result<SwapSeen, String> {
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     let fstab = std::fs::read_to_string(FSTAB).unwrap_or_default();
-    let listed = Program::new("systemctl")
-        .args(["list-unit-files", "--type=swap", "--no-legend", "--no-pager", "--full"])
-        .stdout()
-        .unwrap_or_default();
     let mut units = Vec::new();
-    for unit in swap_units(&listed) {
+    for unit in unit_files("swap") {
         if !brings_nothing_back(&unit)? {
             units.push(unit);
         }
@@ -191,16 +188,6 @@ pub(crate) fn fstab_without_swap(text: &str) -> String {
             let mark = if is_fstab_swap(line) { SwapOff::FSTAB_MARK } else { "" };
             format!("{mark}{line}")
         })
-        .collect()
-}
-
-/// Swap units in `systemctl list-unit-files --type=swap --no-legend`.
-pub(crate) fn swap_units(listed: &str) -> Vec<String> {
-    listed
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| name.ends_with(".swap"))
-        .map(str::to_owned)
         .collect()
 }
 
@@ -445,14 +432,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_proc_swaps_and_units() {
+    fn reads_proc_swaps() {
         let swaps = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
                      /dev/dm-1                               partition\t998396\t\t780\t\t-2\n\
                      /swap\\040\\011file                       file\t\t1048572\t\t0\t\t-3\n";
         assert_eq!(active_swaps(swaps), ["/dev/dm-1", "/swap \tfile"]);
         assert_eq!(active_swaps(""), Vec::<String>::new());
-        let listed = "dev-disk-by\\x2duuid-1.swap generated -\ndev-zram0.swap static enabled\n";
-        assert_eq!(swap_units(listed), ["dev-disk-by\\x2duuid-1.swap", "dev-zram0.swap"]);
     }
 
     #[test]

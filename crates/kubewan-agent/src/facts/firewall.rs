@@ -29,11 +29,13 @@ fn ufw() -> Option<FirewallFacts> {
     if !exists("ufw") {
         return None;
     }
-    let status = Program::new("ufw").arg("status").stdout().unwrap_or_default();
+    // What `ufw status` looks at, which is a Python program (ufw 0.36, `backend_iptables.py`, `get_status`).
+    let chain = ["-L", "ufw-user-input", "-n"];
+    let active = Program::new("iptables").args(chain).output().is_ok_and(|said| said.code == 0);
     let conf = fs::read_to_string("/etc/ufw/ufw.conf").unwrap_or_default();
     Some(FirewallFacts {
         tool: FirewallTool::Ufw,
-        active: status.lines().any(|line| line.trim() == "Status: active"),
+        active,
         enabled: conf.lines().any(|line| line.trim().eq_ignore_ascii_case("ENABLED=yes")),
     })
 }

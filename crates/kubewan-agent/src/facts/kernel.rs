@@ -1,5 +1,6 @@
 //! What the kernel supports: built in, loaded or loadable. Nothing is loaded to find out.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +33,10 @@ const PROBE: &str = "kw-probe";
 
 pub(super) fn kernel() -> Kernel {
     let modules = Modules::read();
-    let supports = |name: &str| modules.has(name) || works(name);
+    // What the lists of modules don't tell is tried, once.
+    let tried = ASKED.iter().filter(|name| !modules.has(name) && works(name));
+    let tried: BTreeSet<&str> = tried.copied().collect();
+    let supports = |name: &str| modules.has(name) || tried.contains(name);
     Kernel {
         release: text("/proc/sys/kernel/osrelease"),
         arch: arch().into(),
@@ -44,7 +48,7 @@ pub(super) fn kernel() -> Kernel {
         overlay: supports("overlay"),
         present_modules: ASKED
             .iter()
-            .filter(|name| modules.present(name) || (!modules.loadable(name) && works(name)))
+            .filter(|name| modules.present(name) || tried.contains(**name))
             .map(|name| (*name).to_owned())
             .collect(),
     }

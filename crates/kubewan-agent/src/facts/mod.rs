@@ -17,6 +17,7 @@ pub mod systemd;
 mod time_sync;
 
 use std::fs;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kubewan_core::facts::{Facts, OwnFacts};
@@ -40,41 +41,54 @@ const LAB_MARK: &str = "/run/kubewan-lab-host";
 /// # Errors
 /// Says what could not be read. Tools that a host does not have are no error: their facts stay empty.
 pub fn gather(host: &Host) -> Result<Facts, String> {
-    let links = network::links()?;
-    let routes = network::routes()?;
-    let hostname = text("/proc/sys/kernel/hostname");
     let units = systemd::Units::load();
-    Ok(Facts {
-        os: os::os(),
-        kernel: kernel::kernel(),
-        cgroup: os::cgroup(),
-        interfaces: links.interfaces,
-        addresses: links.addresses,
-        default_route: routes.default,
-        routes: routes.others,
-        resolvers: network::resolvers(),
-        memory_bytes: memory::memory_bytes(),
-        cores: memory::cores(),
-        swaps: swap_areas(),
-        swap_configured: fstab_swap().into_iter().chain(swap_units()).collect(),
-        swap_returns: swap::returns(),
-        selinux: os::selinux(),
-        apparmor: os::apparmor(),
-        clock_unix_ms: clock_unix_ms(),
-        hostname_resolves: names::resolves(&hostname),
-        hostname,
-        machine_id: text("/etc/machine-id"),
-        product_uuid: text("/sys/class/dmi/id/product_uuid").to_ascii_lowercase(),
-        listeners: sockets::listeners(),
-        runtime: runtime::runtime(&units),
-        kubernetes: kubernetes::kubernetes(host, &units)?,
-        firewalls: firewall::firewalls(&units),
-        cloud_init: names::cloud_init(),
-        time_sync: time_sync(&units),
-        disk_free_bytes: memory::disk_free("/var/lib"),
-        read_only: memory::read_only(&["/etc", "/usr", "/usr/local", "/opt", "/var/lib"]),
-        own: own(host)?,
+    // Those that start programs of others, side by side.
+    thread::scope(|scope| {
+        let kernel = scope.spawn(kernel::kernel);
+        let swap = scope.spawn(|| (swap_units(), swap::returns()));
+        let runtime = scope.spawn(|| runtime::runtime(&units));
+        let kubernetes = scope.spawn(|| kubernetes::kubernetes(host, &units));
+        let firewalls = scope.spawn(|| firewall::firewalls(&units));
+        let links = network::links()?;
+        let routes = network::routes()?;
+        let hostname = text("/proc/sys/kernel/hostname");
+        let (swap_units, swap_returns) = joined(swap);
+        Ok(Facts {
+            os: os::os(),
+            kernel: joined(kernel),
+            cgroup: os::cgroup(),
+            interfaces: links.interfaces,
+            addresses: links.addresses,
+            default_route: routes.default,
+            routes: routes.others,
+            resolvers: network::resolvers(),
+            memory_bytes: memory::memory_bytes(),
+            cores: memory::cores(),
+            swaps: swap_areas(),
+            swap_configured: fstab_swap().into_iter().chain(swap_units).collect(),
+            swap_returns,
+            selinux: os::selinux(),
+            apparmor: os::apparmor(),
+            clock_unix_ms: clock_unix_ms(),
+            hostname_resolves: names::resolves(&hostname),
+            hostname,
+            machine_id: text("/etc/machine-id"),
+            product_uuid: text("/sys/class/dmi/id/product_uuid").to_ascii_lowercase(),
+            listeners: sockets::listeners(),
+            runtime: joined(runtime),
+            kubernetes: joined(kubernetes)?,
+            firewalls: joined(firewalls),
+            cloud_init: names::cloud_init(),
+            time_sync: time_sync(&units),
+            disk_free_bytes: memory::disk_free("/var/lib"),
+            read_only: memory::read_only(&["/etc", "/usr", "/usr/local", "/opt", "/var/lib"]),
+            own: own(host)?,
+        })
     })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().expect("gathering facts does not panic")
 }
 
 /// A small file's text without white space around it; empty where there is none.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kubewan_core::facts::SwapSource;
 
+use super::systemd::unit_files;
 use crate::act::system::SWAP_SERVICES;
 use crate::command::Program;
 
@@ -29,16 +30,15 @@ pub(super) fn returns() -> Vec<SwapSource> {
 }
 
 fn units() -> Vec<SwapSource> {
-    let list = |what: &str| {
-        let args = [what, "--all", "--type=swap", "--plain", "--no-legend", "--no-pager", "--full"];
-        Program::new("systemctl").args(args).stdout().unwrap_or_default()
-    };
-    let (files, loaded) = (list("list-unit-files"), list("list-units"));
-    let mut names: Vec<&str> = files
+    let args =
+        ["list-units", "--all", "--type=swap", "--plain", "--no-legend", "--no-pager", "--full"];
+    let loaded = Program::new("systemctl").args(args).stdout().unwrap_or_default();
+    let files = unit_files("swap");
+    let mut names: Vec<&str> = loaded
         .lines()
-        .chain(loaded.lines())
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| name.ends_with(".swap"))
+        .chain(files.iter().map(String::as_str))
         .chain(SWAP_SERVICES.iter().copied())
         .collect();
     names.sort_unstable();

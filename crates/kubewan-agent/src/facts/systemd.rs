@@ -1,6 +1,8 @@
 //! States of systemd units, read with one `systemctl show` for all that any fact asks about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use crate::command::Program;
 
@@ -104,6 +106,43 @@ impl Units {
     pub fn get(&self, name: &str) -> Unit {
         self.units.get(name).cloned().unwrap_or_default()
     }
+}
+
+/// Where systemd looks for unit files (systemd.unit(5), "Unit File Load Path", system mode).
+const LOAD_PATH: &[&str] = &[
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+];
+
+/// Names of the unit files of a type (`swap`), sorted. What `systemctl list-unit-files` says too, which has the system
+/// manager load the state of every unit file there is: 0.4 s in which it does nothing else.
+pub fn unit_files(kind: &str) -> Vec<String> {
+    unit_files_in(LOAD_PATH, kind)
+}
+
+fn unit_files_in<P: AsRef<Path>>(folders: &[P], kind: &str) -> Vec<String> {
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
+    let is_of_kind = |name: &String| {
+        let stem = name.rsplit_once('.').filter(|(_, ending)| *ending == kind);
+        stem.is_some_and(|(stem, _)| !stem.is_empty())
+    };
+    let names: BTreeSet<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(is_of_kind)
+        .collect();
+    names.into_iter().collect()
 }
 
 pub(crate) fn parse(text: &str) -> Units {

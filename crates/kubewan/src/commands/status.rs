@@ -7,7 +7,8 @@ use kubewan_core::finding::{Finding, Severity};
 use kubewan_core::inventory::{Host, Inventory, Role};
 use kubewan_fleet::fleet::Fleet;
 use kubewan_fleet::nodes::{self, Node};
-use kubewan_fleet::{resolve, survey};
+use kubewan_fleet::resolve;
+use kubewan_fleet::survey::{self, Survey};
 use serde::Serialize;
 
 use crate::args::{Output, StatusArgs, WideOutput};
@@ -100,31 +101,44 @@ pub fn run(args: &StatusArgs) -> Result<Code, Failure> {
 }
 
 impl Status {
-    /// The status of a cluster whose hosts are all connected.
+    /// The status of a cluster whose hosts are all connected, from what was seen of them last.
     pub fn of(cluster: &mut Cluster) -> Status {
-        Status::look(&cluster.site.inventory, &mut cluster.fleet)
+        let inventory = &cluster.site.inventory;
+        Status::from_survey(inventory, &mut cluster.fleet, &cluster.survey, Vec::new())
     }
 
     fn look(inventory: &Inventory, fleet: &mut Fleet) -> Status {
         let mut findings = Vec::new();
-        let mut facts: BTreeMap<String, (Facts, i64)> = BTreeMap::new();
+        let mut survey = Survey::default();
         for (host, seen) in fleet.each(survey::look) {
             match seen {
-                Ok(seen) => drop(facts.insert(host, seen)),
+                Ok((facts, offset)) => {
+                    survey.clock_offsets_ms.insert(host.clone(), offset);
+                    survey.facts.insert(host, facts);
+                }
                 Err(error) => findings.push(error.finding()),
             }
         }
-        let nodes = nodes_of(inventory, fleet, &facts, &mut findings);
+        Status::from_survey(inventory, fleet, &survey, findings)
+    }
+
+    fn from_survey(
+        inventory: &Inventory,
+        fleet: &mut Fleet,
+        survey: &Survey,
+        mut findings: Vec<Finding>,
+    ) -> Status {
+        let nodes = nodes_of(inventory, fleet, &survey.facts, &mut findings);
         let hosts = inventory.hosts.iter().map(|host| {
-            if let (Some(nodes), true) = (&nodes, facts.contains_key(&host.name)) {
+            if let (Some(nodes), true) = (&nodes, survey.facts.contains_key(&host.name)) {
                 findings.extend(fault(host, nodes));
                 findings.extend(nodes::shortage(&host.name, nodes));
             }
             let node = nodes.iter().flatten().find(|node| node.name == host.name);
-            HostStatus::new(host, facts.get(&host.name), node)
+            HostStatus::new(host, survey, node)
         });
         let hosts = hosts.collect();
-        for (host, (facts, _)) in &facts {
+        for (host, facts) in &survey.facts {
             if let Some(run) = &facts.own.running {
                 let message = format!("the run {run} is at work there");
                 let remedy = "`kubewan up` waits for it and goes on";
@@ -140,11 +154,11 @@ impl Status {
 fn nodes_of(
     inventory: &Inventory,
     fleet: &mut Fleet,
-    facts: &BTreeMap<String, (Facts, i64)>,
+    facts: &BTreeMap<String, Facts>,
     findings: &mut Vec<Finding>,
 ) -> Option<Vec<Node>> {
     let made = |host: &&Host| {
-        facts.get(&host.name).is_some_and(|(f, _)| f.kubernetes.state == ClusterState::Done)
+        facts.get(&host.name).is_some_and(|f| f.kubernetes.state == ClusterState::Done)
     };
     let Some(host) = inventory.control_planes().find(made) else {
         if facts.contains_key(&inventory.first_control_plane().name) {
@@ -177,7 +191,8 @@ fn fault(host: &Host, nodes: &[Node]) -> Option<Finding> {
 }
 
 impl HostStatus {
-    fn new(host: &Host, seen: Option<&(Facts, i64)>, node: Option<&Node>) -> Self {
+    fn new(host: &Host, survey: &Survey, node: Option<&Node>) -> Self {
+        let seen = survey.facts.get(&host.name);
         let role = |role: &Role| match role {
             Role::ControlPlane => "control-plane".to_owned(),
             Role::Worker => "worker".to_owned(),
@@ -189,13 +204,13 @@ impl HostStatus {
             reachable: seen.is_some(),
             ..HostStatus::default()
         };
-        if let Some((facts, offset)) = seen {
+        if let Some(facts) = seen {
             let address = host.address.parse().ok();
             status.os = Some(facts.os.pretty_name.clone());
             status.kernel = Some(facts.kernel.release.clone());
             status.address_on =
                 address.and_then(|address| facts.interface_with(address)).map(str::to_owned);
-            status.clock_offset_ms = Some(*offset);
+            status.clock_offset_ms = survey.clock_offsets_ms.get(&host.name).copied();
             let containerd = facts.runtime.containerd.as_ref();
             status.runtime = containerd.map(|version| format!("containerd {version}"));
         }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::Announced;
 use kubewan_core::action::cluster::AnnouncedSeen;
+use serde_json::Value;
 
 use super::super::{Host, Performing};
 use super::{admin, change, node, tolerate, wait_for};
@@ -19,10 +20,13 @@ const NAMESPACE: &str = "kube-flannel";
 /// # Errors
 /// Fails where the API does not answer although it should.
 pub fn observe_announced(goal: &Announced, host: &Host) -> Result<AnnouncedSeen, String> {
-    let node = node::get(host, &goal.node)?;
-    let address =
-        node.and_then(|n| Some(n["metadata"]["annotations"][ANNOTATION].as_str()?.to_owned()));
-    Ok(AnnouncedSeen { address })
+    Ok(node::get(host, &goal.node)?.as_ref().map(seen).unwrap_or_default())
+}
+
+/// What is announced for a node.
+pub(super) fn seen(node: &Value) -> AnnouncedSeen {
+    let address = node["metadata"]["annotations"][ANNOTATION].as_str().map(str::to_owned);
+    AnnouncedSeen { address }
 }
 
 /// Waits for the announcement. Where it is another address, flannel started before it was told the right one,

@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kubewan_core::action::Object;
 use kubewan_core::action::cluster::ObjectSeen;
-use serde_json::Value;
+use kubewan_core::action::{Action, Object, Observed};
+use serde_json::{Value, json};
 
 use super::{Host, Performing};
 use crate::command::{Output, Program};
@@ -228,6 +228,61 @@ pub fn observe_object(goal: &Object, host: &Host) -> Result<ObjectSeen, String> 
     Ok(ObjectSeen { live: answer.object().and_then(only_of_list) })
 }
 
+/// Looks at several objects with one question, and answers in their order. `None` where that question can't be
+/// answered for all of them, as when the API does not know the kind of one: each is to be asked for alone then.
+pub fn observe_objects(goals: &[&Object], host: &Host) -> Option<Vec<ObjectSeen>> {
+    let manifests: Vec<&Value> = goals.iter().map(|goal| &goal.manifest).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests});
+    let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
+    let program = admin(host).args(get).stdin(list.to_string());
+    match ask(host, &program).ok()? {
+        Answer::Object(list) => Some(pick(goals, &list)),
+        Answer::NoApi => Some(goals.iter().map(|_| ObjectSeen::default()).collect()),
+        Answer::Nothing => None,
+    }
+}
+
+/// The live object of each goal.
+fn pick(goals: &[&Object], list: &Value) -> Vec<ObjectSeen> {
+    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let identity = |object: &Value| {
+        let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        ["/apiVersion", "/kind", "/metadata/namespace", "/metadata/name"].map(at)
+    };
+    let live = |goal: &&Object| {
+        let wanted = identity(&goal.manifest);
+        let is_it = |item: &&Value| {
+            let mut found = identity(item);
+            // Where the manifest leaves it to the API.
+            found[2] = found[2].take().filter(|_| wanted[2].is_some());
+            found == wanted
+        };
+        items.iter().find(is_it).cloned()
+    };
+    goals.iter().map(|goal| ObjectSeen { live: live(goal) }).collect()
+}
+
+/// Looks at goals about nodes with one question for all those nodes, and answers in their order. `None` where that
+/// question is not answered at once, or a goal is about something else.
+pub fn observe_nodes(goals: &[&Action], host: &Host) -> Option<Vec<Observed>> {
+    let names = goals.iter().filter_map(|goal| match goal {
+        Action::NodeMeta(goal) => Some(goal.node.as_str()),
+        Action::Announced(goal) => Some(goal.node.as_str()),
+        _ => None,
+    });
+    let nodes = node::get_all(host, &names.collect())?;
+    let seen = |goal: &&Action| match goal {
+        Action::NodeMeta(goal) => {
+            Some(Observed::NodeMeta(nodes.get(&goal.node).map(node::seen).unwrap_or_default()))
+        }
+        Action::Announced(goal) => Some(Observed::Announced(
+            nodes.get(&goal.node).map(announced::seen).unwrap_or_default(),
+        )),
+        _ => None,
+    };
+    goals.iter().map(seen).collect()
+}
+
 /// What kubectl reads from standard input it answers as a list, even of one.
 fn only_of_list(mut object: Value) -> Option<Value> {
     if object["kind"] != "List" {
@@ -281,6 +336,18 @@ mod tests {
         assert_eq!(listed(r#"{"kind": "List", "items": []}"#), None);
         assert_eq!(listed(r#"{"kind": "Node"}"#), Some(json!({"kind": "Node"})));
         assert!(parse("Name: x").is_err());
+    }
+
+    #[test]
+    fn each_goal_gets_its_own_object() {
+        let object = |kind: &str, namespace: Option<&str>| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": namespace}});
+        let goals =
+            [object("ConfigMap", Some("a")), object("ConfigMap", Some("b")), object("Node", None)]
+                .map(|manifest| Object { manifest });
+        let live = [object("Node", None), object("ConfigMap", Some("b"))];
+        let seen = pick(&goals.each_ref(), &json!({"kind": "List", "items": live}));
+        let seen: Vec<Option<Value>> = seen.into_iter().map(|seen| seen.live).collect();
+        assert_eq!(seen, [None, Some(live[1].clone()), Some(live[0].clone())]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Labels, annotations and taints of a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kubewan_core::action::NodeMeta;
@@ -24,12 +24,25 @@ pub(super) fn get(host: &Host, name: &str) -> Result<Option<Value>, String> {
     Ok(answer.object())
 }
 
+/// Several nodes as the API has them, with one question. `None` where it can't be answered at once.
+pub(super) fn get_all(host: &Host, names: &BTreeSet<&str>) -> Option<BTreeMap<String, Value>> {
+    let program = admin(host).args(["get", "node"]).args(names.iter().copied());
+    let answer = ask(host, &program.args(["-o", "json", "--ignore-not-found"])).ok()?;
+    let nodes = match answer.object() {
+        Some(list) if list["kind"] == "List" => list["items"].as_array().cloned()?,
+        // One name is answered by the node itself.
+        one => one.into_iter().collect(),
+    };
+    let name = |node: &Value| node["metadata"]["name"].as_str().map(str::to_owned);
+    nodes.into_iter().map(|node| Some((name(&node)?, node))).collect()
+}
+
 /// Looks at a node.
 ///
 /// # Errors
 /// Fails where the API does not answer although it should.
 pub fn observe_node_meta(goal: &NodeMeta, host: &Host) -> Result<NodeSeen, String> {
-    Ok(get(host, &goal.node)?.map_or_else(NodeSeen::default, |node| seen(&node)))
+    Ok(get(host, &goal.node)?.as_ref().map(seen).unwrap_or_default())
 }
 
 pub(crate) fn seen(node: &Value) -> NodeSeen {

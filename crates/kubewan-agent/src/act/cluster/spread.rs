@@ -96,12 +96,16 @@ pub(crate) fn next(pods: &[Pod], nodes: u32) -> Next {
     if used.len() >= nodes as usize {
         return Next::Done;
     }
-    // One at a time: names have to resolve meanwhile.
-    if pods.is_empty() || pods.iter().any(|pod| !pod.ready) {
-        return Next::Wait;
+    let shared = |pod: &&Pod| {
+        !pod.node.is_empty() && pods.iter().filter(|other| other.node == pod.node).count() > 1
+    };
+    let mut shared: Vec<&Pod> = pods.iter().filter(shared).collect();
+    shared.sort_by_key(|pod| pod.ready);
+    match shared.first() {
+        // One at a time, so that names resolve meanwhile; one that is not ready yet resolves none.
+        Some(pod) if !pod.ready || pods.iter().all(|pod| pod.ready) => Next::Move(pod.name.clone()),
+        _ => Next::Wait,
     }
-    let shared = |pod: &&Pod| pods.iter().filter(|other| other.node == pod.node).count() > 1;
-    pods.iter().find(shared).map_or(Next::Wait, |pod| Next::Move(pod.name.clone()))
 }
 
 /// Makes pods that share a node anew, one after the other, once enough nodes are ready to take them.
@@ -180,6 +184,11 @@ mod tests {
         assert_eq!(next(&[pod("b", "n1", true), pod("c", "n2", false)], 2), Next::Wait);
         assert_eq!(next(&[pod("b", "n1", true), pod("c", "n2", true)], 2), Next::Done);
         assert_eq!(next(&[pod("b", "n1", true)], 2), Next::Wait);
+        let starting = [pod("a", "n1", true), pod("b", "n1", false)];
+        assert_eq!(next(&starting, 2), Next::Move("b".into()), "it is no loss");
+        let third = [pod("a", "n1", true), pod("b", "n1", true), pod("c", "n2", false)];
+        assert_eq!(next(&third, 3), Next::Wait);
+        assert_eq!(next(&[pod("a", "", false), pod("b", "", false)], 2), Next::Wait);
         assert_eq!(next(&[], 2), Next::Wait);
     }
 
