@@ -7,6 +7,7 @@
 
 pub mod topology;
 
+mod claim;
 mod down;
 mod inventory;
 mod lab;
@@ -32,6 +33,7 @@ mod sysctl;
 mod call;
 mod error;
 
+pub use claim::Claim;
 pub use error::LabError;
 pub use image::ImageChoice;
 pub use inventory::{KubernetesChoice, render_inventory};

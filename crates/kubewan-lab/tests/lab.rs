@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use kubewan_lab::{
-    Allow, KubernetesChoice, Lab, LabError, LabEvent, LabOptions, compare, leftovers,
+    Allow, Claim, KubernetesChoice, Lab, LabError, LabEvent, LabOptions, compare, leftovers,
 };
 
 /// What a host writes by itself from one boot to the next.
@@ -19,13 +19,12 @@ const EVERY_BOOT: [Allow<'static>; 3] = [
 #[test]
 #[ignore = "needs root: cargo xtask lab"]
 fn a_lab_from_up_to_down() {
-    let folder = tempfile::tempdir().unwrap();
+    let claim = Claim::new().unwrap();
     assert_eq!(leftovers(), Vec::<String>::new(), "another lab is up");
     let before = shared_settings();
-    let _whatever_happens = DownAtLast;
 
     a_failed_up_leaves_nothing();
-    let options = LabOptions { dir: folder.path().join("lab"), ..LabOptions::default() };
+    let options = LabOptions { dir: claim.lab_dir(), ..LabOptions::default() };
     let mut lab = Lab::up(&options, &mut quiet).unwrap();
     up_again_takes_the_same_lab(&options);
     hosts_are_reached_by_ssh(&lab);
@@ -43,15 +42,6 @@ fn a_lab_from_up_to_down() {
     assert!(!options.dir.join("id_ed25519").exists());
     assert!(options.dir.join("cluster.yaml").exists(), "an edited inventory is kept");
     assert!(matches!(Lab::open(), Err(LabError::NotUp)));
-}
-
-/// A failed test leaves no lab either.
-struct DownAtLast;
-
-impl Drop for DownAtLast {
-    fn drop(&mut self) {
-        let _ = Lab::down(&mut quiet);
-    }
 }
 
 fn quiet(_: LabEvent) {}

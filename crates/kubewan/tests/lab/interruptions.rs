@@ -157,7 +157,7 @@ fn hosts_that_cannot_be_had_leave_all_others_untouched() {
 
 /// Makes a key pair `other` beside the inventory, and answers its public half.
 fn other_key(stage: &Stage) -> String {
-    let path = stage.dir.path().join("lab/other");
+    let path = stage.claim.lab_dir().join("other");
     let made = std::process::Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
         .arg(&path)

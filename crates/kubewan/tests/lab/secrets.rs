@@ -83,7 +83,7 @@ fn no_secret_is_left_where_someone_could_read_it() {
     let (private, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let traces = Traces::attach(&stage, private.path());
     let mut said = BTreeMap::new();
-    let temporary = stage.dir.path().join("tmp");
+    let temporary = stage.claim.dir().join("tmp");
     fs::create_dir(&temporary).unwrap();
     let mut run = |name: &str, arguments: &[&str]| {
         let output = operator(&stage, &temporary, private.path(), name, arguments);
@@ -112,7 +112,7 @@ fn no_secret_is_left_where_someone_could_read_it() {
     for host in HOSTS {
         hits.extend(on_host(&stage, host, &needles, aside.path()));
     }
-    hits.extend(needles.below("operator", stage.dir.path(), ""));
+    hits.extend(needles.below("operator", stage.claim.dir(), ""));
     for (name, text) in &said {
         fs::write(private.path().join(format!("said-{name}")), text).unwrap();
     }
@@ -390,7 +390,7 @@ impl Secrets {
         }
         let keys = names.values().filter(|name| name.contains("/pki/ca.key")).count();
         assert!(keys > 0, "no key of the cluster's was read: {names:?}");
-        let own = fs::read_to_string(stage.dir.path().join("lab/id_ed25519")).expect("the key");
+        let own = fs::read_to_string(stage.claim.lab_dir().join("id_ed25519")).expect("the key");
         names.extend(private_lines(&own).map(|line| (line, "the operator's key".into())));
         Secrets { names }
     }

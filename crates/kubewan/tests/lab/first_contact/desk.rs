@@ -56,7 +56,7 @@ impl Desk {
 
     /// The lab's folder.
     pub fn folder(&self) -> PathBuf {
-        self.stage.dir.path().join("lab")
+        self.stage.claim.lab_dir()
     }
 
     /// The operator's known_hosts.

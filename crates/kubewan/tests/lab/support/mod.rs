@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use kubewan_lab::{Lab, LabEvent};
+use kubewan_lab::{Claim, Lab};
 use serde_json::Value;
 
 /// The lab's hosts, the control plane first.
@@ -61,8 +61,8 @@ fn cache() -> PathBuf {
 
 /// A lab of this story's own, gone when the story ends, well or not.
 pub struct Stage {
-    /// The folder with the inventory.
-    pub dir: tempfile::TempDir,
+    /// The folder with the lab's own.
+    pub claim: Claim,
     /// The lab behind it.
     pub lab: Lab,
 }
@@ -75,8 +75,8 @@ impl Stage {
 
     /// So many clouds, servers only.
     pub fn hosts(kubernetes: Kubernetes, count: u8) -> Stage {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("lab");
+        let claim = Claim::new().expect("a folder, and no lab that another story left");
+        let path = claim.lab_dir();
         let made = run(&[
             "lab",
             "up",
@@ -89,12 +89,12 @@ impl Stage {
             &path.to_string_lossy(),
         ]);
         made.expect_code(0);
-        Stage { dir, lab: Lab::open().expect("the lab that was just made") }
+        Stage { claim, lab: Lab::open().expect("the lab that was just made") }
     }
 
     /// The inventory's path.
     pub fn inventory(&self) -> String {
-        self.dir.path().join("lab/cluster.yaml").to_string_lossy().into_owned()
+        self.claim.lab_dir().join("cluster.yaml").to_string_lossy().into_owned()
     }
 
     /// Runs the program on the lab's inventory.
@@ -139,14 +139,6 @@ impl Stage {
         let kubectl =
             "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
         self.on("master01", &format!("{kubectl} {arguments}"))
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Err(error) = Lab::down(&mut |_: LabEvent| {}) {
-            eprintln!("lab down: {error}");
-        }
     }
 }
 
