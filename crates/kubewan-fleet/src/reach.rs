@@ -2,8 +2,7 @@
 //! and every host, and this machine, knocks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Ways in one request; see the agent's `probe::TARGETS_MAX`.
 const AT_ONCE: usize = 64;
 
+/// Probes targets from this machine as an agent does from its host: `kubewan_agent::probe::all`.
+pub type ProbeHere<'a> = dyn Fn(&[String], Duration) -> Vec<Result<String, String>> + Sync + 'a;
+
 /// Tries all ways that can be tried now.
 ///
 /// # Errors
@@ -33,6 +35,7 @@ pub fn measure(
     inventory: &Inventory,
     addresses: &BTreeMap<String, Ipv4Addr>,
     facts: &BTreeMap<String, Facts>,
+    probe_here: &ProbeHere,
 ) -> Result<Vec<Measured>, Vec<HostError>> {
     let ways = reach::to_try(inventory, facts);
     if ways.is_empty() {
@@ -58,13 +61,13 @@ pub fn measure(
     };
     let answers = thread::scope(|scope| {
         let ours = of(&Source::Operator);
-        let own = scope.spawn(move || from_here(&ours));
+        let here = scope.spawn(move || from(&ours, |targets| Ok(probe_here(&targets, PATIENCE))));
         let theirs = fleet.each(|member| {
             let source = Source::Host(member.host.name.clone());
-            from_host(member, &of(&source))
+            from(&of(&source), |targets| member.probe(targets, PATIENCE.as_millis() as u64))
         });
-        let own = own.join().expect("knocking does not panic");
-        collect(theirs).map(|theirs| theirs.into_values().flatten().chain(own).collect())
+        let here = here.join().expect("knocking does not panic").map_err(|error| vec![error])?;
+        collect(theirs).map(|theirs| theirs.into_values().flatten().chain(here).collect())
     });
     // Nobody answers there any longer, whatever came of it.
     collect(fleet.each(|member| stop_listening(member)))?;
@@ -112,72 +115,16 @@ fn stop_listening(member: &mut Member) -> Result<(), HostError> {
     member.call("freeing the ports that were tried", &nothing).map(drop)
 }
 
-fn from_host(member: &mut Member, tried: &[&(&Way, String)]) -> Result<Vec<Measured>, HostError> {
+/// Tries ways that begin at one place.
+fn from(
+    tried: &[&(&Way, String)],
+    mut probe: impl FnMut(Vec<String>) -> Result<Vec<Result<String, String>>, HostError>,
+) -> Result<Vec<Measured>, HostError> {
     let mut measured = Vec::new();
     for part in tried.chunks(AT_ONCE) {
-        let targets = part.iter().map(|(_, target)| target.clone()).collect();
-        let answers = member.probe(targets, PATIENCE.as_millis() as u64)?;
+        let answers = probe(part.iter().map(|(_, target)| target.clone()).collect())?;
         let ways = part.iter().map(|(way, _)| (*way).clone());
         measured.extend(ways.zip(answers.into_iter().map(|answer| answer.map(drop))));
     }
     Ok(measured)
-}
-
-/// Knocks from this machine, by TCP.
-fn from_here(tried: &[&(&Way, String)]) -> Vec<Measured> {
-    let mut measured = Vec::new();
-    for part in tried.chunks(AT_ONCE) {
-        let answers: Vec<_> = thread::scope(|scope| {
-            let knocks: Vec<_> =
-                part.iter().map(|(_, target)| scope.spawn(move || knock(target))).collect();
-            knocks.into_iter().map(|knock| knock.join().expect("knocking does not panic")).collect()
-        });
-        measured.extend(part.iter().map(|(way, _)| (*way).clone()).zip(answers));
-    }
-    measured
-}
-
-/// Connects to `address:port`, or to `greets://address:port/word` and reads the word.
-fn knock(target: &str) -> Result<(), String> {
-    let (address, word) = match target.strip_prefix("greets://") {
-        Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
-        None => (target, ""),
-    };
-    let socket: SocketAddr = address.parse().map_err(|_| format!("`{address}` is no address"))?;
-    let mut stream = TcpStream::connect_timeout(&socket, PATIENCE).map_err(|e| match e.kind() {
-        std::io::ErrorKind::TimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
-        _ => e.to_string(),
-    })?;
-    let mut greeting = vec![0; word.len()];
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
-    match stream.read_exact(&mut greeting) {
-        Ok(()) if greeting == word.as_bytes() => Ok(()),
-        Ok(()) => Err("something else than this host answers there".into()),
-        Err(error) => Err(format!("connected, and then nobody spoke: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::net::TcpListener;
-
-    use super::*;
-
-    #[test]
-    fn a_knock_wants_the_word() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let _ = stream.unwrap().write_all(b"a-word\n");
-            }
-        });
-        assert_eq!(knock(&format!("greets://{address}/a-word")), Ok(()));
-        assert_eq!(knock(&address.to_string()), Ok(()));
-        let other = knock(&format!("greets://{address}/b-word")).unwrap_err();
-        assert!(other.contains("something else"), "{other}");
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(knock(&closed.to_string()).unwrap_err().contains("refused"));
-    }
 }

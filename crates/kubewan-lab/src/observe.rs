@@ -243,20 +243,31 @@ fn words(value: &Value, fields: &[&str]) -> String {
     present.map(|field| text(&field)).collect::<Vec<_>>().join(" ")
 }
 
-/// Splits `nft list ruleset` into one item per table.
+/// Splits `nft list ruleset` into one item per table. Chains and sets stand in the order of their names: which of them
+/// was made first, as by a kubelet and a kube-proxy that start together, changes nothing.
 fn tables(ruleset: &str) -> Items {
-    let mut items = Items::new();
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut current = None;
     for line in ruleset.lines() {
         if let Some(name) = line.strip_prefix("table ") {
             let name = format!("nft {}", name.trim_end_matches('{').trim());
-            items.insert(name.clone(), String::new());
+            tables.insert(name.clone(), vec![String::new()]);
             current = Some(name);
-        } else if let Some(rules) = current.as_ref().and_then(|name| items.get_mut(name)) {
-            let _ = writeln!(rules, "{}", line.trim());
+        } else if let Some(parts) = current.as_ref().and_then(|name| tables.get_mut(name)) {
+            let depth = line.len() - line.trim_start_matches('\t').len();
+            if depth == 1 && line.ends_with('{') {
+                parts.push(String::new());
+            }
+            if let Some(part) = parts.last_mut().filter(|_| depth > 0) {
+                let _ = writeln!(part, "{}", line.trim());
+            }
         }
     }
-    items
+    let sorted = tables.into_iter().map(|(name, mut parts)| {
+        parts.sort();
+        (name, parts.concat())
+    });
+    sorted.collect()
 }
 
 /// What only shows from within: mounts, processes, settings, and rules of the older kind.
@@ -341,6 +352,14 @@ mod tests {
         let items = tables(ruleset);
         assert_eq!(items.keys().collect::<Vec<_>>(), ["nft inet c", "nft ip a"]);
         assert!(items["nft ip a"].contains("chain b"));
+        let chain = |name: &str| format!("\tchain {name} {{\n\t\tcounter jump {name}s\n\t}}\n\n");
+        let table = |names: [&str; 2]| {
+            let chains = names.map(chain).concat();
+            tables(&format!("table ip a {{\n{chains}}}\n"))
+        };
+        assert_eq!(table(["b", "c"]), table(["c", "b"]));
+        assert_ne!(table(["b", "c"]), table(["b", "d"]));
+        assert_eq!(table(["b", "c"])["nft ip a"].lines().count(), 6);
     }
 
     #[test]

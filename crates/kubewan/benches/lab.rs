@@ -21,7 +21,7 @@ use support::{HOSTS, Kubernetes, Stage};
 fn main() {
     let pairs = std::env::var("BENCH_PAIRS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let kubernetes = *Kubernetes::available().last().expect("at least a rehearsal");
+    let kubernetes = *Kubernetes::told().last().expect("at least a rehearsal");
     println!("Kubernetes: {kubernetes:?}; {pairs} pairs");
     let stage = Stage::hosts_only(kubernetes);
     if only.is_empty() || only == "no-op" {

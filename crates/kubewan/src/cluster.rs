@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kubewan_agent::probe;
 use kubewan_core::bundle::Bundle;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::Finding;
@@ -99,9 +100,14 @@ impl<'a> Cluster<'a> {
     pub fn plan(&mut self, bundle: &Bundle) -> Result<Plan, Failure> {
         let recorded = self.read_record()?;
         let inventory = &self.site.inventory;
-        let measured =
-            reach::measure(&mut self.fleet, inventory, &self.addresses, &self.survey.facts)
-                .map_err(|errors| Failure::on_hosts(&errors))?;
+        let measured = reach::measure(
+            &mut self.fleet,
+            inventory,
+            &self.addresses,
+            &self.survey.facts,
+            &probe::all,
+        )
+        .map_err(|errors| Failure::on_hosts(&errors))?;
         let inputs = Inputs {
             addresses: &self.addresses,
             bundle,

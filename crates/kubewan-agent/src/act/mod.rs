@@ -315,3 +315,37 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         Spread => cluster::perform_spread,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use kubewan_core::action::{Announced, Module, Object};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn goals_of_one_program_are_one_question() {
+        let module = |name: &str| Action::Module(Module { name: name.into() });
+        let object = || Action::Object(Object { manifest: json!({}) });
+        let node = |number: usize| {
+            let address = std::net::Ipv4Addr::new(192, 0, 2, 1);
+            Action::Announced(Announced { node: format!("n{number}"), address, timeout_s: 1 })
+        };
+        let goals = [module("a"), object(), module("b"), object()];
+        assert_eq!(questions(&goals), [vec![1, 3], vec![0], vec![2]]);
+        let many: Vec<Action> = (0..NODES + 1).map(node).collect();
+        let sizes: Vec<usize> = questions(&many).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [NODES, 1]);
+        assert!(questions(&[]).is_empty());
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_the_goals() {
+        let module = |name: &str| Action::Module(Module { name: name.into() });
+        let hostname = Action::Hostname(kubewan_core::action::Hostname { name: "x".into() });
+        let goals = [module("no-such-module"), hostname, module("neither")];
+        let seen = observe_all(&goals, &Host::at("/nonexistent"));
+        let is = |seen: &Result<Observed, String>| matches!(seen, Ok(Observed::Hostname(_)));
+        assert_eq!(seen.iter().map(is).collect::<Vec<_>>(), [false, true, false]);
+    }
+}

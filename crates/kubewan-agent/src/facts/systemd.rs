@@ -209,4 +209,20 @@ UnitFileState=
         assert!(!ufw.loaded() && !ufw.active() && ufw.main_pid().is_none());
         assert_eq!(units.get("nothing.service"), Unit::default());
     }
+
+    #[test]
+    fn unit_files_are_found_by_their_type() {
+        let root = tempfile::tempdir().unwrap();
+        let (etc, lib) = (root.path().join("etc"), root.path().join("lib"));
+        for folder in [&etc, &lib] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("dev-vdb.swap"), "").unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/null", etc.join("dev-zram0.swap")).unwrap();
+        for other in ["swap", ".swap", "swap.target", "a.swap.d"] {
+            fs::write(lib.join(other), "").unwrap();
+        }
+        let none = root.path().join("none");
+        assert_eq!(unit_files_in(&[etc, none, lib], "swap"), ["dev-vdb.swap", "dev-zram0.swap"]);
+    }
 }

@@ -1,8 +1,12 @@
 //! Which ports must be reachable, from whom, and why: what the operator enters at his clouds, what host
 //! firewalls are opened for, and what may answer after `up`.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
+use crate::action::firewall::Opening;
 use crate::inventory::{Backend, Host, Inventory};
 use crate::render::flannel::{VXLAN_PORT, WIREGUARD_PORT};
 use crate::render::kubeadm::API_PORT;
@@ -124,6 +128,29 @@ fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
     }
     ports.retain(|p| !p.from.is_empty());
     ports
+}
+
+/// What a host's firewall has to let in. Ports that only peers need are open to those alone; where the operator sits
+/// nobody knows beforehand.
+pub fn openings(
+    inventory: &Inventory,
+    addresses: &BTreeMap<String, Ipv4Addr>,
+    host: &Host,
+) -> Vec<Opening> {
+    let mut open: Vec<Opening> = Vec::new();
+    for port in ports(inventory).iter().filter(|port| port.host == host.name) {
+        let peers = port.from.iter().map(|source| match source {
+            Source::Host(name) => addresses.get(name).copied(),
+            Source::Operator | Source::Anyone => None,
+        });
+        match peers.collect::<Option<Vec<_>>>() {
+            Some(peers) => {
+                open.extend(peers.into_iter().map(|peer| Opening::to_one(port.notation(), peer)));
+            }
+            None => open.push(Opening::to_anyone(port.notation())),
+        }
+    }
+    open
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ etcd:
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
 fn kubeadm_by_hand_fails_and_succeeds_as_on_rented_servers() {
-    for kubernetes in Kubernetes::available() {
+    for kubernetes in Kubernetes::told() {
         let stage = Stage::hosts(kubernetes, 1);
         let hand = Hand::prepare(&stage);
         let began = std::time::Instant::now();

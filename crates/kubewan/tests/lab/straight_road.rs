@@ -22,15 +22,9 @@ const BACK_AFTER_BOOT: Duration = Duration::from_secs(180);
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
-fn straight_road_in_a_rehearsal() {
-    tell(Kubernetes::Rehearsal);
-}
-
-#[test]
-#[ignore = "needs root and a lab: cargo xtask lab"]
-fn straight_road_with_real_kubernetes() {
-    if Kubernetes::available().contains(&Kubernetes::Bundle) {
-        tell(Kubernetes::Bundle);
+fn the_straight_road_from_rented_servers_to_a_cluster_and_back() {
+    for kubernetes in Kubernetes::told() {
+        tell(kubernetes);
     }
 }
 

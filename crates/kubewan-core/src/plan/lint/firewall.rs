@@ -4,7 +4,7 @@ use crate::action::firewall;
 use crate::facts::{Facts, FirewallTool};
 use crate::finding::Finding;
 use crate::inventory::{Firewall, Host};
-use crate::plan::phase::prepare::open_ports;
+use crate::network::ports::openings;
 use crate::plan::planner::View;
 
 pub(super) fn firewalls(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
@@ -37,7 +37,7 @@ pub(super) fn firewalls(view: &View, host: &Host, facts: &Facts) -> Vec<Finding>
 
 /// What an operator would type to open the ports.
 fn firewall_commands(view: &View, host: &Host, tool: FirewallTool) -> String {
-    let ports = open_ports(view, host);
+    let ports = openings(view.inventory, view.inputs.addresses, host);
     let pods = view.inventory.network.pod_subnet;
     let commands: Vec<String> = match tool {
         FirewallTool::Ufw => ports

@@ -1,13 +1,12 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
-use crate::action::firewall::Opening;
 use crate::action::{
     Action, Block, File, FirewallGoal, FirewallState, Hostname, Link, Module, SelinuxPermissive,
     SwapOff, Sysctl, TimeSyncOn, Unit,
 };
 use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
-use crate::network::{ports, ports::Source};
+use crate::network::ports::openings;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::{names as render_names, unit};
@@ -105,7 +104,7 @@ fn firewall(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
                 (Firewall::Off, _) => (FirewallState::Off, "the inventory says `firewall: off`"),
                 (Firewall::Open, FirewallTool::Ufw | FirewallTool::Firewalld) => (
                     FirewallState::Open {
-                        ports: open_ports(view, host),
+                        ports: openings(view.inventory, view.inputs.addresses, host),
                         trusted: vec![
                             network.pod_subnet.to_string(),
                             network.service_subnet.to_string(),
@@ -119,26 +118,6 @@ fn firewall(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             Some(step(host, Action::Firewall(FirewallGoal { tool: firewall.tool, state }), why))
         })
         .collect()
-}
-
-/// What a host's firewall has to let in. Ports that only peers need are open to those alone; where the operator sits
-/// nobody knows beforehand.
-pub(in crate::plan) fn open_ports(view: &View, host: &Host) -> Vec<Opening> {
-    let address = |name: &String| view.inputs.addresses.get(name).copied();
-    let mut open: Vec<Opening> = Vec::new();
-    for port in ports(view.inventory).iter().filter(|port| port.host == host.name) {
-        let peers = port.from.iter().map(|source| match source {
-            Source::Host(name) => address(name),
-            Source::Operator | Source::Anyone => None,
-        });
-        match peers.collect::<Option<Vec<_>>>() {
-            Some(peers) => {
-                open.extend(peers.into_iter().map(|peer| Opening::to_one(port.notation(), peer)));
-            }
-            None => open.push(Opening::to_anyone(port.notation())),
-        }
-    }
-    open
 }
 
 /// The host keeps its swap: the kubelet starts with it.

@@ -23,17 +23,20 @@ pub enum Kubernetes {
 }
 
 impl Kubernetes {
-    /// What is there on this machine: stand-ins always, real Kubernetes where a bundle lies in the cache.
-    pub fn available() -> Vec<Kubernetes> {
-        let bundles = cache().join("kubewan/bundles");
-        let real = std::fs::read_dir(bundles).is_ok_and(|mut entries| {
-            entries.any(|e| e.is_ok_and(|e| e.path().join("bundle.yaml").exists()))
-        });
-        if real {
-            vec![Kubernetes::Rehearsal, Kubernetes::Bundle]
-        } else {
-            eprintln!("no bundle in the cache: real Kubernetes is not shown");
-            vec![Kubernetes::Rehearsal]
+    /// What the stories of kubewan's main promises are told with: real Kubernetes where a bundle of it lies in the
+    /// cache, else stand-ins. `KUBEWAN_STORIES` chooses otherwise: `rehearsal`, `bundle` or `both`.
+    pub fn told() -> Vec<Kubernetes> {
+        let chosen = std::env::var("KUBEWAN_STORIES").unwrap_or_default();
+        match chosen.as_str() {
+            "rehearsal" => vec![Kubernetes::Rehearsal],
+            "bundle" => vec![Kubernetes::Bundle],
+            "both" => vec![Kubernetes::Rehearsal, Kubernetes::Bundle],
+            "" if has_bundle() => vec![Kubernetes::Bundle],
+            "" => {
+                eprintln!("no bundle in the cache: real Kubernetes is not shown");
+                vec![Kubernetes::Rehearsal]
+            }
+            other => panic!("KUBEWAN_STORIES={other}: rehearsal, bundle or both"),
         }
     }
 
@@ -50,6 +53,13 @@ fn ids(plan: &Value, which: impl Fn(&Value) -> bool) -> Vec<String> {
     let steps = plan["steps"].as_array().expect("steps");
     let id = |step: &Value| step["id"].as_str().expect("an id").to_owned();
     steps.iter().filter(|step| which(step)).map(id).collect()
+}
+
+fn has_bundle() -> bool {
+    let bundles = cache().join("kubewan/bundles");
+    std::fs::read_dir(bundles).is_ok_and(|mut entries| {
+        entries.any(|e| e.is_ok_and(|e| e.path().join("bundle.yaml").exists()))
+    })
 }
 
 fn cache() -> PathBuf {
