@@ -40,6 +40,8 @@ fn kubeadm_by_hand_fails_and_succeeds_as_on_rented_servers() {
         hand.reset();
         an_address_on_an_interface_is_enough(&hand);
         told("address on an interface");
+        a_cluster_that_runs_is_someone_elses(&hand);
+        told("someone else's cluster");
     }
 }
 
@@ -82,6 +84,23 @@ fn an_address_on_an_interface_is_enough(hand: &Hand) {
     assert_eq!(code, 0, "stock configuration, the address on an interface: {said}");
     let nodes = hand.stage.kubectl("get nodes -o name");
     assert_eq!(nodes.trim(), format!("node/{HOST}"));
+}
+
+/// What was made by hand is refused as it runs, and goes on as it was.
+fn a_cluster_that_runs_is_someone_elses(hand: &Hand) {
+    let look = || {
+        let files = "find /etc/kubernetes /var/lib/kubelet/pki /var/lib/kubelet/config.yaml /etc/containerd \
+                     -type f -exec sha256sum {} + | sort; systemctl show -p MainPID kubelet containerd";
+        let identity = hand.stage.kubectl("get namespace kube-system -o jsonpath={.metadata.uid}");
+        hand.stage.on(HOST, files) + &identity
+    };
+    let before = look();
+    let refused = hand.stage.kubewan(&["up", "--yes"]);
+    refused.expect_code(3);
+    let named = format!("error[foreign-cluster]: {HOST}:");
+    assert!(refused.stderr.contains(&named), "no `{named}` in:\n{}", refused.stderr);
+    assert_eq!(look(), before, "a refused run changed it");
+    assert_eq!(hand.stage.on(HOST, "ls /var/lib/kubewan").trim(), "agent");
 }
 
 #[test]
