@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use kubewan_core::inventory::Host;
@@ -33,6 +34,25 @@ impl SshDial {
     /// Connections for an inventory in this folder; what has to be asked is asked the operator, where there is one.
     pub fn new(base: PathBuf, operator: Option<Arc<dyn Operator>>) -> SshDial {
         SshDial { base, keyring: Arc::new(Keyring::new(operator)), ..SshDial::default() }
+    }
+
+    /// Has the operator log in to a host, or run a command there, as [`ssh::by_hand`]; ssh's exit status.
+    ///
+    /// # Errors
+    /// Fails where the host's key is not to be trusted, or there is no `ssh`.
+    pub fn by_hand(
+        &self,
+        host: &Host,
+        terminal: bool,
+        command: &[String],
+    ) -> Result<ExitStatus, ConnectError> {
+        if let Some(error) = self.trust(std::slice::from_ref(host), true).pop() {
+            return Err(error);
+        }
+        let pin = self.pin(host);
+        let manner = Manner { base: &self.base, pin: pin.as_deref(), batch: false };
+        ssh::by_hand(host, &manner, terminal, command)
+            .map_err(|error| ConnectError::new(host, Obstacle::NoSsh, &error.to_string()))
     }
 
     fn looks(&self, all: bool) -> Looks<'_> {

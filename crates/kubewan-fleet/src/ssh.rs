@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use kubewan_core::inventory::Host;
 use tempfile::NamedTempFile;
@@ -110,7 +110,14 @@ pub fn arguments(
         option("BatchMode=yes");
     }
     option(&format!("NumberOfPasswordPrompts={}", crate::askpass::TRIES));
-    option("StrictHostKeyChecking=yes");
+    args.extend(verified_login(host, manner, pin_file));
+    args.push(remote.to_owned());
+    args
+}
+
+/// The host's key is the pinned one, or else in the operator's files; the login, and the destination.
+fn verified_login(host: &Host, manner: &Manner, pin_file: Option<&Path>) -> Vec<String> {
+    let mut args = vec!["-o".to_owned(), "StrictHostKeyChecking=yes".to_owned()];
     if let (Some(file), Some(key)) = (pin_file, manner.pin) {
         args.extend(own_known_hosts(host, file));
         if let Some(algorithms) = algorithms_of(key) {
@@ -118,8 +125,27 @@ pub fn arguments(
         }
     }
     args.extend(login(host, manner.base));
-    args.push(remote.to_owned());
     args
+}
+
+/// The operator himself logs in, or runs a command, on a terminal there too where he asks for one: all streams are his,
+/// and what has to be asked `ssh` asks him.
+///
+/// # Errors
+/// As [`start`].
+pub fn by_hand(
+    host: &Host,
+    manner: &Manner,
+    terminal: bool,
+    command: &[String],
+) -> io::Result<ExitStatus> {
+    let pin = manner.pin.map(|key| pin_file(host, key)).transpose()?;
+    let mut ssh = Command::new("ssh");
+    if terminal {
+        ssh.arg("-t");
+    }
+    ssh.args(verified_login(host, manner, pin.as_ref().map(NamedTempFile::path)));
+    ssh.args(command).status()
 }
 
 /// Starts `ssh` with this remote command.

@@ -36,13 +36,25 @@ pub enum Command {
     Smoke(SmokeArgs),
     /// Show what must be reachable, from whom, and why
     Ports(PortsArgs),
-    /// Print the admin's kubeconfig
+    /// Print the admin's kubeconfig, or add it to kubectl's
     Kubeconfig(KubeconfigArgs),
+    /// Log in to a host, or run a command there
+    Ssh(SshArgs),
+    /// Run the cluster's own kubectl, on the control plane
+    Kubectl(KubectlArgs),
     /// Give the hosts back as they were, from their journals
     Reset(ResetArgs),
     /// Print the JSON schema of cluster.yaml
     #[command(after_help = "Example:\n  kubewan schema > cluster.schema.json")]
     Schema,
+    /// Print a shell's completions
+    #[command(
+        after_help = "Examples:\n  kubewan completions bash > /etc/bash_completion.d/kubewan\n  kubewan completions fish > ~/.config/fish/completions/kubewan.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Look at bundles: folders with everything a host needs
     #[command(subcommand)]
     Bundle(BundleCommand),
@@ -184,11 +196,45 @@ pub struct PortsArgs {
 /// `kubeconfig`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Example:\n  (umask 077; kubewan kubeconfig > ~/.kube/home) && kubectl --kubeconfig ~/.kube/home get nodes"
+    after_help = "Examples:\n  kubewan kubeconfig --merge       then: kubectl get nodes\n  (umask 077; kubewan kubeconfig > ~/.kube/home) && kubectl --kubeconfig ~/.kube/home get nodes"
 )]
 pub struct KubeconfigArgs {
     #[command(flatten)]
     pub file: File,
+    /// Add it to kubectl's file instead: $KUBECONFIG, else ~/.kube/config; the file as it was is kept beside it
+    #[arg(long, value_name = "INTO", num_args = 0..=1, require_equals = true)]
+    pub merge: Option<Option<PathBuf>>,
+}
+
+/// `ssh`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan ssh node01
+  kubewan ssh node01 journalctl -u kubelet -n 50")]
+pub struct SshArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// The host
+    pub host: String,
+    /// A command and its arguments, for the login's shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// `kubectl`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan kubectl get nodes -o wide
+  kubewan kubectl apply -f - < app.yaml      it runs there: files go in by standard input
+  kubewan kubectl -f home.yaml get pods -A   the inventory's name comes first")]
+pub struct KubectlArgs {
+    #[command(flatten)]
+    pub file: File,
+    /// kubectl's arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
 }
 
 /// `reset`

@@ -1,5 +1,7 @@
 //! `kubewan kubeconfig`: the admin's way to the API, from the operator's machine.
 
+mod merge;
+
 use serde_json::{Value, json};
 
 use crate::args::{KubeconfigArgs, Output};
@@ -11,8 +13,26 @@ use crate::site::Site;
 
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 
-/// Prints the kubeconfig. It holds a private key: it goes to standard output only.
+/// Prints the kubeconfig, or merges it into a file. It holds a private key: it goes nowhere else.
 pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let refused = |said: String| {
+        let help = "`--merge=FILE` names a file; `kubewan kubeconfig` alone prints it";
+        Failure::text(
+            Code::Refused,
+            format!("error: {said}; nothing was written\n  = help: {help}"),
+        )
+    };
+    // Before any host is asked.
+    let file = match &args.merge {
+        Some(Some(file)) => Some(file.clone()),
+        Some(None) => {
+            let (kubeconfig, home) = (variable("KUBECONFIG"), variable("HOME"));
+            let file = merge::usual_file(kubeconfig.as_deref(), home.as_deref());
+            Some(file.map_err(refused)?)
+        }
+        None => None,
+    };
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
     let progress = Progress::new(Output::Table);
@@ -28,10 +48,15 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
     })?;
     let port = kubewan_core::render::kubeadm::API_PORT;
     let server = format!("https://{address}:{port}");
-    let text = for_operator(&text, &site.inventory.name, &server).map_err(|said| {
-        Failure::text(Code::Failed, format!("error: {}: {ADMIN}: {said}", first.name))
-    })?;
-    report::secret_data(&text).map_err(|error| {
+    let failed =
+        |said| Failure::text(Code::Failed, format!("error: {}: {ADMIN}: {said}", first.name));
+    let config = for_operator(&text, &site.inventory.name, &server).map_err(failed)?;
+    if let Some(file) = file {
+        let merged = merge::into_file(&file, &config).map_err(refused)?;
+        tell(&site.inventory.name, &file, &merged);
+        return Ok(Code::Done);
+    }
+    report::secret_data(&yaml(&config).map_err(failed)?).map_err(|error| {
         let text = format!(
             "error: the kubeconfig holds a private key, and the file that it goes to can't be closed to others: {error}\n  \
              = help: let it go to a file of your own"
@@ -41,15 +66,26 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
+fn tell(cluster: &str, file: &std::path::Path, merged: &merge::Merged) {
+    let file = file.display();
+    if let Some(kept) = &merged.kept {
+        report::note(&format!("The file as it was: {}", kept.display()));
+    }
+    report::note(&match merged.is_current {
+        true => format!("{file} has the cluster: kubectl get nodes"),
+        false => format!("{file} has the cluster: kubectl --context {cluster} get nodes"),
+    });
+}
+
 /// The admin's kubeconfig as the operator needs it: hosts reach the API by a name of ours in their /etc/hosts, the
 /// operator by the public address, which is in its certificate; and the context has the cluster's name.
-fn for_operator(text: &str, cluster: &str, server: &str) -> Result<String, String> {
+fn for_operator(text: &str, cluster: &str, server: &str) -> Result<Value, String> {
     let admin: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let part = |pointer: &str| {
         admin.pointer(pointer).cloned().ok_or(format!("it has no {}", pointer.replace('/', ".")))
     };
     let user = format!("{cluster}-admin");
-    let config = json!({
+    Ok(json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{ "name": cluster, "cluster": {
@@ -59,10 +95,13 @@ fn for_operator(text: &str, cluster: &str, server: &str) -> Result<String, Strin
         "users": [{ "name": user, "user": part("/users/0/user")? }],
         "contexts": [{ "name": cluster, "context": { "cluster": cluster, "user": user } }],
         "current-context": cluster,
-    });
+    }))
+}
+
+fn yaml(config: &Value) -> Result<String, String> {
     // One line per value, as kubectl itself writes it: scripts cut keys out of it.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    serde_saphyr::to_string_with_options(&config, options).map_err(|error| error.to_string())
+    serde_saphyr::to_string_with_options(config, options).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -75,9 +114,9 @@ mod tests {
             Q0E=, server: https://api.home.kubewan:6443}\nusers:\n- name: kubernetes-admin\n  user: \
             {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}\n";
         let long = "A".repeat(1000);
-        let text =
-            for_operator(&admin.replace("Q0E=", &long), "home", "https://198.51.100.10:6443")
-                .unwrap();
+        let config =
+            for_operator(&admin.replace("Q0E=", &long), "home", "https://198.51.100.10:6443");
+        let text = yaml(&config.unwrap()).unwrap();
         assert!(text.contains(&format!("certificate-authority-data: {long}\n")), "{text}");
         let config: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(config["clusters"][0]["cluster"]["server"], "https://198.51.100.10:6443");

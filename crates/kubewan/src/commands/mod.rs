@@ -2,6 +2,7 @@
 //! [`crate::report`]; how things are done stands in kubewan-fleet, what has to be done in kubewan-core.
 
 mod bundle;
+mod completions;
 mod kubeconfig;
 mod lab;
 mod plan;
@@ -9,6 +10,7 @@ mod ports;
 mod reset;
 mod schema;
 mod smoke;
+mod ssh;
 pub mod status;
 mod up;
 
@@ -29,8 +31,11 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Smoke(args) => smoke::run(&args),
         Command::Ports(args) => ports::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::Ssh(args) => ssh::run(&args),
+        Command::Kubectl(args) => ssh::kubectl(&args),
         Command::Reset(args) => reset::run(&args),
         Command::Schema => schema::run(),
+        Command::Completions { shell } => completions::run(shell),
         Command::Bundle(BundleCommand::Check(args)) => bundle::check(&args),
         Command::Lab(command) => lab::run(command),
     }

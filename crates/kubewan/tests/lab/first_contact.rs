@@ -152,9 +152,15 @@ fn a_cluster_is_built_with_passwords_through_a_jump_host() {
     let (code, shown) = terminal.end();
     golden("lab-broke-off", &desk.said(code, &shown));
     assert_eq!(code, 4);
+    people_who_may_not(&desk);
     desk.unchanged_since(&before);
 
-    // From the very first contact to a cluster.
+    // From the very first contact to a cluster, on node02 by a server that asks by way of PAM only.
+    let asks = "PasswordAuthentication no\\nKbdInteractiveAuthentication yes\\nUsePAM yes\\n";
+    desk.stage.on(
+        "node02",
+        &format!("printf '{asks}' > /etc/ssh/sshd_config.d/10-pam.conf && systemctl reload ssh"),
+    );
     fs::remove_file(desk.known_hosts()).unwrap();
     let mut terminal = desk.terminal(&["up", "--yes", "--no-smoke", "-o", "json"]);
     let question = terminal.await_words("Only 'yes' is accepted: ");
@@ -201,8 +207,32 @@ fn a_cluster_is_built_with_passwords_through_a_jump_host() {
     nothing_kept(&desk);
 }
 
+/// A login whose password is wrong three times, and one that sudo does not know.
+fn people_who_may_not(desk: &Desk) {
+    desk.inventory(["user: root", "user: admin, port: 2222", "user: olga"]);
+    let mut terminal = desk.terminal(&["plan"]);
+    for word in ["one", "two", "three"] {
+        terminal.await_words("password of olga@");
+        terminal.await_words(": ");
+        terminal.type_line(word);
+    }
+    let (code, shown) = terminal.end();
+    golden("lab-wrong-login-password", &desk.said(code, &shown));
+    assert_eq!(code, 4);
+
+    desk.inventory(["user: root", "user: admin, port: 2222", "user: nora"]);
+    let mut terminal = desk.terminal(&["plan"]);
+    terminal.await_words("password for sudo of nora@");
+    terminal.await_words(": ");
+    terminal.type_line(LOGINS);
+    let (code, shown) = terminal.end();
+    golden("lab-not-in-sudoers", &desk.said(code, &shown));
+    assert_eq!(code, 4);
+    desk.inventory(["user: root", "user: olga, port: 2222", "host: behind, user: olga"]);
+}
+
 /// olga is on every host: behind a password on the jump host, with a key and a password for sudo on node01, with a
-/// password for both on node02.
+/// password for both on node02. nora is on node02 with a key, and sudo does not know her.
 fn make_users(desk: &Desk) {
     for (host, password) in [("master01", JUMPS), ("node01", LOGINS), ("node02", LOGINS)] {
         desk.stage.on(host, "useradd --create-home --shell /bin/bash olga");
@@ -213,11 +243,21 @@ fn make_users(desk: &Desk) {
             desk.stage.on(host, "usermod -a -G sudo olga");
         }
     }
-    desk.stage.on(
-        "node01",
-        "install -d -m 700 -o olga -g olga /home/olga/.ssh && \
-         install -m 600 -o olga -g olga /home/admin/.ssh/authorized_keys /home/olga/.ssh/",
-    );
+    let keys = |host: &str, user: &str, from: &str| {
+        desk.stage.on(
+            host,
+            &format!(
+                "install -d -m 700 -o {user} -g {user} /home/{user}/.ssh && \
+                 install -m 600 -o {user} -g {user} {from}/.ssh/authorized_keys /home/{user}/.ssh/"
+            ),
+        );
+    };
+    keys("node01", "olga", "/home/admin");
+    let line = format!("nora:{LOGINS}\n");
+    desk.stage.on("node02", "useradd --create-home --shell /bin/bash nora");
+    let set = desk.stage.lab.exec("node02", &["chpasswd"], line.as_bytes()).unwrap();
+    assert!(set.status.success(), "{set:?}");
+    keys("node02", "nora", "/root");
 }
 
 /// The passwords are in no file, neither here nor on a host; a look that finds nothing anywhere shows nothing.

@@ -79,7 +79,7 @@ const PLANTED: &str = "planted-4f1d9c-canary";
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
 fn no_secret_is_left_where_someone_could_read_it() {
-    let stage = Stage::hosts_only(Kubernetes::Rehearsal);
+    let stage = Stage::hosts_only(Kubernetes::told()[0]);
     let (private, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let traces = Traces::attach(&stage, private.path());
     let mut said = BTreeMap::new();

@@ -77,6 +77,7 @@ fn tell(kubernetes: Kubernetes) {
     the_opened_firewall_filters(&road);
     nothing_else_is_open(&road, &listened);
     rest(&mut road);
+    the_operators_own_tools(&road);
 
     damage::every_kind(&mut road);
     for host in ["node02", "master01"] {
@@ -167,6 +168,31 @@ fn active_firewalls_are_refused(road: &Road) {
     }
     edit(&road.stage, "- name: master01\n", "- name: master01\n    firewall: open\n");
     edit(&road.stage, "- name: node02\n", "- name: node02\n    firewall: off\n");
+}
+
+/// By the inventory alone: a shell on a host, the cluster's kubectl, and the operator's own kubeconfig.
+fn the_operators_own_tools(road: &Road) {
+    let file = road.stage.inventory();
+    let login = crate::support::run(&["ssh", "-f", &file, "node01", "id", "-un;", "exit", "7"]);
+    login.expect_code(7);
+    assert_eq!(login.stdout, "admin\n");
+    let odd = "jsonpath={range .items[*]}{.metadata.name}{\"it's $HOME\\n\"}{end}";
+    let nodes = crate::support::run(&["kubectl", "-f", &file, "get", "nodes", "-o", odd]);
+    nodes.expect_code(0);
+    assert_eq!(nodes.stdout, HOSTS.map(|host| format!("{host}it's $HOME\n")).concat());
+    crate::support::run(&["kubectl", "-f", &file, "get", "node", "nobody"]).expect_code(1);
+    let unknown = crate::support::run(&["ssh", "-f", &file, "nobody"]);
+    unknown.expect_code(3);
+    assert!(unknown.stderr.contains("there are master01, node01, node02"), "{}", unknown.stderr);
+
+    let mine = road.stage.claim.dir().join("kubeconfig");
+    std::fs::write(&mine, "current-context: work\ncontexts: [{name: work}]\n").expect("a file");
+    road.stage.kubewan(&["kubeconfig", &format!("--merge={}", mine.display())]).expect_code(0);
+    let text = std::fs::read_to_string(&mine).expect("the kubeconfig");
+    let server = format!("server: https://{}:6443", road.address("master01"));
+    for words in ["current-context: work", "name: lab-admin", &server] {
+        assert!(text.contains(words), "no `{words}` in:\n{text}");
+    }
 }
 
 /// The firewall that was opened still filters: a port of the cluster's answers its peers, and nobody else.

@@ -1,0 +1,95 @@
+//! `kubewan ssh` and `kubewan kubectl`: the operator himself on a host, by the inventory's login. All streams and the exit
+//! code are those of what runs there.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitStatus;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kubewan_core::inventory::Host;
+
+use crate::args::{KubectlArgs, SshArgs};
+use crate::exit_code::Code;
+use crate::failure::Failure;
+use crate::site::Site;
+
+/// The cluster's own kubectl, whose version is the cluster's, and its admin, on a control plane.
+const KUBECTL: &str = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf";
+
+/// Logs in to a host, or runs a command there; returns only where that could not be tried.
+pub fn run(args: &SshArgs) -> Result<Code, Failure> {
+    let site = Site::read(&args.file.file)?;
+    let inventory = &site.inventory;
+    let host = inventory.hosts.iter().find(|host| host.name == args.host).ok_or_else(|| {
+        let names: Vec<&str> = inventory.hosts.iter().map(|host| host.name.as_str()).collect();
+        let text =
+            format!("error: no host `{}`\n  = help: there are {}", args.host, names.join(", "));
+        Failure::text(Code::Refused, text)
+    })?;
+    end(by_hand(&site, host, false, &args.command)?)
+}
+
+/// Runs kubectl on the first control plane; returns only where that could not be tried.
+pub fn kubectl(args: &KubectlArgs) -> Result<Code, Failure> {
+    let site = Site::read(&args.file.file)?;
+    let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let command = [remote(&args.args)];
+    end(by_hand(&site, site.inventory.first_control_plane(), terminal, &command)?)
+}
+
+fn by_hand(
+    site: &Site,
+    host: &Host,
+    terminal: bool,
+    command: &[String],
+) -> Result<ExitStatus, Failure> {
+    site.dial()
+        .by_hand(host, terminal, command)
+        .map_err(|error| Failure::unreachable(std::slice::from_ref(&error)))
+}
+
+/// Ends with the exit code of what ran.
+fn end(status: ExitStatus) -> Result<Code, Failure> {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    std::process::exit(code.unwrap_or(1))
+}
+
+/// A remote command line that every login shell hands on as it is, whatever the arguments hold.
+fn remote(args: &[String]) -> String {
+    let args: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
+    let kubectl = format!("{KUBECTL} {}", args.join(" "));
+    let script =
+        format!("if [ \"$(id -u)\" = 0 ]; then exec {kubectl}; else exec sudo {kubectl}; fi");
+    format!("sh -c 'eval \"$(echo {} | base64 -d)\"'", STANDARD.encode(script))
+}
+
+/// One word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn arguments_arrive_as_they_were_typed() {
+        let odd =
+            ["get", "-o", "jsonpath={.a['b'].c}", "", "it's $HOME; `id` \"x\" \\n !! *", "ü\nz"];
+        let odd = odd.map(str::to_owned);
+        let line = remote(&odd);
+        assert!(!line.contains(['!', '\n', '\\']), "{line}");
+        let encoded = line.split_whitespace().nth(4).unwrap();
+        let script = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
+        // Whoever runs the test, the words come to a program in kubectl's place.
+        let script = script.replace(KUBECTL, "printf '<%s>'").replace("exec sudo", "exec");
+        let said = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let expected: String = odd.iter().map(|word| format!("<{word}>")).collect();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
+        let said = Command::new("sh").args(["-n", "-c", &line]).status().unwrap();
+        assert!(said.success());
+    }
+}
