@@ -298,7 +298,7 @@ impl ConnectError {
     pub fn remedy(&self) -> String {
         const SUDOERS: &str =
             "`echo \"$USER ALL=(ALL) NOPASSWD:ALL\" | sudo tee /etc/sudoers.d/kubewan`";
-        let Target { login, keyscan, known_as, .. } = self.target.as_ref();
+        let Target { shown, login, keyscan, known_as } = self.target.as_ref();
         let host = &self.host;
         match &self.obstacle {
             Obstacle::UnknownHostKey(None) => format!(
@@ -376,7 +376,9 @@ impl ConnectError {
             ),
             Obstacle::NoSudo => format!(
                 "log in as root (`ssh: {{ user: root }}`); or, as root on {host}, install sudo and let the user become root: \
-                 `echo \"USER ALL=(ALL) NOPASSWD:ALL\" > /etc/sudoers.d/kubewan`"
+                 `echo \"{} ALL=(ALL) NOPASSWD:ALL\" > /etc/sudoers.d/kubewan`",
+                // Where the inventory does not say, ssh's configuration does.
+                shown.split_once('@').map_or("USER", |(user, _)| user)
             ),
             Obstacle::NoProgram => {
                 "build kubewan for that architecture and put it there under that name".into()
