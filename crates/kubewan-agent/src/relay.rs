@@ -166,6 +166,9 @@ fn folder(host: &Host, run: &str, batch: &str) -> Result<PathBuf, String> {
     Ok(host.runs().join(run).join(batch))
 }
 
+/// Below /run: what must not outlive a batch.
+const RUNTIME_DIRECTORY: &str = "kubewan-batch";
+
 fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
     let program =
         std::env::current_exe().map_err(|e| format!("can't find the agent's own program: {e}"))?;
@@ -180,7 +183,13 @@ fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
     let mut run = Program::new("systemd-run")
         .arg(format!("--unit={UNIT}"))
         .arg(format!("--description={}", description(&orders.run, &orders.batch)));
-    if systemd_version() >= 229 {
+    let systemd = systemd_version();
+    if systemd >= 235 {
+        // systemd.exec(5): made with the unit, and gone with it, however it ends.
+        run = run.arg(format!("--property=RuntimeDirectory={RUNTIME_DIRECTORY}"));
+        run = run.arg("--property=RuntimeDirectoryMode=0700");
+    }
+    if systemd >= 229 {
         // The batch ends itself in time and says so; this is for one that hangs.
         run = run.arg(format!("--property=RuntimeMaxSec={}", orders.timeout_s.saturating_add(30)));
     }

@@ -33,15 +33,23 @@ const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 const CA: &str = "/etc/kubernetes/pki/ca.crt";
 
-/// A configuration on disk, readable by root only, for as long as kubeadm runs: that of a join has a token.
+/// A configuration, readable by root only, for as long as kubeadm runs: that of a join has a token. It lies in the batch's
+/// runtime directory, which systemd removes even after a SIGKILL; where an old systemd gives none, with our state.
 struct ConfigFile {
     path: PathBuf,
 }
 
 impl ConfigFile {
     fn write(host: &Host, name: &str, text: &str) -> Result<ConfigFile, String> {
-        make_private_dir(host.root())?;
-        let path = host.root().join(name);
+        // As systemd.exec(5) has it: absolute paths, divided by colons.
+        let given = std::env::var("RUNTIME_DIRECTORY").unwrap_or_default();
+        let path = match given.split(':').next().filter(|dir| dir.starts_with('/')) {
+            Some(dir) => PathBuf::from(dir).join(name),
+            None => {
+                make_private_dir(host.root())?;
+                host.root().join(name)
+            }
+        };
         // An earlier one of a killed batch may have other permissions or be a link.
         let _ = fs::remove_file(&path);
         let mut options = OpenOptions::new();
