@@ -134,15 +134,8 @@ fn a_cluster_is_built_with_passwords_through_a_jump_host() {
     said.expect_code(4);
 
     // sudo's password, three times wrong.
-    let mut terminal = desk.terminal(&["plan"]);
-    for word in ["one", "two", "three"] {
-        terminal.await_words("password for sudo of olga@");
-        terminal.await_words(": ");
-        terminal.type_line(word);
-    }
-    let (code, shown) = terminal.end();
-    golden("lab-wrong-sudo-password", &desk.said(code, &shown));
-    assert_eq!(code, 4);
+    let wrong = ["one", "two", "three"];
+    refused(&desk, "password for sudo of olga@", &wrong, "lab-wrong-sudo-password");
 
     // The operator breaks off, and the terminal shows again what is typed.
     let mut terminal = desk.terminal(&["plan"]);
@@ -207,27 +200,27 @@ fn a_cluster_is_built_with_passwords_through_a_jump_host() {
     nothing_kept(&desk);
 }
 
-/// A login whose password is wrong three times, and one that sudo does not know.
-fn people_who_may_not(desk: &Desk) {
-    desk.inventory(["user: root", "user: admin, port: 2222", "user: olga"]);
+/// A plan that asks this for each of the words, and ends without a host.
+fn refused(desk: &Desk, question: &str, words: &[&str], name: &str) {
     let mut terminal = desk.terminal(&["plan"]);
-    for word in ["one", "two", "three"] {
-        terminal.await_words("password of olga@");
+    for word in words {
+        terminal.await_words(question);
         terminal.await_words(": ");
         terminal.type_line(word);
     }
     let (code, shown) = terminal.end();
-    golden("lab-wrong-login-password", &desk.said(code, &shown));
+    golden(name, &desk.said(code, &shown));
     assert_eq!(code, 4);
+}
+
+/// A login whose password is wrong three times, and one that sudo does not know.
+fn people_who_may_not(desk: &Desk) {
+    desk.inventory(["user: root", "user: admin, port: 2222", "user: olga"]);
+    let wrong = ["one", "two", "three"];
+    refused(desk, "password of olga@", &wrong, "lab-wrong-login-password");
 
     desk.inventory(["user: root", "user: admin, port: 2222", "user: nora"]);
-    let mut terminal = desk.terminal(&["plan"]);
-    terminal.await_words("password for sudo of nora@");
-    terminal.await_words(": ");
-    terminal.type_line(LOGINS);
-    let (code, shown) = terminal.end();
-    golden("lab-not-in-sudoers", &desk.said(code, &shown));
-    assert_eq!(code, 4);
+    refused(desk, "password for sudo of nora@", &[LOGINS], "lab-not-in-sudoers");
     desk.inventory(["user: root", "user: olga, port: 2222", "host: behind, user: olga"]);
 }
 
