@@ -4,7 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use kubewan_lab::{ImageChoice, Lab, LabError, LabEvent, LabOptions, leftovers, rehearsal_bundle};
+use kubewan_lab::topology::Spec;
+use kubewan_lab::{Distribution, Lab, LabError, LabEvent, LabOptions, leftovers, rehearsal_bundle};
 
 const USAGE: &str = "\
 usage: drive up [HOSTS [DIR]] | ls | info | leftovers | down
@@ -31,7 +32,7 @@ fn drive(arguments: &[&str]) -> Result<(), LabError> {
         ["up", rest @ ..] => {
             let mut options = LabOptions::default();
             if let Some(hosts) = rest.first().and_then(|hosts| hosts.parse().ok()) {
-                options.hosts = hosts;
+                options.topology = Spec::usual(hosts);
             }
             if let Some(dir) = rest.get(1) {
                 options.dir = dir.into();
@@ -41,7 +42,7 @@ fn drive(arguments: &[&str]) -> Result<(), LabError> {
             println!("{:#?}", lab.info()?.kernel);
         }
         ["ls"] => {
-            for status in Lab::open()?.list()? {
+            for status in Lab::open("lab")?.list()? {
                 let host = status.host;
                 println!(
                     "{} {} {} cloud {} ({}) running={} cut={}",
@@ -55,30 +56,30 @@ fn drive(arguments: &[&str]) -> Result<(), LabError> {
                 );
             }
         }
-        ["info"] => println!("{:#?}", Lab::open()?.info()?),
-        ["leftovers"] => leftovers().iter().for_each(|left| println!("{left}")),
-        ["down"] => println!("there was one: {}", Lab::down(&mut show)?),
+        ["info"] => println!("{:#?}", Lab::open("lab")?.info()?),
+        ["leftovers"] => leftovers(None).iter().for_each(|left| println!("{left}")),
+        ["down"] => println!("there was one: {}", Lab::down("lab", &mut show)?),
         ["exec", host, argv @ ..] => {
-            let error = Lab::open()?.exec_command(host, argv)?.exec();
+            let error = Lab::open("lab")?.exec_command(host, argv)?.exec();
             eprintln!("error: {error}");
         }
         ["ssh", host, argv @ ..] => {
-            let command = Lab::open()?.ssh_command(host)?;
+            let command = Lab::open("lab")?.ssh_command(host)?;
             let error =
                 std::process::Command::new(&command[0]).args(&command[1..]).args(argv).exec();
             eprintln!("error: {error}");
         }
         ["rehearsal-bundle", program] => {
-            let folder = rehearsal_bundle(ImageChoice::default(), program.as_ref(), &mut show)?;
+            let folder = rehearsal_bundle(Distribution::default(), program.as_ref(), &mut show)?;
             println!("{} after {:.2}s", folder.display(), start.elapsed().as_secs_f64());
         }
-        ["reboot", host] => Lab::open()?.reboot(host, &mut show)?,
-        ["rewind", hosts @ ..] => Lab::open()?.rewind(hosts, &mut show)?,
-        ["cut", host] => Lab::open()?.cut(host)?,
-        ["heal", host] => Lab::open()?.heal(host)?,
-        ["spoofed"] => println!("{:?}", Lab::open()?.spoof_counters()?),
+        ["reboot", host] => Lab::open("lab")?.reboot(host, &mut show)?,
+        ["rewind", hosts @ ..] => Lab::open("lab")?.rewind(hosts, &mut show)?,
+        ["cut", host] => Lab::open("lab")?.cut(host)?,
+        ["heal", host] => Lab::open("lab")?.heal(host)?,
+        ["spoofed"] => println!("{:?}", Lab::open("lab")?.spoof_counters()?),
         ["look", host] => {
-            for (item, value) in Lab::open()?.observe_host(host)?.items {
+            for (item, value) in Lab::open("lab")?.observe_host(host)?.items {
                 println!("{item}: {value}");
             }
         }

@@ -1,4 +1,4 @@
-//! Control groups: one per host in every hierarchy, so that each machine sees a root of its own
+//! Control groups: one per host in every hierarchy, below one per lab, so that each machine sees a root of its own
 //! and two kubelets don't fight over `/kubepods`.
 
 use std::fs;
@@ -12,17 +12,17 @@ use crate::LabError;
 use crate::error::OnPath;
 use crate::kernel::CgroupLayout;
 
-/// The lab's group at the top of every hierarchy.
-const LAB: &str = "kubewan-lab";
+/// How the names of labs' groups begin, at the top of every hierarchy.
+pub(crate) const PREFIX: &str = "kubewan-lab-";
 
 /// Makes a host's groups and gives the folders that its first process has to join. On version 2
 /// under systemd there are none: systemd makes the group.
-pub(crate) fn make(layout: &CgroupLayout, host: &str) -> Result<Vec<PathBuf>, LabError> {
+pub(crate) fn make(layout: &CgroupLayout, lab: &str, host: &str) -> Result<Vec<PathBuf>, LabError> {
     match layout {
         CgroupLayout::V1(hierarchies) => {
-            hierarchies.iter().map(|top| make_v1(&top.join(LAB), host)).collect()
+            hierarchies.iter().map(|top| make_v1(&top.join(group(lab)), host)).collect()
         }
-        CgroupLayout::V2(top) => Ok(vec![make_v2(top, host)?]),
+        CgroupLayout::V2(top) => Ok(vec![make_v2(top, lab, host)?]),
         CgroupLayout::V2Systemd(_) => Ok(Vec::new()),
     }
 }
@@ -33,32 +33,42 @@ pub(crate) fn of_process(layout: &CgroupLayout, pid: u32) -> Vec<PathBuf> {
     lines.lines().filter_map(|line| folder_of(layout, line)).filter(|at| at.is_dir()).collect()
 }
 
-/// Ends every process in the lab's groups and removes the groups.
-pub(crate) fn remove(layout: &CgroupLayout) -> Result<(), LabError> {
-    for top in tops(layout).into_iter().filter(|top| top.is_dir()) {
+/// Ends every process in a lab's groups and removes the groups.
+pub(crate) fn remove(layout: &CgroupLayout, lab: &str) -> Result<(), LabError> {
+    for top in tops(layout).into_iter().map(|top| top.join(group(lab))).filter(|top| top.is_dir()) {
         remove_below(&top)?;
     }
     Ok(())
 }
 
 /// Ends every process in a host's groups and removes them.
-pub(crate) fn remove_host(layout: &CgroupLayout, host: &str) -> Result<(), LabError> {
-    let hosts = tops(layout).into_iter().map(|top| top.join(host));
+pub(crate) fn remove_host(layout: &CgroupLayout, lab: &str, host: &str) -> Result<(), LabError> {
+    let hosts = tops(layout).into_iter().map(|top| top.join(group(lab)).join(host));
     for group in hosts.filter(|group| group.is_dir()) {
         remove_below(&group)?;
     }
     Ok(())
 }
 
-/// The lab's groups that exist.
+/// The labs' groups that exist.
 pub(crate) fn existing(layout: &CgroupLayout) -> Vec<PathBuf> {
-    tops(layout).into_iter().filter(|top| top.is_dir()).collect()
+    let entries = tops(layout).into_iter().flat_map(fs::read_dir).flatten().flatten();
+    let groups = entries.map(|entry| entry.path());
+    let is_ours = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+    };
+    groups.filter(is_ours).filter(|path| path.is_dir()).collect()
+}
+
+/// The name of a lab's group.
+pub(crate) fn group(lab: &str) -> String {
+    format!("{PREFIX}{lab}")
 }
 
 fn tops(layout: &CgroupLayout) -> Vec<PathBuf> {
     match layout {
-        CgroupLayout::V1(hierarchies) => hierarchies.iter().map(|top| top.join(LAB)).collect(),
-        CgroupLayout::V2(top) => vec![top.join(LAB)],
+        CgroupLayout::V1(hierarchies) => hierarchies.clone(),
+        CgroupLayout::V2(top) => vec![top.clone()],
         CgroupLayout::V2Systemd(_) => Vec::new(),
     }
 }
@@ -79,8 +89,8 @@ fn make_v1(lab: &Path, host: &str) -> Result<PathBuf, LabError> {
     Ok(group)
 }
 
-fn make_v2(top: &Path, host: &str) -> Result<PathBuf, LabError> {
-    let lab = top.join(LAB);
+fn make_v2(top: &Path, lab: &str, host: &str) -> Result<PathBuf, LabError> {
+    let lab = top.join(group(lab));
     let group = lab.join(host);
     fs::create_dir_all(&group).on("make the control group", &group)?;
     for parent in [top, &lab] {

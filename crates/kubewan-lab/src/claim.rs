@@ -13,7 +13,7 @@ use crate::{LabError, layer};
 /// How folders of claimed labs begin.
 const PREFIX: &str = "kubewan-claim-";
 
-/// A folder for a lab that ends with this value: dropping it removes the lab and the folder.
+/// A folder for labs that end with this value: dropping it removes the labs in it, and the folder.
 #[derive(Debug)]
 pub struct Claim {
     dir: PathBuf,
@@ -22,13 +22,13 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Makes the folder, and removes the lab that an ended process had claimed, if it is still there.
+    /// Makes the folder, and removes labs that ended processes had claimed, where they are still there.
     ///
     /// # Errors
     /// Fails where the folder can't be made or such a lab can't be removed.
     pub fn new() -> Result<Claim, LabError> {
-        if State::load()?.is_some_and(|state| is_orphan(&state.dir)) {
-            Lab::down(&mut |_| {})?;
+        for state in State::all().iter().filter(|state| is_orphan(&state.dir)) {
+            Lab::down(state.name(), &mut |_| {})?;
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("{PREFIX}{}-{}", std::process::id(), since.as_nanos());
@@ -44,7 +44,7 @@ impl Claim {
         &self.dir
     }
 
-    /// The folder for the lab's files.
+    /// The folder for the usual lab's files; those of others go beside it.
     pub fn lab_dir(&self) -> PathBuf {
         self.dir.join("lab")
     }
@@ -52,8 +52,10 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Err(error) = Lab::down(&mut |_| {}) {
-            eprintln!("lab down: {error}");
+        for state in State::all().iter().filter(|state| state.dir.starts_with(&self.dir)) {
+            if let Err(error) = Lab::down(state.name(), &mut |_| {}) {
+                eprintln!("lab down: {error}");
+            }
         }
         let _ = layer::remove_tree(&self.dir);
     }

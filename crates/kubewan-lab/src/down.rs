@@ -3,70 +3,80 @@
 use std::fs;
 
 use crate::lab::{LabEvent, is_unchanged};
-use crate::layer::Layer;
-use crate::machine::{self, Machine};
 use crate::state::{self, State};
-use crate::topology::{HOSTS_MAX, Topology};
-use crate::{KernelFacts, LabError, cgroup, leftovers, namespace, sysctl};
+use crate::{KernelFacts, LabError, cgroup, leftovers, machine, namespace, sysctl};
 
-pub(crate) fn down(events: &mut dyn FnMut(LabEvent)) -> Result<bool, LabError> {
+pub(crate) fn down(lab: &str, events: &mut dyn FnMut(LabEvent)) -> Result<bool, LabError> {
     if !rustix::process::geteuid().is_root() {
         return Err(LabError::NotRoot);
     }
-    let was_there = !leftovers().is_empty();
-    let _lock = state::lock()?;
+    let was_there = !leftovers(Some(lab)).is_empty();
+    let _lock = state::lock(lab)?;
     // A state of another version can't be read, but names suffice to remove what it is about.
-    let state = State::load().unwrap_or_default();
-    remove_everything(state.as_ref(), events)?;
-    state::remove_storage()?;
+    let state = State::load(lab).unwrap_or_default();
+    remove_everything(lab, state.as_ref(), events)?;
+    let _all = state::lock_all()?;
+    state::remove_storage(lab)?;
     Ok(was_there)
 }
 
-/// Leaves nothing but the storage's own folder, which is the lock that the caller holds.
+/// Leaves nothing but the lab's own folder, which is the lock that the caller holds.
 pub(crate) fn remove_everything(
+    lab: &str,
     state: Option<&State>,
     events: &mut dyn FnMut(LabEvent),
 ) -> Result<(), LabError> {
     let kernel = KernelFacts::gather();
     // After a restart of this machine a process number says nothing about who has it.
     let earlier_boot = state.is_some_and(State::is_of_earlier_boot);
-    if !earlier_boot {
-        end_machines(state, &kernel, events)?;
+    match state {
+        Some(state) if !earlier_boot => end_machines(state, &kernel, events)?,
+        Some(_) => {}
+        None => machine::stop_units(lab, &kernel.cgroups),
     }
-    cgroup::remove(&kernel.cgroups)?;
-    for name in namespace::existing() {
+    // Whatever else is in there ends with it, such as what holds packets back.
+    cgroup::remove(&kernel.cgroups, lab)?;
+    for name in namespace::existing(Some(lab)) {
         namespace::remove(&name)?;
     }
-    namespace::remove_operator_link();
-    machine::remove_all_nspawn_traces();
+    namespace::remove_operator_link(lab);
+    machine::remove_all_nspawn_traces(lab);
     if let Some(state) = state {
         if !earlier_boot {
-            let lost = sysctl::restore(&state.sysctls).into_iter();
-            lost.for_each(|what| events(LabEvent::NotRestored { what }));
+            restore_settings(lab, state, events)?;
         }
         clear_folder(state, events);
     }
-    state::clear_storage()
+    state::clear_storage(lab)
+}
+
+/// The last of the labs side by side gives this machine's settings back.
+fn restore_settings(
+    lab: &str,
+    state: &State,
+    events: &mut dyn FnMut(LabEvent),
+) -> Result<(), LabError> {
+    let _all = state::lock_all()?;
+    if State::all().iter().any(|other| other.name() != lab && !other.is_of_earlier_boot()) {
+        return Ok(());
+    }
+    let lost = sysctl::restore(&state.sysctls).into_iter();
+    lost.for_each(|what| events(LabEvent::NotRestored { what }));
+    Ok(())
 }
 
 fn end_machines(
-    state: Option<&State>,
+    state: &State,
     kernel: &KernelFacts,
     events: &mut dyn FnMut(LabEvent),
 ) -> Result<(), LabError> {
-    // Names don't depend on the options, so the largest lab covers all.
-    let largest = || Topology::plan(HOSTS_MAX, &[]);
-    let Some(topology) = state.map(|state| state.topology.clone()).or_else(largest) else {
-        return Ok(());
-    };
-    for cloud in &topology.clouds {
-        let folder = state::host_folder(&cloud.host.name);
-        let layer = Layer::new(folder.clone(), state.map(|s| s.image.clone()).unwrap_or_default());
-        let product_uuid = folder.clone();
-        let machine = Machine { cloud, folder, layer, product_uuid, cgroups: &kernel.cgroups };
-        if machine.process().is_some() {
-            events(LabEvent::Stopping { host: cloud.host.name.clone() });
-            machine.end()?;
+    for cloud in &state.topology.clouds {
+        for host in &cloud.hosts {
+            let machine = state.machine(cloud, host, &kernel.cgroups);
+            if machine.process().is_some() {
+                events(LabEvent::Stopping { host: host.name.clone() });
+                machine.end()?;
+            }
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ pub enum LabError {
     NotRoot,
 
     /// A lab is already there, and it isn't the one that was asked for.
-    #[error("a lab is already up on this machine: {found}\nnext: {next}")]
+    #[error("a lab of this name is already up on this machine: {found}\nnext: {next}")]
     AlreadyUp {
         /// What was found.
         found: String,
@@ -19,9 +19,31 @@ pub enum LabError {
         next: String,
     },
 
-    /// No lab is up.
-    #[error("no lab is up on this machine\nnext: `kubewan lab up`")]
-    NotUp,
+    /// No lab of this name is up.
+    #[error(
+        "no lab `{name}` is up on this machine\nnext: `kubewan lab ls` shows those that are, `kubewan lab up` makes one"
+    )]
+    NotUp {
+        /// The name that was asked for.
+        name: String,
+    },
+
+    /// A topology file does not say what a lab can be made of.
+    #[error("{0}\nnext: docs/lab.md describes every key")]
+    BadTopology(String),
+
+    /// Two ends were named that there is no way between.
+    #[error(
+        "there is no way between `{a}` and `{b}`\nnext: name two of {known}, hosts in them, or operator"
+    )]
+    NoSuchWay {
+        /// One end.
+        a: String,
+        /// The other.
+        b: String,
+        /// The clouds there are.
+        known: String,
+    },
 
     /// The options ask for something that the lab can't make.
     #[error("{option} is {value}: {why}\nnext: {next}")]
@@ -37,7 +59,7 @@ pub enum LabError {
     },
 
     /// A host was named that the lab doesn't have.
-    #[error("the lab has no host `{name}`\nnext: name one of {known}")]
+    #[error("the lab has no `{name}`\nnext: name one of {known}")]
     UnknownHost {
         /// The name that was asked for.
         name: String,

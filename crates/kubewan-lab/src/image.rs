@@ -4,32 +4,81 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::call::Call;
 use crate::error::OnPath;
 use crate::{LabError, seed};
 
-/// Which system the hosts run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ImageChoice {
-    /// Debian 12, bookworm.
-    #[default]
-    Debian12,
+/// Which system a host runs, and what configures its network card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImageChoice {
+    /// The distribution.
+    pub distribution: Distribution,
+    /// The network stack.
+    pub network: NetworkStack,
 }
 
-impl ImageChoice {
+/// A distribution that images can be made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Distribution {
+    /// Debian 11, bullseye.
+    #[serde(rename = "debian-11")]
+    Debian11,
+    /// Debian 12, bookworm.
+    #[default]
+    #[serde(rename = "debian-12")]
+    Debian12,
+    /// Debian 13, trixie.
+    #[serde(rename = "debian-13")]
+    Debian13,
+}
+
+/// What configures a host's network card at boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NetworkStack {
+    /// The lab itself, from outside: nothing in the host looks after the card.
+    #[default]
+    Lab,
+}
+
+impl Distribution {
+    /// All of them.
+    pub const ALL: [Distribution; 3] = [Self::Debian11, Self::Debian12, Self::Debian13];
+
     /// The name as `ID-VERSION_ID` of `/etc/os-release`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Debian11 => "debian-11",
             Self::Debian12 => "debian-12",
+            Self::Debian13 => "debian-13",
         }
     }
 
     fn suite(self) -> &'static str {
         match self {
+            Self::Debian11 => "bullseye",
             Self::Debian12 => "bookworm",
+            Self::Debian13 => "trixie",
+        }
+    }
+}
+
+impl From<Distribution> for ImageChoice {
+    fn from(distribution: Distribution) -> Self {
+        Self { distribution, network: NetworkStack::default() }
+    }
+}
+
+impl ImageChoice {
+    /// The name of its folder, as far as people see it.
+    pub fn name(self) -> String {
+        match self.network {
+            NetworkStack::Lab => self.distribution.name().into(),
         }
     }
 }
@@ -82,7 +131,7 @@ fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
                 update`), then run the command again";
     Call::new("debootstrap", format!("build the {} image", choice.name()))
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["--variant=minbase", "--include", PACKAGES, choice.suite()])
+        .args(["--variant=minbase", "--include", PACKAGES, choice.distribution.suite()])
         .arg(root)
         .next(next)
         .run()
@@ -166,7 +215,7 @@ pub(crate) fn cache() -> PathBuf {
 }
 
 fn recipe_hash(choice: ImageChoice) -> String {
-    let recipe = format!("{RECIPE} {} {PACKAGES} {TIMERS_OFF:?}", choice.suite());
+    let recipe = format!("{RECIPE} {} {PACKAGES} {TIMERS_OFF:?}", choice.distribution.suite());
     let digest = Sha256::digest(recipe.as_bytes());
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -177,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_folder_names_the_recipe() {
-        let name = folder(ImageChoice::Debian12);
+        let name = folder(ImageChoice::default());
         let name = name.file_name().unwrap().to_string_lossy();
         assert_eq!(name.len(), "debian-12-".len() + 12);
     }

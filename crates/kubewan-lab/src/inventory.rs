@@ -19,18 +19,26 @@ pub struct KubernetesChoice {
 /// Writes `cluster.yaml`. What is in it because the hosts share one machine is an ordinary
 /// setting with its reason beside it, so that a user sees how to set such things.
 pub fn render_inventory(lab: &LabInfo, kubernetes: &KubernetesChoice) -> String {
-    let mut yaml = String::from(
+    let mut yaml = format!(
         "# Made by `kubewan lab up`: servers in clouds that share nothing but the lab's Internet.\n\
          # An ordinary inventory; settings that a usual server doesn't need say why they are here.\n\
-         name: lab\n\n",
+         name: {}\n\n",
+        lab.name
     );
     kubernetes_block(&mut yaml, lab, kubernetes);
     runtime_block(&mut yaml, lab, kubernetes);
     network_block(&mut yaml, lab);
     yaml.push_str("# The hosts' clock is this machine's: there is nothing to synchronise.\n");
     yaml.push_str("time: keep\n\nhosts:\n");
-    for (index, host) in lab.hosts.iter().enumerate() {
+    for (index, host) in lab.hosts.iter().filter(|host| host.reachable).enumerate() {
         host_block(&mut yaml, index, host);
+    }
+    for host in lab.hosts.iter().filter(|host| !host.reachable) {
+        let _ = writeln!(
+            yaml,
+            "  # {} in cloud {} is none of them: there is no way in ({})",
+            host.name, host.cloud, host.cloud_behaviour
+        );
     }
     yaml
 }
@@ -136,15 +144,17 @@ mod tests {
 
     use super::*;
     use crate::topology::Subnet;
-    use crate::{CgroupLayout, KernelFacts};
+    use crate::{CgroupLayout, ImageChoice, KernelFacts};
 
     fn lab(kernel: KernelFacts) -> LabInfo {
         let host = |number: u8, name: &str, ssh_user: &str, ssh_port| LabHost {
             name: name.into(),
             address: Ipv4Addr::new(198, 51, 100, number * 10),
             private: Subnet::new(Ipv4Addr::new(10, 0, 4, 7), 24),
-            cloud: char::from(b'@' + number),
+            cloud: char::from(b'@' + number).into(),
             cloud_behaviour: "1:1 NAT".into(),
+            image: ImageChoice::default(),
+            reachable: true,
             ssh_user: ssh_user.into(),
             ssh_port,
             ssh_key: "/lab/id_ed25519".into(),
@@ -152,6 +162,7 @@ mod tests {
             console: "/console".into(),
         };
         LabInfo {
+            name: "lab".into(),
             dir: "/lab".into(),
             hosts: vec![host(1, "master01", "root", 22), host(2, "node01", "admin", 2222)],
             kernel,

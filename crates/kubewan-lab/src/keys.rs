@@ -46,10 +46,11 @@ pub(crate) fn known_hosts(lab: &Topology, host_keys: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Spec;
 
     #[test]
     fn another_port_is_written_as_ssh_wants_it() {
-        let lab = Topology::plan(2, &[]).unwrap();
+        let lab = Topology::lay_out("lab", &Spec::usual(2), &[]).unwrap();
         let lines = known_hosts(&lab, &["ssh-ed25519 AA".into(), "ssh-ed25519 BB".into()]);
         let expected = "198.51.100.10 ssh-ed25519 AA\n[198.51.100.20]:2222 ssh-ed25519 BB\n";
         assert_eq!(lines, expected);

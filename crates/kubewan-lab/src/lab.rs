@@ -2,37 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io::Write};
 
 use crate::error::OnPath;
 use crate::image::ImageChoice;
-use crate::layer::Layer;
 use crate::machine::Machine;
+use crate::network::Way;
 use crate::seed::Identity;
 use crate::snapshot::HostSnapshot;
 use crate::state::{self, State, Written};
-use crate::topology::{Cloud, Subnet};
+use crate::topology::{Cloud, Host, OPERATOR, Path, Spec, Subnet, USUAL_NAME, ends};
 use crate::{
-    KernelFacts, KubernetesChoice, LabError, down, inventory, keys, layer, namespace, observe, up,
+    KernelFacts, KubernetesChoice, LabError, down, inventory, keys, layer, namespace, observe,
+    paths, up,
 };
 
 /// What lab to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabOptions {
+    /// What it is called: at most eight small letters and digits. Labs of different names go side by side.
+    pub name: String,
     /// The user's folder: keys, `known_hosts` and `cluster.yaml` go there.
     pub dir: PathBuf,
-    /// How many hosts, each in a cloud of its own; the first is the control plane.
-    pub hosts: usize,
-    /// Which system they run.
-    pub image: ImageChoice,
+    /// The clouds, the hosts in them and the ways between them.
+    pub topology: Spec,
+    /// A program with arguments that serves packet queues ([`crate::forward`]), for kernels without netem. Paths
+    /// with latency or loss need one there; it is given `--queue N --latency 80ms --loss 2%`.
+    pub forwarder: Vec<String>,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { dir: PathBuf::from("lab"), hosts: 3, image: ImageChoice::default() }
+        Self {
+            name: USUAL_NAME.into(),
+            dir: PathBuf::from(USUAL_NAME),
+            topology: Spec::usual(3),
+            forwarder: Vec::new(),
+        }
     }
 }
 
@@ -100,9 +109,11 @@ pub enum LabEvent {
 /// What an inventory needs to know of a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabInfo {
+    /// The lab's name.
+    pub name: String,
     /// The user's folder.
     pub dir: PathBuf,
-    /// The hosts in order; the first is the control plane.
+    /// The hosts in order; the first that can be reached is the control plane.
     pub hosts: Vec<LabHost>,
     /// What this machine's kernel offers, which is what the hosts' kernel offers.
     pub kernel: KernelFacts,
@@ -113,14 +124,18 @@ pub struct LabInfo {
 pub struct LabHost {
     /// `master01`, `node01`, …
     pub name: String,
-    /// The public address, which is on no network card of the host.
+    /// The public address, which is on no network card of the host unless its cloud has no NAT.
     pub address: Ipv4Addr,
     /// The address on its network card.
     pub private: Subnet,
-    /// Its cloud's letter.
-    pub cloud: char,
+    /// Its cloud's name.
+    pub cloud: String,
     /// What its cloud does, in a few words.
     pub cloud_behaviour: String,
+    /// Which system it runs.
+    pub image: ImageChoice,
+    /// Whether the operator can log in to it; else its cloud lets nobody in.
+    pub reachable: bool,
     /// Who logs in: `root`, or a user with `sudo -n`.
     pub ssh_user: String,
     /// Where its sshd listens.
@@ -144,6 +159,20 @@ pub struct HostStatus {
     pub cut: bool,
 }
 
+/// How a way between two ends is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayStatus {
+    /// Clouds, or `operator`.
+    pub ends: [String; 2],
+    /// Whether it is cut.
+    pub cut: bool,
+    /// How slow, lossy and narrow it is.
+    pub path: Path,
+}
+
+/// A host and where it stands.
+pub(crate) type Place<'a> = (&'a Cloud, &'a Host);
+
 /// A lab that is up.
 #[derive(Debug)]
 pub struct Lab {
@@ -159,22 +188,41 @@ impl Lab {
         up::up(options, events)
     }
 
-    /// Finds the lab that is up.
-    pub fn open() -> Result<Self, LabError> {
-        let state = State::load()?.ok_or(LabError::NotUp)?;
+    /// Finds the lab of this name that is up.
+    pub fn open(name: &str) -> Result<Self, LabError> {
+        up::check_name(name)?;
+        let state = State::load(name)?.ok_or_else(|| LabError::NotUp { name: name.into() })?;
         Ok(Self { state, kernel: KernelFacts::gather() })
     }
 
-    /// Removes the lab, whatever there is of it. Gives whether there was one.
-    pub fn down(events: &mut dyn FnMut(LabEvent)) -> Result<bool, LabError> {
-        down::down(events)
+    /// All labs of this machine that are up, in the order of their names.
+    pub fn all() -> Vec<Self> {
+        let kernel = KernelFacts::gather();
+        let lab = |state| Self { state, kernel: kernel.clone() };
+        State::all().into_iter().map(lab).collect()
+    }
+
+    /// Removes the lab of this name, whatever there is of it. Gives whether there was one.
+    pub fn down(name: &str, events: &mut dyn FnMut(LabEvent)) -> Result<bool, LabError> {
+        up::check_name(name)?;
+        down::down(name, events)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.state.name()
     }
 
     /// The facts that an inventory is made of.
     pub fn info(&self) -> Result<LabInfo, LabError> {
-        let clouds = self.state.topology.clouds.iter();
-        let hosts = clouds.map(|cloud| self.host_facts(cloud)).collect::<Result<_, _>>()?;
-        Ok(LabInfo { dir: self.state.dir.clone(), hosts, kernel: self.kernel.clone() })
+        let hosts = self.places();
+        let hosts = hosts.map(|(cloud, host)| self.host_facts(cloud, host));
+        Ok(LabInfo {
+            name: self.name().into(),
+            dir: self.state.dir.clone(),
+            hosts: hosts.collect::<Result<_, _>>()?,
+            kernel: self.kernel.clone(),
+        })
     }
 
     /// Writes `cluster.yaml` into the user's folder, unless the user has edited it since.
@@ -196,21 +244,31 @@ impl Lab {
 
     /// How every host is doing.
     pub fn list(&self) -> Result<Vec<HostStatus>, LabError> {
-        let clouds = self.state.topology.clouds.iter();
-        clouds
-            .map(|cloud| {
-                Ok(HostStatus {
-                    host: self.host_facts(cloud)?,
-                    running: self.is_running(cloud),
-                    cut: namespace::is_cut(cloud),
-                })
+        let status = |(cloud, host): (&Cloud, &Host)| {
+            Ok(HostStatus {
+                host: self.host_facts(cloud, host)?,
+                running: self.is_running(cloud, host),
+                cut: namespace::is_cut(cloud),
             })
-            .collect()
+        };
+        self.places().map(status).collect()
+    }
+
+    /// The ways that are cut or not plain, each with its two ends.
+    pub fn ways(&self) -> Vec<WayStatus> {
+        let impaired = paths::impaired(self);
+        let status = |way: Way| {
+            let path = impaired.get(&way.name()).map(|(_, path)| *path).unwrap_or_default();
+            WayStatus { cut: paths::is_cut(self, &way), ends: way.ends, path }
+        };
+        let all = self.all_ways().into_iter().map(status);
+        all.filter(|way| way.cut || !way.path.is_plain()).collect()
     }
 
     /// The command line that logs in to a host over SSH, as an operator would.
     pub fn ssh_command(&self, host: &str) -> Result<Vec<String>, LabError> {
-        let host = self.host_facts(self.cloud(host)?)?;
+        let (cloud, host) = self.place(host)?;
+        let host = self.host_facts(cloud, host)?;
         let known_hosts = self.state.dir.join(keys::KNOWN_HOSTS);
         let key = host.ssh_key.display();
         let port = host.ssh_port;
@@ -260,51 +318,88 @@ impl Lab {
     /// Shuts a host down, takes its network namespace away with everything the host had made in
     /// it, and starts it again with nothing but its network card.
     pub fn reboot(&self, host: &str, events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
-        let cloud = self.cloud(host)?;
-        let _lock = state::lock()?;
-        let machine = self.machine(cloud);
-        events(LabEvent::Stopping { host: host.into() });
+        let (cloud, host) = self.place(host)?;
+        let _lock = state::lock(self.name())?;
+        let machine = self.machine(cloud, host);
+        events(LabEvent::Stopping { host: host.name.clone() });
         machine.shut_down()?;
-        namespace::remove_host(cloud)?;
-        namespace::make_host(cloud)?;
-        self.boot(&[cloud], events)
+        namespace::remove_host(cloud, host)?;
+        namespace::make_host(cloud, host)?;
+        self.boot(&[(cloud, host)], events)
     }
 
     /// Takes hosts back to their first state, all of them when none is named: an empty disk over
     /// the image, the same keys as before.
     pub fn rewind(&self, hosts: &[&str], events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
-        let clouds: Vec<&Cloud> = if hosts.is_empty() {
-            self.state.topology.clouds.iter().collect()
+        let places: Vec<Place<'_>> = if hosts.is_empty() {
+            self.places().collect()
         } else {
-            hosts.iter().map(|host| self.cloud(host)).collect::<Result<_, _>>()?
+            hosts.iter().map(|host| self.place(host)).collect::<Result<_, _>>()?
         };
-        let _lock = state::lock()?;
+        let _lock = state::lock(self.name())?;
         let mut discarded = Vec::new();
-        for cloud in &clouds {
-            events(LabEvent::Stopping { host: cloud.host.name.clone() });
-            let machine = self.machine(cloud);
+        for &(cloud, host) in &places {
+            events(LabEvent::Stopping { host: host.name.clone() });
+            let machine = self.machine(cloud, host);
             machine.end()?;
-            namespace::remove_host(cloud)?;
+            namespace::remove_host(cloud, host)?;
             namespace::heal(cloud)?;
             discarded.push(machine.layer.put_aside()?);
-            up::make_disk(self, cloud)?;
-            namespace::make_host(cloud)?;
+            up::make_disk(self, cloud, host)?;
+            namespace::make_host(cloud, host)?;
         }
-        let booted = self.boot(&clouds, events);
+        let booted = self.boot(&places, events);
         for folder in discarded {
             layer::remove_tree(&folder)?;
         }
         booted
     }
 
-    /// Cuts a host's cloud off the Internet: packets vanish both ways.
-    pub fn cut(&self, host: &str) -> Result<(), LabError> {
-        namespace::cut(self.cloud(host)?)
+    /// Cuts a cloud, or a host's, off the Internet: packets vanish both ways.
+    pub fn cut(&self, end: &str) -> Result<(), LabError> {
+        namespace::cut(self.cloud(end)?)
     }
 
-    /// Undoes [`Lab::cut`].
-    pub fn heal(&self, host: &str) -> Result<(), LabError> {
-        namespace::heal(self.cloud(host)?)
+    /// Cuts the way between two ends (clouds, hosts in them, or `operator`) and no other.
+    pub fn cut_between(&self, a: &str, b: &str) -> Result<(), LabError> {
+        paths::cut(self, &paths::way(self, a, b)?)
+    }
+
+    /// Undoes cuts at a cloud, or a host's, and takes its ways back to what the topology says.
+    pub fn heal(&self, end: &str) -> Result<(), LabError> {
+        let cloud = self.cloud(end)?;
+        namespace::heal(cloud)?;
+        self.all_ways()
+            .iter()
+            .filter(|way| way.ends.contains(&cloud.name))
+            .try_for_each(|way| self.heal_way(way))
+    }
+
+    /// The same for one way.
+    pub fn heal_between(&self, a: &str, b: &str) -> Result<(), LabError> {
+        self.heal_way(&paths::way(self, a, b)?)
+    }
+
+    /// The same for all clouds and ways.
+    pub fn heal_all(&self) -> Result<(), LabError> {
+        self.state.topology.clouds.iter().try_for_each(namespace::heal)?;
+        self.all_ways().iter().try_for_each(|way| self.heal_way(way))
+    }
+
+    /// Makes a way between two ends slow, lossy or narrow, whatever it was before.
+    ///
+    /// # Errors
+    /// Fails where there are no such ends, the path is none that can be, or packets can't be held.
+    pub fn impair(&self, a: &str, b: &str, path: &Path) -> Result<(), LabError> {
+        let way = paths::way(self, a, b)?;
+        path.check().map_err(|why| LabError::BadOption {
+            option: "the path",
+            value: path.to_string(),
+            why,
+            next: "see `kubewan lab impair --help`".into(),
+        })?;
+        let _lock = state::lock(self.name())?;
+        paths::impair(self, &way, path)
     }
 
     /// Closes ports of a host, as `6443/tcp`, at its cloud's own firewall, and opens all others.
@@ -315,8 +410,9 @@ impl Lab {
 
     /// How many packets each host's cloud has dropped for a source address that isn't the host's.
     pub fn spoof_counters(&self) -> Result<BTreeMap<String, u64>, LabError> {
-        let clouds = self.state.topology.clouds.iter();
-        clouds.map(|cloud| Ok((cloud.host.name.clone(), namespace::spoofed(cloud)?))).collect()
+        self.places()
+            .map(|(cloud, host)| Ok((host.name.clone(), namespace::spoofed(cloud)?)))
+            .collect()
     }
 
     /// Looks at a host from outside the product, to compare it with a later look.
@@ -326,7 +422,8 @@ impl Lab {
 
     /// Folders of this machine with all that a host has written to its disk, each with its place in the host.
     pub fn disks(&self, host: &str) -> Result<Vec<(PathBuf, String)>, LabError> {
-        let machine = self.machine(self.cloud(host)?);
+        let (cloud, host) = self.place(host)?;
+        let machine = self.machine(cloud, host);
         let volumes = machine.layer.volumes().map(|(folder, place)| (folder, place.to_owned()));
         Ok([(machine.layer.upper(), String::new())].into_iter().chain(volumes).collect())
     }
@@ -344,80 +441,116 @@ impl Lab {
     /// Starts machines whose disks and namespaces are there, all at once, and waits for them.
     pub(crate) fn boot(
         &self,
-        clouds: &[&Cloud],
+        places: &[Place<'_>],
         events: &mut dyn FnMut(LabEvent),
     ) -> Result<(), LabError> {
         let start = Instant::now();
-        for cloud in clouds {
-            events(LabEvent::Booting { host: cloud.host.name.clone() });
-            self.machine(cloud).start()?;
+        for &(cloud, host) in places {
+            events(LabEvent::Booting { host: host.name.clone() });
+            self.machine(cloud, host).start()?;
         }
-        for cloud in clouds {
-            self.machine(cloud).await_ready()?;
-            events(LabEvent::HostReady { host: cloud.host.name.clone(), took: start.elapsed() });
+        for &(cloud, host) in places {
+            self.machine(cloud, host).await_ready()?;
+            events(LabEvent::HostReady { host: host.name.clone(), took: start.elapsed() });
         }
         Ok(())
     }
 
-    pub(crate) fn machine<'a>(&'a self, cloud: &'a Cloud) -> Machine<'a> {
-        let folder = state::host_folder(&cloud.host.name);
-        Machine {
-            cloud,
-            layer: Layer::new(folder.clone(), self.state.image.clone()),
-            product_uuid: self.identity(cloud).product_uuid(),
-            cgroups: &self.kernel.cgroups,
-            folder,
+    /// All hosts, each with its cloud.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let clouds = self.state.topology.clouds.iter();
+        clouds.flat_map(|cloud| cloud.hosts.iter().map(move |host| (cloud, host)))
+    }
+
+    pub(crate) fn machine<'a>(&'a self, cloud: &'a Cloud, host: &'a Host) -> Machine<'a> {
+        self.state.machine(cloud, host, &self.kernel.cgroups)
+    }
+
+    pub(crate) fn identity(&self, host: &Host) -> Identity {
+        Identity::at(state::host_folder(self.name(), &host.name).join("identity"))
+    }
+
+    pub(crate) fn is_running(&self, cloud: &Cloud, host: &Host) -> bool {
+        !self.state.is_of_earlier_boot() && self.machine(cloud, host).leader().is_some()
+    }
+
+    /// A way back to what the topology says, and not cut.
+    fn heal_way(&self, way: &Way) -> Result<(), LabError> {
+        paths::heal(self, way)?;
+        let first = self.state.topology.paths.iter().find(|(ends, _)| *ends == way.ends);
+        let first = first.map(|(_, path)| *path).unwrap_or_default();
+        let now = paths::impaired(self).get(&way.name()).map(|(_, path)| *path).unwrap_or_default();
+        if now == first {
+            return Ok(());
         }
+        let _lock = state::lock(self.name())?;
+        paths::impair(self, way, &first)
     }
 
-    pub(crate) fn identity(&self, cloud: &Cloud) -> Identity {
-        Identity::at(state::host_folder(&cloud.host.name).join("identity"))
-    }
-
-    pub(crate) fn is_running(&self, cloud: &Cloud) -> bool {
-        !self.state.is_of_earlier_boot() && self.machine(cloud).leader().is_some()
+    /// The ways between all clouds and the operator.
+    fn all_ways(&self) -> Vec<Way> {
+        let topology = &self.state.topology;
+        let mut names: Vec<&str> = topology.clouds.iter().map(|c| c.name.as_str()).collect();
+        names.push(OPERATOR);
+        let pair = |(index, a): (usize, &&str)| {
+            let others = names[index + 1..].iter();
+            let ways = others.map(|b| ends(&[(*a).to_owned(), (*b).to_owned()]));
+            ways.collect::<Vec<_>>()
+        };
+        let pairs = names.iter().enumerate().flat_map(pair);
+        pairs.filter_map(|ends| Way::find(topology, &ends)).collect()
     }
 
     fn running_machine(&self, host: &str) -> Result<Machine<'_>, LabError> {
-        let cloud = self.cloud(host)?;
-        if self.is_running(cloud) {
-            return Ok(self.machine(cloud));
+        let (cloud, host) = self.place(host)?;
+        if self.is_running(cloud, host) {
+            return Ok(self.machine(cloud, host));
         }
         let detail = if self.state.is_of_earlier_boot() {
             "this machine was restarted since; only `kubewan lab down` is left".into()
         } else {
             "its first process is gone".into()
         };
-        Err(LabError::NotRunning { host: host.into(), detail })
+        Err(LabError::NotRunning { host: host.name.clone(), detail })
     }
 
-    fn cloud(&self, host: &str) -> Result<&Cloud, LabError> {
-        self.state.topology.cloud_of(host).ok_or_else(|| {
+    fn place(&self, host: &str) -> Result<Place<'_>, LabError> {
+        self.state.topology.host(host).ok_or_else(|| {
             let names: Vec<&str> =
                 self.state.topology.hosts().map(|host| host.name.as_str()).collect();
             LabError::UnknownHost { name: host.into(), known: names.join(", ") }
         })
     }
 
-    fn host_facts(&self, cloud: &Cloud) -> Result<LabHost, LabError> {
-        let host = &cloud.host;
+    fn cloud(&self, end: &str) -> Result<&Cloud, LabError> {
+        self.state.topology.cloud(end).ok_or_else(|| {
+            let clouds = self.state.topology.clouds.iter().map(|cloud| cloud.name.as_str());
+            let hosts = self.state.topology.hosts().map(|host| host.name.as_str());
+            let known: Vec<&str> = clouds.chain(hosts).collect();
+            LabError::UnknownHost { name: end.into(), known: known.join(", ") }
+        })
+    }
+
+    fn host_facts(&self, cloud: &Cloud, host: &Host) -> Result<LabHost, LabError> {
         Ok(LabHost {
             name: host.name.clone(),
             address: host.public,
             private: host.private,
-            cloud: cloud.letter,
-            cloud_behaviour: cloud.describe().into(),
+            cloud: cloud.name.clone(),
+            cloud_behaviour: cloud.describe(),
+            image: host.image,
+            reachable: self.state.topology.is_reachable(host),
             ssh_user: host.ssh_user.clone(),
             ssh_port: host.ssh_port,
             ssh_key: self.state.dir.join(keys::CLIENT_KEY),
-            host_key: keys::public(&self.identity(cloud).host_key())?,
-            console: self.machine(cloud).console(),
+            host_key: keys::public(&self.identity(host).host_key())?,
+            console: self.machine(cloud, host).console(),
         })
     }
 }
 
 /// Whether a file is still as the lab wrote it.
-pub(crate) fn is_unchanged(path: &Path, written: &Written) -> bool {
+pub(crate) fn is_unchanged(path: &std::path::Path, written: &Written) -> bool {
     let expected = written.sha256.as_ref();
     expected.is_none_or(|expected| observe::sha256_of(path).is_ok_and(|sum| sum == *expected))
 }

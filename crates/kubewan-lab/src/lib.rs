@@ -1,4 +1,4 @@
-//! The Internet on one machine: clouds behind 1:1 NAT with real hosts in them (systemd, sshd).
+//! The Internet on one machine: clouds behind NAT with real hosts in them (systemd, sshd), and ways between them.
 //!
 //! Read in this order: [`topology`] says what exists and is pure; [`Lab`] makes it, and the
 //! modules under it each know one kind of effect. The product learns nothing of the lab but the
@@ -9,10 +9,12 @@ pub mod topology;
 
 mod claim;
 mod down;
+mod forwarder;
 mod inventory;
 mod lab;
 mod leftovers;
 mod observe;
+mod paths;
 mod rehearsal_bundle;
 mod snapshot;
 mod up;
@@ -25,6 +27,7 @@ mod layer;
 mod machine;
 mod namespace;
 mod network;
+mod process;
 mod requirements;
 mod seed;
 mod state;
@@ -35,10 +38,11 @@ mod error;
 
 pub use claim::Claim;
 pub use error::LabError;
-pub use image::ImageChoice;
+pub use forwarder::forward;
+pub use image::{Distribution, ImageChoice, NetworkStack};
 pub use inventory::{KubernetesChoice, render_inventory};
 pub use kernel::{CgroupLayout, KernelFacts};
-pub use lab::{HostStatus, Lab, LabEvent, LabHost, LabInfo, LabOptions};
+pub use lab::{HostStatus, Lab, LabEvent, LabHost, LabInfo, LabOptions, WayStatus};
 pub use leftovers::leftovers;
 pub use rehearsal_bundle::rehearsal_bundle;
 pub use snapshot::{Allow, Difference, HostSnapshot, Report, compare};

@@ -1,6 +1,6 @@
 //! Machines: a host's processes, from systemd on, in namespaces of their own (systemd-nspawn).
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,16 +14,21 @@ use crate::call::{Call, search_path};
 use crate::error::OnPath;
 use crate::kernel::CgroupLayout;
 use crate::layer::Layer;
-use crate::topology::{Cloud, Host};
+use crate::process::{Detached, recorded};
+use crate::topology::{Cloud, Host, Ports};
 use crate::{LabError, cgroup, namespace};
 
-/// Machine names begin with this, wherever systemd-nspawn leaves them.
+/// The names of all labs' machines begin with this, wherever systemd-nspawn leaves them.
 pub(crate) const NAME_PREFIX: &str = "kubewan-lab-";
+
+/// What the names of a lab's machines begin with.
+pub(crate) fn prefix(lab: &str) -> String {
+    format!("{NAME_PREFIX}{lab}-")
+}
 /// The file that says, inside a host, that it is a lab's. It comes from outside, so nothing on a
 /// real server can look like it by accident.
 pub(crate) const MARKER: &str = "/run/kubewan-lab-host";
 
-const LAUNCH: &str = include_str!("launch.sh");
 const INIT: &str = include_str!("init.sh");
 /// What a kernel without swap shows.
 const NO_SWAPS: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
@@ -37,7 +42,10 @@ const END_SECONDS_MAX: u64 = 15;
 
 /// One host's machine, running or not.
 pub(crate) struct Machine<'a> {
+    /// The lab's name.
+    pub(crate) lab: &'a str,
     pub(crate) cloud: &'a Cloud,
+    pub(crate) host: &'a Host,
     /// Where the lab keeps what belongs to this host.
     pub(crate) folder: PathBuf,
     pub(crate) layer: Layer,
@@ -46,37 +54,13 @@ pub(crate) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    pub(crate) fn host(&self) -> &Host {
-        &self.cloud.host
-    }
-
     /// Starts it, detached from this process, and returns at once.
     pub(crate) fn start(&self) -> Result<(), LabError> {
         self.write_scripts()?;
-        let _ = fs::remove_file(self.record());
-        let groups = cgroup::make(self.cgroups, &self.host().name)?;
-        let log = self.console();
-        let console = File::create(&log).on("make the log", &log)?;
-        let errors = console.try_clone().on("make the log", &log)?;
-        let mut command = match self.cgroups {
-            CgroupLayout::V2Systemd(_) => self.systemd_run(),
-            CgroupLayout::V1(_) | CgroupLayout::V2(_) => {
-                let mut setsid = Command::new("setsid");
-                setsid.arg("--fork");
-                setsid
-            }
-        };
-        command.arg("/bin/sh").arg(self.folder.join("launch")).arg(self.record()).args(groups);
-        command.arg("--").arg("systemd-nspawn").args(self.nspawn_arguments());
-        let status = command
-            .env("PATH", search_path())
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(console)
-            .stderr(errors)
-            .status()
-            .map_err(|error| self.start_failed(&error.to_string()))?;
-        if status.success() { Ok(()) } else { Err(self.start_failed(&status.to_string())) }
+        let groups = cgroup::make(self.cgroups, self.lab, &self.host.name)?;
+        let mut program = vec!["systemd-nspawn".to_owned()];
+        program.extend(self.nspawn_arguments());
+        self.detached().start(&self.host.name, &groups, &program)
     }
 
     /// Waits until its systemd has started everything and its sshd answers at the public address.
@@ -100,7 +84,7 @@ impl Machine<'_> {
         let lines: Vec<&str> = console.lines().collect();
         let tail = lines[lines.len().saturating_sub(15)..].join("\n");
         Err(LabError::TimedOut {
-            awaited: format!("{} to boot and its sshd to answer", self.host().name),
+            awaited: format!("{} to boot and its sshd to answer", self.host.name),
             seconds: start.elapsed().as_secs(),
             came_back: format!("{seen}; its console ends with\n{tail}"),
             next: "see the console above; `kubewan lab down` removes the lab".into(),
@@ -112,7 +96,7 @@ impl Machine<'_> {
         if let Some(pid) = self.process() {
             // systemd-nspawn turns this into the signal that tells a systemd to power off.
             let _ = kill_process(pid, Signal::TERM);
-            if self.gone_within(STOP_SECONDS_MAX) {
+            if self.detached().gone_within(STOP_SECONDS_MAX) {
                 return self.forget();
             }
         }
@@ -126,12 +110,12 @@ impl Machine<'_> {
             if let Some(leader) = self.leader() {
                 let _ = kill_process(leader, Signal::KILL);
             }
-            if !self.gone_within(2) {
+            if !self.detached().gone_within(2) {
                 let _ = kill_process(pid, Signal::KILL);
             }
-            if !self.gone_within(END_SECONDS_MAX) {
+            if !self.detached().gone_within(END_SECONDS_MAX) {
                 return Err(LabError::TimedOut {
-                    awaited: format!("the processes of {} to end", self.host().name),
+                    awaited: format!("the processes of {} to end", self.host.name),
                     seconds: END_SECONDS_MAX,
                     came_back: format!("process {} is still there", pid.as_raw_nonzero()),
                     next: "run `kubewan lab down` again".into(),
@@ -143,12 +127,11 @@ impl Machine<'_> {
 
     /// The process of systemd-nspawn, if it is still the one that was started.
     pub(crate) fn process(&self) -> Option<Pid> {
-        let record = fs::read_to_string(self.record()).ok()?;
-        let (pid, started) = record.trim().split_once(' ')?;
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let stat = Stat::parse(&stat)?;
-        let ours = stat.started == started && stat.state != 'Z';
-        Pid::from_raw(pid.parse().ok()?).filter(|_| ours)
+        recorded(&self.detached().record())
+    }
+
+    fn detached(&self) -> Detached<'_> {
+        Detached { folder: &self.folder, unit: self.unit(), cgroups: self.cgroups }
     }
 
     /// The machine's first process, as this machine numbers it.
@@ -167,7 +150,7 @@ impl Machine<'_> {
     /// and with no more rights than its own processes have.
     pub(crate) fn command(&self, argv: &[&str]) -> Result<Command, LabError> {
         let leader = self.leader().ok_or_else(|| LabError::NotRunning {
-            host: self.host().name.clone(),
+            host: self.host.name.clone(),
             detail: "its first process is gone".into(),
         })?;
         let pid = leader.as_raw_nonzero().get().unsigned_abs();
@@ -188,11 +171,7 @@ impl Machine<'_> {
 
     /// What the host printed while booting.
     pub(crate) fn console(&self) -> PathBuf {
-        self.folder.join("console.log")
-    }
-
-    fn record(&self) -> PathBuf {
-        self.folder.join("process")
+        self.detached().log()
     }
 
     fn boot_state(&self) -> Result<(), String> {
@@ -205,64 +184,38 @@ impl Machine<'_> {
         if !matches!(state.as_str(), "running" | "degraded") {
             return Err(format!("systemd says `{state}`"));
         }
-        if namespace::is_cut(self.cloud) {
+        let reachable = self.cloud.lets_in(self.host, Ports::tcp(self.host.ssh_port));
+        if !reachable || namespace::is_cut(self.cloud) {
             return Ok(());
         }
-        answers_ssh(SocketAddr::from((self.host().public, self.host().ssh_port)))
-    }
-
-    fn gone_within(&self, seconds: u64) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        while self.process().is_some() {
-            if Instant::now() > deadline {
-                return false;
-            }
-            sleep(Duration::from_millis(20));
-        }
-        true
+        answers_ssh(SocketAddr::from((self.host.public, self.host.ssh_port)))
     }
 
     /// Removes what a machine that is gone leaves on this one.
     fn forget(&self) -> Result<(), LabError> {
-        let _ = fs::remove_file(self.record());
+        let _ = fs::remove_file(self.detached().record());
         if let CgroupLayout::V2Systemd(_) = self.cgroups {
             let attempt = "remove the machine's unit";
             let _ = Call::new("systemctl", attempt).args(["stop", &self.unit()]).succeeds();
         }
         remove_nspawn_traces(&self.name());
-        cgroup::remove_host(self.cgroups, &self.host().name)
+        cgroup::remove_host(self.cgroups, self.lab, &self.host.name)
     }
 
     fn name(&self) -> String {
-        format!("{NAME_PREFIX}{}", self.host().name)
+        format!("{}{}", prefix(self.lab), self.host.name)
     }
 
     fn unit(&self) -> String {
         format!("{}.service", self.name())
     }
 
-    fn systemd_run(&self) -> Command {
-        let mut command = Command::new("systemd-run");
-        let log = self.console();
-        command.args(["--quiet", "--collect", "--service-type=exec"]);
-        command.arg(format!("--unit={}", self.unit()));
-        for property in ["Delegate=yes", "KillMode=mixed", "TasksMax=infinity"] {
-            command.arg(format!("--property={property}"));
-        }
-        command.arg(format!("--property=StandardOutput=append:{}", log.display()));
-        command.arg(format!("--property=StandardError=append:{}", log.display()));
-        command
-    }
-
     fn nspawn_arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             format!("--directory={}", self.layer.root().display()),
             format!("--machine={}", self.name()),
-            format!("--hostname={}", self.host().name),
-            format!(
-                "--network-namespace-path={}",
-                namespace::path(&self.host().namespace()).display()
-            ),
+            format!("--hostname={}", self.host.name),
+            format!("--network-namespace-path={}", namespace::path(&self.host.namespace).display()),
         ];
         arguments.extend(NSPAWN_OPTIONS.map(str::to_owned));
         for device in ["/dev/kmsg", "/dev/net/tun", "/dev/fuse"] {
@@ -290,24 +243,12 @@ impl Machine<'_> {
     }
 
     fn write_scripts(&self) -> Result<(), LabError> {
-        let marker = format!("{}\n", self.host().name);
-        for (name, text) in
-            [("launch", LAUNCH), ("init", INIT), ("swaps", NO_SWAPS), ("marker", &marker)]
-        {
+        let marker = format!("{}\n", self.host.name);
+        for (name, text) in [("init", INIT), ("swaps", NO_SWAPS), ("marker", &marker)] {
             let path = self.folder.join(name);
             fs::write(&path, text).on("write", &path)?;
         }
         Ok(())
-    }
-
-    fn start_failed(&self, came_back: &str) -> LabError {
-        let console = fs::read_to_string(self.console()).unwrap_or_default();
-        LabError::Program {
-            attempted: format!("start {}", self.host().name),
-            program: "systemd-nspawn".into(),
-            came_back: format!("{came_back} {}", console.trim()),
-            next: "see what it said; `kubewan lab down` removes whatever was made".into(),
-        }
     }
 }
 
@@ -342,18 +283,27 @@ fn remove_nspawn_traces(machine: &str) {
     }
 }
 
-/// The same for every machine that was ever a lab's.
-pub(crate) fn remove_all_nspawn_traces() {
-    for name in nspawn_traces() {
+/// Stops a lab's machines by their names, where they are units of this machine's systemd; elsewhere they end
+/// with their control groups.
+pub(crate) fn stop_units(lab: &str, cgroups: &CgroupLayout) {
+    if let CgroupLayout::V2Systemd(_) = cgroups {
+        let units = format!("{}*.service", prefix(lab));
+        let _ = Call::new("systemctl", "stop the lab's units").args(["stop", &units]).succeeds();
+    }
+}
+
+/// The same for every machine that was ever this lab's.
+pub(crate) fn remove_all_nspawn_traces(lab: &str) {
+    for name in nspawn_traces(&prefix(lab)) {
         remove_nspawn_traces(&name);
     }
 }
 
-/// The lab's machines that systemd-nspawn has left something of in `/run`.
-pub(crate) fn nspawn_traces() -> Vec<String> {
+/// The machines whose names begin so that systemd-nspawn has left something of in `/run`.
+pub(crate) fn nspawn_traces(prefix: &str) -> Vec<String> {
     let folders = NSPAWN_FOLDERS.iter().flat_map(fs::read_dir).flatten().flatten();
     let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(NAME_PREFIX)).collect()
+    names.filter(|name| name.starts_with(prefix)).collect()
 }
 
 /// systemd-nspawn splits bind arguments at colons.
@@ -389,21 +339,6 @@ fn answers_ssh(address: SocketAddr) -> Result<(), String> {
     }
 }
 
-/// What `/proc/PID/stat` says.
-struct Stat<'a> {
-    state: char,
-    started: &'a str,
-}
-
-impl<'a> Stat<'a> {
-    fn parse(stat: &'a str) -> Option<Self> {
-        // The name in brackets may hold blanks and brackets; the third field follows the last one.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?.chars().next()?;
-        Some(Self { state, started: fields.nth(18)? })
-    }
-}
-
 /// Whether `/proc/PID/status` is of the first process of a namespace that `parent` made.
 fn is_first_of(status: &str, parent: i32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
@@ -419,14 +354,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_its_start() {
-        let line = "42 (a) b) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 0 0";
-        let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.state, stat.started), ('S', "987654"));
-        assert!(Stat::parse("").is_none());
-    }
-
-    #[test]
     fn a_leader_is_first_in_its_own_namespace() {
         let status = "Name:\tsystemd\nPPid:\t77\nNSpid:\t91\t1\n";
         assert!(is_first_of(status, 77));
@@ -436,10 +363,8 @@ mod tests {
     }
 
     #[test]
-    fn scripts_are_plain_sh() {
-        for script in [LAUNCH, INIT] {
-            assert!(script.starts_with("#!/bin/sh\n"));
-        }
+    fn what_nspawn_is_given_is_sound() {
+        assert!(INIT.starts_with("#!/bin/sh\n"));
         assert_eq!(bindable(Path::new("/a:b")), "/a\\:b");
     }
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::call::Call;
-use crate::topology::{Cloud, Topology};
+use crate::topology::{self, Cloud, Host, Topology};
 use crate::{LabError, network};
 
 /// Where `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
-/// What the names of the lab's namespaces begin with.
+/// What the names of all labs' namespaces begin with.
 const NAME_PREFIX: &str = "kwl-";
 
 /// The file that stands for a namespace.
@@ -18,34 +18,35 @@ pub(crate) fn path(namespace: &str) -> PathBuf {
 
 /// Makes the Internet, the operator's link and every cloud; hosts come with [`make_host`].
 pub(crate) fn make_internet(lab: &Topology) -> Result<(), LabError> {
-    make(Topology::INTERNET, true)?;
+    let internet = lab.internet();
+    make(&internet, true)?;
     ip_batch(None, &network::operator(lab))?;
-    ip_batch(Some(Topology::INTERNET), &network::internet(lab))?;
+    ip_batch(Some(&internet), &network::internet(lab))?;
     for cloud in &lab.clouds {
-        let namespace = cloud.namespace();
-        make(&namespace, true)?;
-        ip_batch(Some(&namespace), &network::cloud(cloud))?;
-        ip_batch(Some(Topology::INTERNET), &network::cloud_uplink(cloud))?;
-        nft(&namespace, &network::cloud_rules(cloud))?;
+        let namespace = &cloud.namespace;
+        make(namespace, true)?;
+        ip_batch(Some(namespace), &network::cloud(lab, cloud))?;
+        ip_batch(Some(&internet), &network::cloud_uplink(cloud))?;
+        nft(namespace, &network::cloud_rules(cloud))?;
     }
     Ok(())
 }
 
 /// Makes a host's namespace with nothing but its network card.
-pub(crate) fn make_host(cloud: &Cloud) -> Result<(), LabError> {
-    let namespace = cloud.host.namespace();
-    make(&namespace, false)?;
-    ip_batch(Some(&cloud.namespace()), &network::cable(cloud))?;
-    ip_batch(Some(&namespace), &network::network_card(cloud))
+pub(crate) fn make_host(cloud: &Cloud, host: &Host) -> Result<(), LabError> {
+    make(&host.namespace, false)?;
+    ip_batch(Some(&cloud.namespace), &network::cable(host))?;
+    ip_batch(Some(&host.namespace), &network::network_card(cloud, host))
 }
 
 /// Removes a host's namespace and with it everything the host had made in it.
-pub(crate) fn remove_host(cloud: &Cloud) -> Result<(), LabError> {
+pub(crate) fn remove_host(cloud: &Cloud, host: &Host) -> Result<(), LabError> {
     // The cable first: a namespace lives on while something holds it, and then so would a link.
-    let attempt = format!("unplug {}", cloud.host.name);
-    let _ =
-        Call::new("ip", attempt).args(["-n", &cloud.namespace(), "link", "del", "lan"]).succeeds();
-    remove(&cloud.host.namespace())
+    let attempt = format!("unplug {}", host.name);
+    let _ = Call::new("ip", attempt)
+        .args(["-n", &cloud.namespace, "link", "del", &host.cable()])
+        .succeeds();
+    remove(&host.namespace)
 }
 
 /// Removes a namespace if it is there.
@@ -59,17 +60,18 @@ pub(crate) fn remove(namespace: &str) -> Result<(), LabError> {
         .map(drop)
 }
 
-/// The lab's namespaces that are there.
-pub(crate) fn existing() -> Vec<String> {
+/// The namespaces of a lab that are there; of all labs where none is named.
+pub(crate) fn existing(lab: Option<&str>) -> Vec<String> {
+    let prefix = lab.map_or_else(|| NAME_PREFIX.to_owned(), topology::prefix);
     let entries = std::fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(NAME_PREFIX)).collect()
+    names.filter(|name| name.starts_with(&prefix)).collect()
 }
 
-/// Removes the operator's link, and with it the routes over it.
-pub(crate) fn remove_operator_link() {
-    let link = Topology::OPERATOR_LINK;
-    let _ = Call::new("ip", "remove the operator's link").args(["link", "del", link]).succeeds();
+/// Removes the operator's link into a lab, and with it the routes over it.
+pub(crate) fn remove_operator_link(lab: &str) {
+    let link = topology::operator_link(lab);
+    let _ = Call::new("ip", "remove the operator's link").args(["link", "del", &link]).succeeds();
 }
 
 /// Cuts a cloud off the Internet.
@@ -77,7 +79,7 @@ pub(crate) fn cut(cloud: &Cloud) -> Result<(), LabError> {
     if is_cut(cloud) {
         return Ok(());
     }
-    nft(&cloud.namespace(), &network::cut_rules())
+    nft(&cloud.namespace, &network::cut_rules())
 }
 
 /// Undoes [`cut`].
@@ -85,27 +87,27 @@ pub(crate) fn heal(cloud: &Cloud) -> Result<(), LabError> {
     if !is_cut(cloud) {
         return Ok(());
     }
-    nft(&cloud.namespace(), &format!("delete table ip {}\n", network::CUT_TABLE))
+    nft(&cloud.namespace, &format!("delete table ip {}\n", network::CUT_TABLE))
 }
 
 /// Has a cloud's own firewall drop what comes from outside to ports, as `6443/tcp`, and to no others.
 pub(crate) fn filter(cloud: &Cloud, closed: &[String]) -> Result<(), LabError> {
     let table = network::FILTER_TABLE;
-    nft(&cloud.namespace(), &format!("table ip {table} {{ }}\ndelete table ip {table}\n"))?;
-    if closed.is_empty() { Ok(()) } else { nft(&cloud.namespace(), &network::filter_rules(closed)) }
+    nft(&cloud.namespace, &format!("table ip {table} {{ }}\ndelete table ip {table}\n"))?;
+    if closed.is_empty() { Ok(()) } else { nft(&cloud.namespace, &network::filter_rules(closed)) }
 }
 
 /// Whether a cloud is cut off the Internet.
 pub(crate) fn is_cut(cloud: &Cloud) -> bool {
-    inside(&cloud.namespace(), "nft", "look for a cut")
+    inside(&cloud.namespace, "nft", "look for a cut")
         .args(["list", "table", "ip", network::CUT_TABLE])
         .succeeds()
 }
 
 /// How many packets a cloud has dropped for their source address.
 pub(crate) fn spoofed(cloud: &Cloud) -> Result<u64, LabError> {
-    let attempted = format!("read how many packets cloud {} dropped", cloud.letter);
-    let listed = inside(&cloud.namespace(), "nft", attempted)
+    let attempted = format!("read how many packets cloud {} dropped", cloud.name);
+    let listed = inside(&cloud.namespace, "nft", attempted)
         .args(["list", "counter", "ip", network::CLOUD_TABLE, network::SPOOF_COUNTER])
         .run()?;
     Ok(packets(&listed).unwrap_or(0))
@@ -126,10 +128,24 @@ fn make(namespace: &str, forwards: bool) -> Result<(), LabError> {
     inside(namespace, "sysctl", format!("set forwarding in {namespace}"))
         .args(["-q", "-w", &forward])
         .run()?;
+    if forwards {
+        // Neighbours in a cloud talk over its switch, which is no router and filters nothing; packets come by
+        // one link and leave by another; and no router tells hosts of a shorter way.
+        for setting in [
+            "net.bridge.bridge-nf-call-iptables=0",
+            "net.ipv4.conf.all.rp_filter=0",
+            "net.ipv4.conf.default.rp_filter=0",
+            "net.ipv4.conf.all.send_redirects=0",
+            "net.ipv4.conf.default.send_redirects=0",
+        ] {
+            let attempt = format!("set {setting} in {namespace}");
+            let _ = inside(namespace, "sysctl", attempt).args(["-q", "-w", setting]).succeeds();
+        }
+    }
     Ok(())
 }
 
-fn ip_batch(namespace: Option<&str>, lines: &[String]) -> Result<(), LabError> {
+pub(crate) fn ip_batch(namespace: Option<&str>, lines: &[String]) -> Result<(), LabError> {
     let place = namespace.unwrap_or("this machine");
     let mut call = Call::new("ip", format!("set up the network of {place}"));
     if let Some(namespace) = namespace {
@@ -140,7 +156,7 @@ fn ip_batch(namespace: Option<&str>, lines: &[String]) -> Result<(), LabError> {
     call.args(["-batch", "-"]).input(input).run().map(drop)
 }
 
-fn nft(namespace: &str, rules: &str) -> Result<(), LabError> {
+pub(crate) fn nft(namespace: &str, rules: &str) -> Result<(), LabError> {
     inside(namespace, "nft", format!("set the rules of {namespace}"))
         .args(["-f", "-"])
         .input(rules)

@@ -1,9 +1,11 @@
 //! The commands that make a lab's network, as text for `ip -batch` and `nft -f`. Pure.
 
-use crate::topology::{Cloud, Host, Topology};
+use std::fmt::Write as _;
 
-/// The next hop on every uplink. The same everywhere, as each uplink is a link of two.
-const NEXT_HOP: &str = "169.254.1.1";
+use crate::topology::{Cloud, Host, NEXT_HOP, Nat, OPERATOR, Path, Ports, Protocol, Topology};
+
+/// The router's own address on the uplink of a cloud whose public addresses are its hosts'.
+const ROUTER: &str = "169.254.1.2";
 
 /// The counter of packets that a cloud dropped for their source address.
 pub(crate) const SPOOF_COUNTER: &str = "spoofed";
@@ -13,6 +15,10 @@ pub(crate) const CLOUD_TABLE: &str = "cloud";
 pub(crate) const CUT_TABLE: &str = "cut";
 /// There while a cloud's own firewall drops what comes to some ports.
 pub(crate) const FILTER_TABLE: &str = "filter";
+/// How the names of the Internet's tables begin that cut one way.
+pub(crate) const CUT_PATH: &str = "cut_";
+/// How the names of the Internet's tables begin that make one way a black hole.
+pub(crate) const HOLE_PATH: &str = "hole_";
 
 /// Run in the Internet's namespace, after [`operator`]: its end of the link to the operator.
 pub(crate) fn internet(lab: &Topology) -> Vec<String> {
@@ -29,66 +35,78 @@ pub(crate) fn internet(lab: &Topology) -> Vec<String> {
 
 /// Run in the operator's own namespace: a link into the Internet, and routes to the lab's public addresses and to nothing else.
 pub(crate) fn operator(lab: &Topology) -> Vec<String> {
-    let link = Topology::OPERATOR_LINK;
+    let link = lab.operator_link();
     let mut lines = vec![
-        format!("link add {link} type veth peer name op netns {}", Topology::INTERNET),
+        format!("link add {link} type veth peer name op netns {}", lab.internet()),
         format!("addr add {}/32 dev {link}", lab.operator),
         format!("link set {link} up"),
     ];
-    lines.extend(lab.hosts().map(|host| {
-        format!(
-            "route add {}/32 via {NEXT_HOP} dev {link} onlink src {}",
-            host.public, lab.operator
-        )
+    lines.extend(lab.clouds.iter().flat_map(Cloud::public).map(|public| {
+        format!("route add {public}/32 via {NEXT_HOP} dev {link} onlink src {}", lab.operator)
     }));
     lines
 }
 
-/// Run in a cloud's namespace: its uplink.
-pub(crate) fn cloud(cloud: &Cloud) -> Vec<String> {
+/// Run in a cloud's namespace: its uplink, and the switch that its hosts are plugged into.
+pub(crate) fn cloud(lab: &Topology, cloud: &Cloud) -> Vec<String> {
     let uplink = cloud.uplink();
-    let public = cloud.host.public;
-    vec![
+    let mut lines = vec![
         "link set lo up".into(),
-        format!("link add wan type veth peer name {uplink} netns {}", Topology::INTERNET),
-        format!("addr add {public}/32 dev wan"),
+        format!("link add wan type veth peer name {uplink} netns {}", lab.internet()),
+    ];
+    lines.extend(match cloud.nat {
+        Nat::None => vec![format!("addr add {ROUTER}/32 dev wan")],
+        _ => cloud.public().iter().map(|public| format!("addr add {public}/32 dev wan")).collect(),
+    });
+    lines.extend([
         "link set wan up".into(),
         format!("route add default via {NEXT_HOP} dev wan onlink"),
-    ]
+        "link add lan type bridge".into(),
+        format!("addr add {} dev lan", cloud.gateway),
+        "link set lan up".into(),
+    ]);
+    if cloud.nat == Nat::None {
+        lines.extend(cloud.public().iter().map(|public| format!("route add {public}/32 dev lan")));
+    }
+    lines
 }
 
 /// Run in the Internet's namespace: its end of a cloud's uplink.
 pub(crate) fn cloud_uplink(cloud: &Cloud) -> Vec<String> {
     let uplink = cloud.uplink();
-    vec![
-        format!("addr add {NEXT_HOP}/32 dev {uplink}"),
-        format!("link set {uplink} up"),
-        format!("route add {}/32 dev {uplink}", cloud.host.public),
-    ]
+    let mut lines =
+        vec![format!("addr add {NEXT_HOP}/32 dev {uplink}"), format!("link set {uplink} up")];
+    lines.extend(cloud.public().iter().map(|public| match cloud.nat {
+        Nat::None => format!("route add {public}/32 via {ROUTER} dev {uplink} onlink"),
+        _ => format!("route add {public}/32 dev {uplink}"),
+    }));
+    lines
 }
 
-/// Run in a cloud's namespace: the cable to its host. It goes with the host's namespace, so a
+/// Run in a cloud's namespace: the cable to a host. It goes with the host's namespace, so a
 /// reboot makes it anew.
-pub(crate) fn cable(cloud: &Cloud) -> Vec<String> {
-    let Host { private, .. } = cloud.host;
+pub(crate) fn cable(host: &Host) -> Vec<String> {
+    let cable = host.cable();
     vec![
         format!(
-            "link add lan type veth peer name eth0 address {} netns {}",
-            cloud.host.hardware_address(),
-            cloud.host.namespace()
+            "link add {cable} type veth peer name eth0 address {} netns {}",
+            host.hardware_address(),
+            host.namespace
         ),
-        format!("addr add {}/{} dev lan", cloud.gateway, private.prefix),
-        "link set lan up".into(),
+        format!("link set {cable} master lan"),
+        format!("link set {cable} up"),
     ]
 }
 
 /// Run in a host's namespace: what DHCP would give the one network card.
-pub(crate) fn network_card(cloud: &Cloud) -> Vec<String> {
+pub(crate) fn network_card(cloud: &Cloud, host: &Host) -> Vec<String> {
+    // Without NAT the router is no neighbour by its address.
+    let onlink = if cloud.nat == Nat::None { " onlink" } else { "" };
     vec![
         "link set lo up".into(),
-        format!("addr add {} dev eth0", cloud.host.private),
+        format!("addr add {} dev eth0", host.private),
         "link set eth0 up".into(),
-        format!("route add default via {} dev eth0", cloud.gateway),
+        format!("route add default via {} dev eth0{onlink}", cloud.gateway.address),
     ]
 }
 
@@ -98,38 +116,134 @@ pub(crate) fn network_card(cloud: &Cloud) -> Vec<String> {
 /// cloud without hairpin drops what its host sends to its own public address, as otherwise the
 /// packet would come back from the Internet, which is a hairpin by a longer road.
 pub(crate) fn cloud_rules(cloud: &Cloud) -> String {
-    let public = cloud.host.public;
-    let private = cloud.host.private.address;
-    let (own_address, hairpin_in, hairpin_out) = if cloud.hairpin {
-        (
-            String::new(),
-            format!("iifname \"lan\" ip daddr {public} dnat to {private}"),
-            format!("iifname \"lan\" oifname \"lan\" snat to {public}"),
-        )
-    } else {
-        (format!("iifname \"lan\" ip daddr {public} drop"), String::new(), String::new())
-    };
+    let (mut edge, mut inbound, mut outbound) = (String::new(), String::new(), String::new());
+    let sources: Vec<String> =
+        cloud.hosts.iter().map(|host| host.private.address.to_string()).collect();
+    if cloud.spoof_filter {
+        let sources = one_or_set(&sources);
+        let _ = writeln!(
+            edge,
+            "    iifname \"lan\" ip saddr != {sources} counter name \"{SPOOF_COUNTER}\" drop"
+        );
+    }
+    for host in &cloud.hosts {
+        match cloud.nat {
+            Nat::OneToOne => one_to_one(cloud, host, &mut edge, &mut inbound, &mut outbound),
+            Nat::PortRestricted | Nat::Symmetric => forwards(cloud, host, &mut inbound),
+            Nat::None => {}
+        }
+    }
+    if cloud.nat.shares_an_address() {
+        let public = one_or_set(&cloud.public().map_to_text());
+        // Another port for every connection makes it symmetric; else the host's own is kept while it is free.
+        let how = if cloud.nat == Nat::Symmetric { " fully-random" } else { "" };
+        let _ = writeln!(outbound, "    oifname \"wan\" snat to {public}{how}");
+        let _ = writeln!(outbound, "    iifname \"lan\" oifname \"lan\" snat to {public}");
+        if !cloud.hairpin {
+            let _ = writeln!(edge, "    iifname \"lan\" ip daddr {public} drop");
+        }
+    }
     format!(
         "table ip {CLOUD_TABLE} {{
   counter {SPOOF_COUNTER} {{ }}
   chain edge {{
     type filter hook prerouting priority raw; policy accept;
-    iifname \"lan\" ip saddr != {private} counter name \"{SPOOF_COUNTER}\" drop
-    {own_address}
-  }}
+{edge}  }}
   chain inbound {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname \"wan\" ip daddr {public} dnat to {private}
-    {hairpin_in}
-  }}
+{inbound}  }}
   chain outbound {{
     type nat hook postrouting priority srcnat; policy accept;
-    oifname \"wan\" ip saddr {private} snat to {public}
-    {hairpin_out}
+{outbound}  }}
+  chain ports {{
+    type filter hook forward priority filter; policy accept;
+{}  }}
+  chain router {{
+    type filter hook input priority filter; policy accept;
+    iifname \"wan\" ct state new drop
   }}
 }}
-"
+",
+        ports_rules(cloud)
     )
+}
+
+/// A host's own public address. Its neighbours in the cloud reach it there too, hairpin or not.
+fn one_to_one(
+    cloud: &Cloud,
+    host: &Host,
+    edge: &mut String,
+    inbound: &mut String,
+    outbound: &mut String,
+) {
+    let (private, public) = (host.private.address, host.public);
+    let _ = writeln!(inbound, "    iifname \"wan\" ip daddr {public} dnat to {private}");
+    let _ = writeln!(outbound, "    oifname \"wan\" ip saddr {private} snat to {public}");
+    if !cloud.hairpin {
+        let _ = writeln!(edge, "    iifname \"lan\" ip saddr {private} ip daddr {public} drop");
+    }
+    if cloud.hairpin || cloud.hosts.len() > 1 {
+        let _ = writeln!(inbound, "    iifname \"lan\" ip daddr {public} dnat to {private}");
+        let _ = writeln!(
+            outbound,
+            "    iifname \"lan\" oifname \"lan\" ip saddr {private} snat to {public}"
+        );
+    }
+}
+
+/// Ports of the one public address that are a host's.
+fn forwards(cloud: &Cloud, host: &Host, inbound: &mut String) {
+    for port in &host.forward {
+        let inside = if cloud.hairpin { "{ \"wan\", \"lan\" }" } else { "\"wan\"" };
+        let _ = writeln!(
+            inbound,
+            "    iifname {inside} ip daddr {} {} dnat to {}",
+            host.public,
+            matches(*port),
+            host.private.address
+        );
+    }
+}
+
+/// What a provider lets in; replies always come.
+fn ports_rules(cloud: &Cloud) -> String {
+    let Some(open) = &cloud.ports else { return String::new() };
+    let mut rules: String = open
+        .iter()
+        .map(|ports| format!("    iifname \"wan\" {} accept\n", matches(*ports)))
+        .collect();
+    rules += "    iifname \"wan\" ct state new drop\n";
+    rules
+}
+
+fn matches(ports: Ports) -> String {
+    let protocol = match ports.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Icmp => return "icmp type echo-request".into(),
+    };
+    match (ports.first, ports.last) {
+        (first, last) if first == last => format!("{protocol} dport {first}"),
+        (first, last) => format!("{protocol} dport {first}-{last}"),
+    }
+}
+
+/// nft's sets have a price in readability; most clouds have one host.
+fn one_or_set(values: &[String]) -> String {
+    match values {
+        [one] => one.clone(),
+        more => format!("{{ {} }}", more.join(", ")),
+    }
+}
+
+trait MapToText {
+    fn map_to_text(&self) -> Vec<String>;
+}
+
+impl<T: ToString> MapToText for Vec<T> {
+    fn map_to_text(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// Cuts a cloud off the Internet: packets vanish both ways, as on a broken path, while links and
@@ -163,12 +277,173 @@ pub(crate) fn filter_rules(closed: &[String]) -> String {
     )
 }
 
+/// A way between two clouds as the Internet's namespace sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// The two ends, in the order of their names.
+    pub(crate) ends: [String; 2],
+    /// The Internet's interface towards each end.
+    links: [String; 2],
+    /// The public addresses behind each end.
+    addresses: [Vec<String>; 2],
+    /// Numbers the way: each has routing tables and a packet queue of its own.
+    number: u32,
+}
+
+impl Way {
+    /// The way between two ends of a lab, if there are such ends.
+    pub(crate) fn find(lab: &Topology, ends: &[String; 2]) -> Option<Self> {
+        let index = |end: &str| match end {
+            OPERATOR => Some(lab.clouds.len()),
+            name => lab.clouds.iter().position(|cloud| cloud.name == name),
+        };
+        let [a, b] = [index(&ends[0])?, index(&ends[1])?];
+        let side = |end: usize| match lab.clouds.get(end) {
+            Some(cloud) => (cloud.uplink(), cloud.public().map_to_text()),
+            None => ("op".to_owned(), vec![lab.operator.to_string()]),
+        };
+        let ((link_a, addresses_a), (link_b, addresses_b)) = (side(a), side(b));
+        Some(Self {
+            ends: ends.clone(),
+            links: [link_a, link_b],
+            addresses: [addresses_a, addresses_b],
+            number: u32::try_from(a * 16 + b).ok()?,
+        })
+    }
+
+    /// Its name in names of tables and files.
+    pub(crate) fn name(&self) -> String {
+        format!("{}_{}", self.ends[0], self.ends[1])
+    }
+
+    /// The number of the packet queue that both directions go through.
+    pub(crate) fn queue(&self) -> u32 {
+        self.number
+    }
+
+    /// Both directions: from one link to the other, with the addresses there.
+    fn directions(&self) -> [(u32, &str, &str, &[String]); 2] {
+        let [a, b] = &self.links;
+        let [at_a, at_b] = &self.addresses;
+        // Routing tables 1000 and up: the kernel's own are 253 to 255.
+        let table = 1000 + self.number * 2;
+        [(table, a, b, at_b), (table + 1, b, a, at_a)]
+    }
+
+    /// Run in the Internet's namespace: smaller packets from one end to the other. `device` gives the
+    /// interface that a direction goes through, where there is one on the way.
+    pub(crate) fn routes(
+        &self,
+        lab: &Topology,
+        mtu: Option<u16>,
+        device: impl Fn(usize) -> Option<String>,
+    ) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (index, (table, from, to, addresses)) in self.directions().into_iter().enumerate() {
+            let mtu = mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
+            let through = device(index);
+            for address in addresses {
+                let via = match (&through, self.routed(lab, to)) {
+                    (Some(device), _) => format!("dev {device}"),
+                    (None, true) => format!("via {ROUTER} dev {to} onlink"),
+                    (None, false) => format!("dev {to}"),
+                };
+                lines.push(format!("route add {address}/32 {via} table {table}{mtu}"));
+                lines.push(format!("rule add iif {from} to {address}/32 lookup {table}"));
+            }
+        }
+        lines
+    }
+
+    /// What [`Way::routes`] made, taken back; a line for what isn't there fails, which does no harm.
+    pub(crate) fn without_routes(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (table, from, _, addresses) in self.directions() {
+            for address in addresses {
+                lines.push(format!("rule del iif {from} to {address}/32 lookup {table}"));
+            }
+            lines.push(format!("route flush table {table}"));
+        }
+        lines
+    }
+
+    /// Whether the end's addresses are behind a router that has none of them.
+    fn routed(&self, lab: &Topology, link: &str) -> bool {
+        lab.clouds.iter().any(|cloud| cloud.uplink() == link && cloud.nat == Nat::None)
+    }
+
+    /// The interface pair of a direction that a kernel with netem delays packets on: what goes into the
+    /// first comes out of the second, and is routed on from there.
+    pub(crate) fn loop_of(&self, direction: usize) -> [String; 2] {
+        let table = self.directions()[direction].0;
+        [format!("way{table}"), format!("way{table}out")]
+    }
+
+    /// Run in the Internet's namespace: makes a direction's interface pair.
+    pub(crate) fn make_loop(&self, direction: usize) -> Vec<String> {
+        let [into, out] = self.loop_of(direction);
+        // Without ARP a packet has the interface's own address, which has to be the other end's too.
+        let address = "02:6b:77:6c:01:01";
+        vec![
+            format!(
+                "link add {into} address {address} type veth peer name {out} address {address}"
+            ),
+            format!("link set {into} arp off up"),
+            format!("link set {out} arp off up"),
+        ]
+    }
+
+    /// Both directions for iptables: from and to which interface.
+    pub(crate) fn links(&self) -> [(&str, &str); 2] {
+        let [a, b] = &self.links;
+        [(a, b), (b, a)]
+    }
+
+    /// Cuts this way and no other.
+    pub(crate) fn cut_rules(&self) -> String {
+        let [a, b] = &self.links;
+        format!(
+            "table ip {CUT_PATH}{} {{
+  chain forward {{
+    type filter hook forward priority -400; policy accept;
+    iifname \"{a}\" oifname \"{b}\" drop
+    iifname \"{b}\" oifname \"{a}\" drop
+  }}
+}}
+",
+            self.name()
+        )
+    }
+
+    /// Drops what is larger than the path carries, without a word.
+    pub(crate) fn hole_rules(&self, path: &Path) -> String {
+        let [a, b] = &self.links;
+        let mtu = path.mtu.unwrap_or(u16::MAX);
+        format!(
+            "table ip {HOLE_PATH}{} {{
+  chain forward {{
+    type filter hook forward priority -390; policy accept;
+    iifname \"{a}\" oifname \"{b}\" ip length > {mtu} drop
+    iifname \"{b}\" oifname \"{a}\" ip length > {mtu} drop
+  }}
+}}
+",
+            self.name()
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{Spec, parse};
 
     fn lab() -> Topology {
-        Topology::plan(3, &[]).unwrap()
+        Topology::lay_out("lab", &Spec::usual(3), &[]).unwrap()
+    }
+
+    fn from_file(text: &str) -> Topology {
+        Topology::lay_out("lab", &parse("t", text).unwrap(), &[]).unwrap()
     }
 
     #[test]
@@ -183,7 +458,8 @@ mod tests {
 
     #[test]
     fn a_card_has_the_private_address_and_nothing_else() {
-        let lines = network_card(&lab().clouds[0]);
+        let lab = lab();
+        let lines = network_card(&lab.clouds[0], &lab.clouds[0].hosts[0]);
         assert_eq!(lines[1], "addr add 10.0.4.7/24 dev eth0");
         assert!(!lines.join("\n").contains("198.51.100"));
     }
@@ -192,19 +468,91 @@ mod tests {
     fn hairpin_is_the_clouds_choice() {
         let lab = lab();
         let without = cloud_rules(&lab.clouds[0]);
-        assert!(without.contains("iifname \"lan\" ip daddr 198.51.100.10 drop"));
+        assert!(without.contains("iifname \"lan\" ip saddr 10.0.4.7 ip daddr 198.51.100.10 drop"));
         assert!(!without.contains("oifname \"lan\""));
         let with = cloud_rules(&lab.clouds[1]);
         assert!(with.contains("iifname \"lan\" ip daddr 198.51.100.20 dnat to 172.21.3.4"));
-        assert!(with.contains("iifname \"lan\" oifname \"lan\" snat to 198.51.100.20"));
+        assert!(
+            with.contains(
+                "iifname \"lan\" oifname \"lan\" ip saddr 172.21.3.4 snat to 198.51.100.20"
+            )
+        );
     }
 
     #[test]
     fn every_edge_counts_and_drops_foreign_sources() {
         for cloud in &lab().clouds {
-            let private = cloud.host.private.address;
+            let private = cloud.hosts[0].private.address;
             let filter = format!("ip saddr != {private} counter name \"spoofed\" drop");
             assert!(cloud_rules(cloud).contains(&filter));
         }
+    }
+
+    #[test]
+    fn a_home_lets_in_what_it_forwards() {
+        let lab = from_file(
+            "\
+clouds:
+  - name: home
+    nat: symmetric
+    spoofFilter: false
+    subnet: 192.168.1.0/24
+    hosts: [{ name: a, forward: [22/tcp, 51820/udp] }, { name: b }]
+",
+        );
+        let rules = cloud_rules(&lab.clouds[0]);
+        assert!(
+            rules.contains(
+                "iifname \"wan\" ip daddr 198.51.100.10 tcp dport 22 dnat to 192.168.1.2"
+            )
+        );
+        assert!(rules.contains("udp dport 51820 dnat to 192.168.1.2"));
+        assert!(rules.contains("oifname \"wan\" snat to 198.51.100.10 fully-random"));
+        assert!(!rules.contains("saddr !="), "any source passes");
+        assert!(!rules.contains("192.168.1.3"), "nothing comes to the second");
+    }
+
+    #[test]
+    fn ports_are_let_in_and_the_rest_dropped() {
+        let lab = from_file(
+            "\
+clouds:
+  - { name: A, nat: none, ports: [22/tcp, 30000-32767/tcp, icmp], hosts: [{ name: a }, { name: b }] }
+",
+        );
+        let rules = cloud_rules(&lab.clouds[0]);
+        for rule in [
+            "iifname \"wan\" tcp dport 22 accept",
+            "iifname \"wan\" tcp dport 30000-32767 accept",
+            "iifname \"wan\" icmp type echo-request accept",
+            "iifname \"wan\" ct state new drop",
+            "ip saddr != { 198.51.100.10, 198.51.100.20 } counter",
+        ] {
+            assert!(rules.contains(rule), "{rule} in\n{rules}");
+        }
+        assert!(!rules.contains("dnat"));
+    }
+
+    #[test]
+    fn a_way_is_its_own_in_both_directions() {
+        let lab = lab();
+        let way = |a: &str, b: &str| Way::find(&lab, &[a.into(), b.into()]).unwrap();
+        let lines = way("A", "C").routes(&lab, Some(1400), |_| None);
+        assert_eq!(
+            lines,
+            [
+                "route add 192.0.2.30/32 dev cloudC table 1004 mtu 1400",
+                "rule add iif cloudA to 192.0.2.30/32 lookup 1004",
+                "route add 198.51.100.10/32 dev cloudA table 1005 mtu 1400",
+                "rule add iif cloudC to 198.51.100.10/32 lookup 1005",
+            ]
+        );
+        assert_ne!(way("A", "C").queue(), way("B", "C").queue());
+        assert!(
+            way("A", "operator").cut_rules().contains("iifname \"cloudA\" oifname \"op\" drop")
+        );
+        assert!(Way::find(&lab, &["A".into(), "D".into()]).is_none());
+        let path = Path { mtu: Some(1300), black_hole: true, ..Path::default() };
+        assert!(way("A", "B").hole_rules(&path).contains("ip length > 1300 drop"));
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn look(machine: &Machine<'_>) -> Result<HostSnapshot, LabError> {
     let mut items = Items::new();
     files(machine, &mut items)?;
     units(machine, &mut items)?;
-    network(&machine.host().namespace(), &mut items)?;
+    network(&machine.host.namespace, &mut items)?;
     inside(machine, &mut items)?;
     Ok(HostSnapshot { items })
 }
@@ -306,7 +306,7 @@ fn is_passing(name: &str) -> bool {
 
 fn ask(machine: &Machine<'_>, argv: &[&str]) -> Result<String, LabError> {
     let failed = |came_back: String| LabError::Program {
-        attempted: format!("look at {}", machine.host().name),
+        attempted: format!("look at {}", machine.host.name),
         program: argv.join(" "),
         came_back,
         next: "see whether the host still runs: `kubewan lab ls`".into(),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::call::Call;
 use crate::error::OnPath;
-use crate::image::{self, ImageChoice};
+use crate::image::{self, Distribution};
 use crate::{LabError, LabEvent, layer};
 
 /// Kubernetes' version that the stand-ins claim.
@@ -46,7 +46,7 @@ struct Folders {
 /// # Errors
 /// Fails where packages can't be downloaded, or files not be written.
 pub fn rehearsal_bundle(
-    choice: ImageChoice,
+    choice: Distribution,
     program: &Path,
     events: &mut dyn FnMut(LabEvent),
 ) -> Result<PathBuf, LabError> {
@@ -92,7 +92,7 @@ fn remove_older(cache: &Path) -> Result<(), LabError> {
 
 /// Fetches packages and programs in a throw-away copy of the hosts' image, whose own package manager knows its
 /// mirror. What is too old in that release (kubectl, etcd) comes from [`LATER_SUITE`].
-fn download(choice: ImageChoice, building: &Path) -> Result<(), LabError> {
+fn download(choice: Distribution, building: &Path) -> Result<(), LabError> {
     let [root, upper, work, parts] =
         ["root", "upper", "work", "parts"].map(|name| building.join(name));
     for folder in [&root, &upper, &work, &parts] {
@@ -100,7 +100,7 @@ fn download(choice: ImageChoice, building: &Path) -> Result<(), LabError> {
     }
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        image::folder(choice).display(),
+        image::folder(choice.into()).display(),
         upper.display(),
         work.display()
     );
@@ -215,7 +215,7 @@ fn libraries(root: &Path, program: &Path, to: &Path) -> Result<(), LabError> {
 
 /// Lays the bundle's folder out and describes it.
 fn assemble(
-    choice: ImageChoice,
+    choice: Distribution,
     program: &Path,
     parts: &Path,
     folder: &Path,
@@ -298,7 +298,7 @@ impl Contents {
         self.record(kind, name, version, None, path)
     }
 
-    fn package(&mut self, choice: ImageChoice, deb: &Path) -> Result<(), LabError> {
+    fn package(&mut self, choice: Distribution, deb: &Path) -> Result<(), LabError> {
         let file = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut fields = file.split('_');
         let name = fields.next().unwrap_or_default().to_owned();

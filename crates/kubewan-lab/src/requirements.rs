@@ -38,6 +38,11 @@ pub(crate) fn missing() -> Vec<&'static str> {
     packages
 }
 
+/// The package that leads packets into queues, if this machine lacks it: only kernels without netem need it.
+pub(crate) fn missing_for_queues() -> Option<&'static str> {
+    (!is_there("iptables")).then_some("iptables")
+}
+
 /// Installs packages without a question.
 pub(crate) fn install(packages: &[&str]) -> Result<(), LabError> {
     let by_hand = format!("install by hand: {}", packages.join(" "));

@@ -1,6 +1,7 @@
 //! What the lab remembers of itself, so that `down` finds everything even after a half-made `up`
 //! or a restart of this machine.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,19 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OnPath;
+use crate::kernel::CgroupLayout;
+use crate::layer::Layer;
+use crate::machine::Machine;
+use crate::seed::Identity;
 use crate::sysctl::Sysctls;
-use crate::topology::Topology;
+use crate::topology::{Cloud, Host, Topology, is_lab_name};
 use crate::{LabError, layer};
 
-/// Where the lab keeps everything but what the user looks at. One place, as there is one lab at
-/// a time, so that `down` needs no argument.
+/// Where labs keep everything but what the user looks at: each has a folder of its own, called after it.
 pub(crate) const STORAGE: &str = "/var/lib/kubewan-lab";
 
 /// Raised when [`State`] changes its shape.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Written before the first effect.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,9 +39,13 @@ pub(crate) struct State {
     pub(crate) made_dir: bool,
     /// Files in it that the lab wrote, and the sum of those that a user may have edited.
     pub(crate) written: Vec<Written>,
-    pub(crate) image: PathBuf,
+    /// The images' folders by their names.
+    pub(crate) images: BTreeMap<String, PathBuf>,
     pub(crate) topology: Topology,
+    /// First values of this machine's settings, as they stood before the first of the labs side by side.
     pub(crate) sysctls: Sysctls,
+    /// The program that holds packets back where the kernel can't, and its arguments.
+    pub(crate) forwarder: Vec<String>,
 }
 
 /// A file in the user's folder that goes with the lab.
@@ -49,24 +57,29 @@ pub(crate) struct Written {
 }
 
 impl State {
-    pub(crate) fn new(dir: PathBuf, image: PathBuf, topology: Topology, sysctls: Sysctls) -> Self {
-        let boot = boot();
+    pub(crate) fn new(dir: PathBuf, topology: Topology, sysctls: Sysctls) -> Self {
         Self {
             format: FORMAT,
             complete: false,
-            boot,
+            boot: boot(),
             made_dir: !dir.exists(),
             dir,
             written: Vec::new(),
-            image,
+            images: BTreeMap::new(),
             topology,
             sysctls,
+            forwarder: Vec::new(),
         }
     }
 
+    /// The lab's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.topology.lab
+    }
+
     /// The state of the lab that is there, or nothing.
-    pub(crate) fn load() -> Result<Option<Self>, LabError> {
-        let path = file();
+    pub(crate) fn load(lab: &str) -> Result<Option<Self>, LabError> {
+        let path = file(lab);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -76,19 +89,44 @@ impl State {
             Ok(state) if state.format == FORMAT => Ok(Some(state)),
             _ => Err(LabError::AlreadyUp {
                 found: format!("{} is of another version of kubewan", path.display()),
-                next: "`kubewan lab down`, then try again".into(),
+                next: format!("`kubewan lab down {lab}`, then try again"),
             }),
         }
     }
 
+    /// All labs that are there, and can be read.
+    pub(crate) fn all() -> Vec<Self> {
+        names().iter().filter_map(|lab| Self::load(lab).ok().flatten()).collect()
+    }
+
     /// Writes it so that a reader sees the old or the new one whole.
     pub(crate) fn save(&self) -> Result<(), LabError> {
-        let path = file();
+        let path = file(self.name());
         let unfinished = path.with_extension("new");
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
         fs::write(&unfinished, text).on("write", &unfinished)?;
         fs::rename(&unfinished, &path).on("write", &path)
+    }
+
+    /// A host's machine.
+    pub(crate) fn machine<'a>(
+        &'a self,
+        cloud: &'a Cloud,
+        host: &'a Host,
+        cgroups: &'a CgroupLayout,
+    ) -> Machine<'a> {
+        let folder = host_folder(self.name(), &host.name);
+        let image = self.images.get(&host.image.name()).cloned().unwrap_or_default();
+        Machine {
+            lab: self.name(),
+            cloud,
+            host,
+            layer: Layer::new(folder.clone(), image),
+            product_uuid: Identity::at(folder.join("identity")).product_uuid(),
+            cgroups,
+            folder,
+        }
     }
 
     /// Whether this machine has been restarted since.
@@ -97,26 +135,55 @@ impl State {
     }
 }
 
-/// What belongs to one host.
-pub(crate) fn host_folder(host: &str) -> PathBuf {
-    Path::new(STORAGE).join("hosts").join(host)
+/// The names of the labs that have a folder.
+pub(crate) fn names() -> Vec<String> {
+    let entries = fs::read_dir(STORAGE).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> =
+        folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| is_lab_name(name));
+    names.sort();
+    names
 }
 
-/// Keeps other kubewan commands from changing the lab at the same time, until it is dropped.
-pub(crate) fn lock() -> Result<File, LabError> {
+/// What belongs to one lab.
+pub(crate) fn folder(lab: &str) -> PathBuf {
+    Path::new(STORAGE).join(lab)
+}
+
+/// What belongs to one host.
+pub(crate) fn host_folder(lab: &str, host: &str) -> PathBuf {
+    folder(lab).join("hosts").join(host)
+}
+
+/// What belongs to the way between two clouds.
+pub(crate) fn path_folder(lab: &str, way: &str) -> PathBuf {
+    folder(lab).join("paths").join(way)
+}
+
+/// Keeps other kubewan commands from changing this lab at the same time, until it is dropped.
+pub(crate) fn lock(lab: &str) -> Result<File, LabError> {
+    lock_folder(&folder(lab))
+}
+
+/// Keeps other labs from choosing addresses at the same time, until it is dropped. Held for moments.
+pub(crate) fn lock_all() -> Result<File, LabError> {
+    lock_folder(Path::new(STORAGE))
+}
+
+fn lock_folder(storage: &Path) -> Result<File, LabError> {
     const SECONDS_MAX: u64 = 60;
-    let storage = Path::new(STORAGE);
-    fs::create_dir_all(storage).on("make the folder", storage)?;
-    let mut folder = File::open(storage).on("open", storage)?;
+    let open = || {
+        fs::create_dir_all(storage).on("make the folder", storage)?;
+        File::open(storage).on("open", storage)
+    };
+    let mut folder = open()?;
     let deadline = Instant::now() + Duration::from_secs(SECONDS_MAX);
     loop {
         match folder.try_lock() {
             Ok(()) if is_still_at(&folder, storage) => return Ok(folder),
             // Whoever held the lock has removed the lab, and with it the folder.
-            Ok(()) => {
-                fs::create_dir_all(storage).on("make the folder", storage)?;
-                folder = File::open(storage).on("open", storage)?;
-            }
+            Ok(()) => folder = open()?,
             Err(TryLockError::Error(error)) => return Err(error).on("lock", storage),
             Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
                 return Err(LabError::TimedOut {
@@ -131,11 +198,11 @@ pub(crate) fn lock() -> Result<File, LabError> {
     }
 }
 
-/// Removes everything from the storage but its own folder.
-pub(crate) fn clear_storage() -> Result<(), LabError> {
-    let storage = Path::new(STORAGE);
-    layer::unmount_below(storage)?;
-    for entry in fs::read_dir(storage).into_iter().flatten().flatten() {
+/// Removes everything from a lab's storage but its own folder.
+pub(crate) fn clear_storage(lab: &str) -> Result<(), LabError> {
+    let storage = folder(lab);
+    layer::unmount_below(&storage)?;
+    for entry in fs::read_dir(&storage).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
             layer::remove_tree(&path)?;
@@ -146,10 +213,13 @@ pub(crate) fn clear_storage() -> Result<(), LabError> {
     Ok(())
 }
 
-/// Removes the cleared storage; the lock on it ends with its holder.
-pub(crate) fn remove_storage() -> Result<(), LabError> {
-    let storage = Path::new(STORAGE);
-    fs::remove_dir(storage).on("remove", storage)
+/// Removes a lab's cleared storage; the lock on it ends with its holder.
+pub(crate) fn remove_storage(lab: &str) -> Result<(), LabError> {
+    let storage = folder(lab);
+    fs::remove_dir(&storage).on("remove", &storage)?;
+    // Stays while another lab is in it.
+    let _ = fs::remove_dir(STORAGE);
+    Ok(())
 }
 
 fn is_still_at(folder: &File, path: &Path) -> bool {
@@ -157,8 +227,8 @@ fn is_still_at(folder: &File, path: &Path) -> bool {
     matches!((folder.metadata(), path.metadata()), (Ok(a), Ok(b)) if same(&a, &b))
 }
 
-fn file() -> PathBuf {
-    Path::new(STORAGE).join("state.json")
+fn file(lab: &str) -> PathBuf {
+    folder(lab).join("state.json")
 }
 
 fn boot() -> String {

@@ -1,56 +1,75 @@
 //! Makes a lab.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::call::Call;
 use crate::error::OnPath;
-use crate::lab::{Lab, LabEvent, LabOptions};
+use crate::image::ImageChoice;
+use crate::lab::{Lab, LabEvent, LabOptions, Place};
 use crate::state::{self, State, Written};
-use crate::topology::{Cloud, HOSTS_MAX, HOSTS_MIN, Subnet, Topology};
+use crate::topology::{Cloud, HOSTS_MAX, HOSTS_MIN, Host, Spec, Subnet, Topology, is_lab_name};
 use crate::{
-    KernelFacts, LabError, down, image, kernel, keys, namespace, requirements, seed, sysctl,
+    KernelFacts, LabError, down, image, kernel, keys, namespace, paths, requirements, seed, sysctl,
 };
 
 pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Result<Lab, LabError> {
     if !rustix::process::geteuid().is_root() {
         return Err(LabError::NotRoot);
     }
-    check_size(options.hosts)?;
+    let name = options.name.as_str();
+    check_name(name)?;
+    check_size(&options.topology)?;
     let dir = std::path::absolute(&options.dir).on("find", &options.dir)?;
     install_requirements(events)?;
-    let _lock = state::lock()?;
-    let earlier = State::load()?;
+    let _lock = state::lock(name)?;
+    let earlier = State::load(name)?;
     if let Some(state) = earlier.clone().filter(|state| state.complete) {
         events(LabEvent::AlreadyUp);
         return same_lab(state, options, &dir);
     }
     // Whoever made it is gone, as the lock is ours: an `up` that was ended half-way.
-    down::remove_everything(earlier.as_ref(), events)?;
+    down::remove_everything(name, earlier.as_ref(), events)?;
     let made = prepare(options, dir, events).and_then(|mut lab| {
         make(&mut lab, events)?;
         Ok(lab)
     });
     if made.is_err() {
         events(LabEvent::UndoingFailedUp);
-        let state = State::load().unwrap_or_default();
-        down::remove_everything(state.as_ref(), events)?;
-        state::remove_storage()?;
+        let state = State::load(name).unwrap_or_default();
+        down::remove_everything(name, state.as_ref(), events)?;
+        let _all = state::lock_all()?;
+        state::remove_storage(name)?;
     }
     made
 }
 
 /// Makes a host's empty disk and writes into it what is the host's own.
-pub(crate) fn make_disk(lab: &Lab, cloud: &Cloud) -> Result<(), LabError> {
-    let machine = lab.machine(cloud);
+pub(crate) fn make_disk(lab: &Lab, cloud: &Cloud, host: &Host) -> Result<(), LabError> {
+    let machine = lab.machine(cloud, host);
     machine.layer.make()?;
     let client_key = keys::public(&lab.state.dir.join(keys::CLIENT_KEY))?;
     let root = machine.layer.root();
-    seed::write(&root, &cloud.host, &lab.state.topology, &lab.identity(cloud), &client_key)
+    seed::write(&root, host, &lab.state.topology, &lab.identity(host), &client_key)
 }
 
-fn check_size(hosts: usize) -> Result<(), LabError> {
+/// Whether a lab may be called so.
+pub(crate) fn check_name(name: &str) -> Result<(), LabError> {
+    if is_lab_name(name) {
+        return Ok(());
+    }
+    Err(LabError::BadOption {
+        option: "--name",
+        value: name.into(),
+        why: "a lab's name has one to eight small letters and digits".into(),
+        next: "name it shorter".into(),
+    })
+}
+
+fn check_size(topology: &Spec) -> Result<(), LabError> {
+    let hosts: usize = topology.clouds.iter().map(|cloud| cloud.hosts.len()).sum();
     if (HOSTS_MIN..=HOSTS_MAX).contains(&hosts) {
         return Ok(());
     }
@@ -75,20 +94,28 @@ fn install_requirements(events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError
 fn same_lab(state: State, options: &LabOptions, dir: &Path) -> Result<Lab, LabError> {
     let lab = Lab { state, kernel: KernelFacts::gather() };
     let state = &lab.state;
-    let hosts = state.topology.clouds.len();
+    // What was asked for then, with the addresses that it was given.
+    let elsewhere: Vec<Subnet> = Vec::new();
+    let asked = Topology::lay_out(state.name(), &options.topology, &elsewhere).ok();
+    let same = asked.is_some_and(|asked| asked.is_alike(&state.topology));
     let differs = if state.is_of_earlier_boot() {
         Some("it was made before this machine was restarted".to_owned())
-    } else if hosts != options.hosts || state.dir != dir {
+    } else if !same || state.dir != dir {
+        let hosts = state.topology.hosts().count();
         Some(format!("it has {hosts} hosts and its folder is {}", state.dir.display()))
     } else {
-        let stopped = state.topology.clouds.iter().find(|cloud| !lab.is_running(cloud));
-        stopped.map(|cloud| format!("its host {} doesn't run", cloud.host.name))
+        let stopped = lab.places().find(|(cloud, host)| !lab.is_running(cloud, host));
+        stopped.map(|(_, host)| format!("its host {} doesn't run", host.name))
     };
     match differs {
         None => Ok(lab),
         Some(found) => Err(LabError::AlreadyUp {
             found,
-            next: "`kubewan lab down` removes it; then run the command again".into(),
+            next: format!(
+                "`kubewan lab down {}` removes it; then run the command again, or give this one \
+                 another `--name`",
+                lab.name()
+            ),
         }),
     }
 }
@@ -99,25 +126,47 @@ fn prepare(
     dir: PathBuf,
     events: &mut dyn FnMut(LabEvent),
 ) -> Result<Lab, LabError> {
-    let folder = image::folder(options.image);
-    if !image::is_cached(options.image) {
-        let image = options.image.name().to_owned();
-        events(LabEvent::BuildingImage { image, folder: folder.clone() });
+    kernel::load_modules();
+    let mut state = choose_addresses(options, dir)?;
+    state.forwarder.clone_from(&options.forwarder);
+    let wanted: BTreeSet<ImageChoice> = state.topology.hosts().map(|host| host.image).collect();
+    for image in wanted {
+        state.images.insert(image.name(), image::folder(image));
+        if image::is_cached(image) {
+            continue;
+        }
+        let folder = image::folder(image);
+        events(LabEvent::BuildingImage { image: image.name(), folder });
         let start = Instant::now();
-        image::build(options.image)?;
+        image::build(image)?;
         events(LabEvent::ImageBuilt { took: start.elapsed() });
     }
-    let occupied = occupied_networks()?;
-    let topology = Topology::plan(options.hosts, &occupied).ok_or_else(|| LabError::BadOption {
-        option: "this machine's routes",
-        value: "in the way".into(),
-        why: "every range that documentation reserves is routed somewhere already".into(),
-        next: "remove the routes to 198.51.100.0/24 or 192.0.2.0/24".into(),
-    })?;
-    kernel::load_modules();
-    let state = State::new(dir, folder, topology, sysctl::record());
     state.save()?;
     Ok(Lab { state, kernel: KernelFacts::gather() })
+}
+
+/// Takes addresses that neither this machine nor another lab has, and notes them at once.
+fn choose_addresses(options: &LabOptions, dir: PathBuf) -> Result<State, LabError> {
+    let _all = state::lock_all()?;
+    let mut occupied = occupied_networks()?;
+    let others: Vec<State> =
+        State::all().into_iter().filter(|other| other.name() != options.name).collect();
+    occupied.extend(others.iter().flat_map(|other| other.topology.ranges.clone()));
+    let topology = Topology::lay_out(&options.name, &options.topology, &occupied);
+    let topology = topology.map_err(|why| LabError::BadOption {
+        option: "the lab's topology",
+        value: "not to be had".into(),
+        why,
+        next: "remove routes to 198.51.100.0/24, 192.0.2.0/24 and 203.0.113.0/24 or another lab \
+               (`kubewan lab ls`), or change the topology"
+            .into(),
+    })?;
+    // With another lab up, today's values are not the first ones.
+    let first = others.iter().find(|other| !other.is_of_earlier_boot());
+    let sysctls = first.map_or_else(sysctl::record, |other| other.sysctls.clone());
+    let state = State::new(dir, topology, sysctls);
+    state.save()?;
+    Ok(state)
 }
 
 fn make(lab: &mut Lab, events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
@@ -125,12 +174,15 @@ fn make(lab: &mut Lab, events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError>
     namespace::make_internet(&lab.state.topology)?;
     events(LabEvent::NetworkReady { clouds: lab.state.topology.clouds.len() });
     write_keys(lab)?;
-    let clouds: Vec<&Cloud> = lab.state.topology.clouds.iter().collect();
-    for cloud in &clouds {
-        make_disk(lab, cloud)?;
-        namespace::make_host(cloud)?;
+    let places: Vec<Place<'_>> = lab.places().collect();
+    for &(cloud, host) in &places {
+        make_disk(lab, cloud, host)?;
+        namespace::make_host(cloud, host)?;
     }
-    lab.boot(&clouds, events)?;
+    lab.boot(&places, events)?;
+    for (ends, path) in &lab.state.topology.paths {
+        paths::impair(lab, &paths::way(lab, &ends[0], &ends[1])?, path)?;
+    }
     lab.state.complete = true;
     lab.state.save()
 }
@@ -148,9 +200,9 @@ fn write_keys(lab: &mut Lab) -> Result<(), LabError> {
     lab.state.save()?;
     keys::make(&dir.join(keys::CLIENT_KEY), "kubewan-lab")?;
     let mut host_keys = Vec::new();
-    for cloud in &lab.state.topology.clouds {
-        let identity = lab.identity(cloud);
-        identity.make(&cloud.host)?;
+    for host in lab.state.topology.hosts() {
+        let identity = lab.identity(host);
+        identity.make(host)?;
         host_keys.push(keys::public(&identity.host_key())?);
     }
     let path = dir.join(keys::KNOWN_HOSTS);

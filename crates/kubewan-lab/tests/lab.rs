@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use kubewan_lab::topology::Spec;
 use kubewan_lab::{
     Allow, Claim, KubernetesChoice, Lab, LabError, LabEvent, LabOptions, compare, leftovers,
 };
@@ -20,7 +21,7 @@ const EVERY_BOOT: [Allow<'static>; 3] = [
 #[ignore = "needs root: cargo xtask lab"]
 fn a_lab_from_up_to_down() {
     let claim = Claim::new().unwrap();
-    assert_eq!(leftovers(), Vec::<String>::new(), "another lab is up");
+    assert_eq!(leftovers(None), Vec::<String>::new(), "another lab is up");
     let before = shared_settings();
 
     a_failed_up_leaves_nothing();
@@ -36,12 +37,12 @@ fn a_lab_from_up_to_down() {
     a_rewind_leaves_the_first_state(&lab);
     the_inventory_is_the_users_once_edited(&mut lab);
 
-    assert!(Lab::down(&mut quiet).unwrap());
-    assert_eq!(leftovers(), Vec::<String>::new());
+    assert!(Lab::down("lab", &mut quiet).unwrap());
+    assert_eq!(leftovers(None), Vec::<String>::new());
     assert_eq!(shared_settings(), before);
     assert!(!options.dir.join("id_ed25519").exists());
     assert!(options.dir.join("cluster.yaml").exists(), "an edited inventory is kept");
-    assert!(matches!(Lab::open(), Err(LabError::NotUp)));
+    assert!(matches!(Lab::open("lab"), Err(LabError::NotUp { .. })));
 }
 
 fn quiet(_: LabEvent) {}
@@ -50,14 +51,14 @@ fn a_failed_up_leaves_nothing() {
     let options = LabOptions { dir: "/proc/no-folder-here".into(), ..LabOptions::default() };
     let error = Lab::up(&options, &mut quiet).unwrap_err().to_string();
     assert!(error.contains("/proc/no-folder-here"), "{error}");
-    assert_eq!(leftovers(), Vec::<String>::new());
+    assert_eq!(leftovers(None), Vec::<String>::new());
 }
 
 fn up_again_takes_the_same_lab(options: &LabOptions) {
     let mut events = Vec::new();
     Lab::up(options, &mut |event| events.push(event)).unwrap();
     assert_eq!(events, [LabEvent::AlreadyUp]);
-    let other = LabOptions { hosts: 2, ..options.clone() };
+    let other = LabOptions { topology: Spec::usual(2), ..options.clone() };
     assert!(matches!(Lab::up(&other, &mut quiet), Err(LabError::AlreadyUp { .. })));
 }
 

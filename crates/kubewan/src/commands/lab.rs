@@ -2,13 +2,14 @@
 //! any server.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::Path as FilePath;
 use std::process::Command;
 
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
-use kubewan_lab::{ImageChoice, KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
+use kubewan_lab::topology::{self, Path, Spec};
+use kubewan_lab::{Distribution, KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
 
-use crate::args::{File, LabCommand, LabKubernetes, LabUpArgs, Output, UpArgs};
+use crate::args::{File, LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs, Output, UpArgs};
 use crate::commands::up;
 use crate::exit_code::Code;
 use crate::failure::Failure;
@@ -22,26 +23,60 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
     let tell = &mut |event: LabEvent| report::note(&words::event(&event));
     match command {
         LabCommand::Up(args) => return make(&args, tell),
-        LabCommand::Ls => report::data(&words::hosts(&Lab::open()?.list()?)),
-        LabCommand::Ssh { host } => {
-            let argv = Lab::open()?.ssh_command(&host)?;
+        LabCommand::Ls => return list(),
+        LabCommand::Ssh { lab, host } => {
+            let argv = Lab::open(&lab.name)?.ssh_command(&host)?;
             return Err(replaced_by(Command::new(&argv[0]).args(&argv[1..])));
         }
-        LabCommand::Exec { host, command } => {
+        LabCommand::Exec { lab, host, command } => {
             let argv: Vec<&str> = command.iter().map(String::as_str).collect();
-            return Err(replaced_by(&mut Lab::open()?.exec_command(&host, &argv)?));
+            return Err(replaced_by(&mut Lab::open(&lab.name)?.exec_command(&host, &argv)?));
         }
-        LabCommand::Reboot { host } => Lab::open()?.reboot(&host, tell)?,
-        LabCommand::Rewind { host } => {
+        LabCommand::Reboot { lab, host } => Lab::open(&lab.name)?.reboot(&host, tell)?,
+        LabCommand::Rewind { lab, host } => {
             let hosts: Vec<&str> = host.iter().map(String::as_str).collect();
-            Lab::open()?.rewind(&hosts, tell)?;
+            Lab::open(&lab.name)?.rewind(&hosts, tell)?;
         }
-        LabCommand::Down => {
-            let was = Lab::down(tell)?;
+        LabCommand::Cut { lab, end, other } => match other {
+            Some(other) => Lab::open(&lab.name)?.cut_between(&end, &other)?,
+            None => Lab::open(&lab.name)?.cut(&end)?,
+        },
+        LabCommand::Heal { lab, end, other } => match (end, other) {
+            (Some(end), Some(other)) => Lab::open(&lab.name)?.heal_between(&end, &other)?,
+            (Some(end), None) => Lab::open(&lab.name)?.heal(&end)?,
+            (None, _) => Lab::open(&lab.name)?.heal_all()?,
+        },
+        LabCommand::Impair(args) => impair(&args)?,
+        LabCommand::Down { name } => {
+            let was = Lab::down(&name, tell)?;
             report::note(if was { "The lab is gone." } else { "There was no lab." });
+        }
+        LabCommand::Forward { queue, latency, loss } => {
+            let path = Path { latency, loss, ..Path::default() };
+            return Err(match kubewan_lab::forward(queue, &path) {
+                Ok(()) => Failure::text(Code::Failed, "error: the queue ended".to_owned()),
+                Err(error) => Failure::text(Code::Failed, format!("error: queue {queue}: {error}")),
+            });
         }
     }
     Ok(Code::Done)
+}
+
+fn list() -> Result<Code, Failure> {
+    let labs = Lab::all();
+    for lab in &labs {
+        report::data(&words::lab(lab.name(), &lab.list()?, &lab.ways()));
+    }
+    if labs.is_empty() {
+        report::note("No lab is up on this machine; `kubewan lab up` makes one.");
+    }
+    Ok(Code::Done)
+}
+
+fn impair(args: &LabImpairArgs) -> Result<(), Failure> {
+    let LabImpairArgs { latency, loss, mtu, black_hole, .. } = *args;
+    let path = Path { latency, loss, mtu, black_hole };
+    Ok(Lab::open(&args.lab.name)?.impair(&args.end, &args.other, &path)?)
 }
 
 /// The program takes our place, so that its streams and exit code are its own; it returns only if it can't start.
@@ -54,17 +89,13 @@ fn replaced_by(command: &mut Command) -> Failure {
 fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failure> {
     let bundle = bundle_for(args)?;
     report::rehearsal(bundle.is_none() && !args.hosts_only, || {
-        let dir = std::path::absolute(&args.dir)
-            .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
-        let image = ImageChoice::default();
-        let options = LabOptions { dir, hosts: usize::from(args.hosts), image };
-        let mut lab = Lab::up(&options, tell)?;
+        let mut lab = Lab::up(&options(args)?, tell)?;
         let kubernetes = match bundle {
             Some(bundle) => choice(&bundle)?,
-            None => choice(&bundle::load(&rehearsal(image, tell)?)?)?,
+            None => choice(&bundle::load(&rehearsal(Distribution::default(), tell)?)?)?,
         };
         let file = lab.write_inventory(&kubernetes)?;
-        report::note(words::hosts(&lab.list()?).trim_end());
+        report::note(words::lab(lab.name(), &lab.list()?, &lab.ways()).trim_end());
         if args.hosts_only {
             report::note(&format!(
                 "Servers are there. A cluster on them: kubewan up -f {}",
@@ -76,13 +107,41 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
     })
 }
 
+fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
+    let failed = |error: std::io::Error| Failure::text(Code::Failed, format!("error: {error}"));
+    let dir = args.dir.clone().unwrap_or_else(|| args.name.clone().into());
+    let topology = match &args.topology {
+        Some(file) => read_topology(file)?,
+        None => Spec::usual(usize::from(args.hosts)),
+    };
+    let program = std::env::current_exe().map_err(failed)?.to_string_lossy().into_owned();
+    Ok(LabOptions {
+        name: args.name.clone(),
+        dir: std::path::absolute(&dir).map_err(failed)?,
+        topology,
+        forwarder: vec![program, "lab".into(), "forward".into()],
+    })
+}
+
+fn read_topology(file: &FilePath) -> Result<Spec, Failure> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let next = "next: name a file as docs/lab.md describes it";
+        Failure::text(Code::Refused, format!("error: can't read {name}: {error}\n{next}"))
+    })?;
+    topology::parse(&name, &text).map_err(|wrong| {
+        let error = LabError::BadTopology(wrong);
+        Failure::text(Code::Refused, format!("error: {error}"))
+    })
+}
+
 fn rehearsal(
-    image: ImageChoice,
+    distribution: Distribution,
     tell: &mut dyn FnMut(LabEvent),
 ) -> Result<std::path::PathBuf, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
-    Ok(kubewan_lab::rehearsal_bundle(image, &program, tell)?)
+    Ok(kubewan_lab::rehearsal_bundle(distribution, &program, tell)?)
 }
 
 /// The bundle of real Kubernetes that is asked for; `None` for a rehearsal.
@@ -107,7 +166,7 @@ fn bundle_for(args: &LabUpArgs) -> Result<Option<BundleDir>, Failure> {
 fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
     let containerd = bundle.bundle.artifacts.iter().find(|artifact| artifact.name == "containerd");
     let major = containerd.and_then(|artifact| artifact.version.split('.').next()?.parse().ok());
-    let root: &Path = &bundle.root;
+    let root: &FilePath = &bundle.root;
     let root = std::path::absolute(root)
         .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
     Ok(KubernetesChoice {

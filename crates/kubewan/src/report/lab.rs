@@ -1,6 +1,6 @@
 //! The lab in words.
 
-use kubewan_lab::{HostStatus, LabEvent};
+use kubewan_lab::{HostStatus, LabEvent, WayStatus};
 
 use super::table;
 
@@ -31,8 +31,8 @@ pub fn event(event: &LabEvent) -> String {
     }
 }
 
-/// The lab's hosts as a table.
-pub fn hosts(hosts: &[HostStatus]) -> String {
+/// A lab: its hosts as a table, and below it the paths that are not plain.
+pub fn lab(name: &str, hosts: &[HostStatus], ways: &[WayStatus]) -> String {
     let rows: Vec<Vec<String>> = hosts
         .iter()
         .map(|status| {
@@ -43,6 +43,7 @@ pub fn hosts(hosts: &[HostStatus]) -> String {
                 (true, false) => "runs",
             };
             vec![
+                name.to_owned(),
                 host.name.clone(),
                 host.address.to_string(),
                 host.private.address.to_string(),
@@ -51,5 +52,11 @@ pub fn hosts(hosts: &[HostStatus]) -> String {
             ]
         })
         .collect();
-    table::text(&["HOST", "PUBLIC", "PRIVATE", "STATE", "CLOUD"], &rows)
+    let mut text = table::text(&["LAB", "HOST", "PUBLIC", "PRIVATE", "STATE", "CLOUD"], &rows);
+    for way in ways {
+        let [a, b] = &way.ends;
+        let cut = if way.cut { "cut".to_owned() } else { way.path.to_string() };
+        text += &format!("path {a} - {b}: {cut}\n");
+    }
+    text
 }

@@ -15,3 +15,4 @@ mod interruptions;
 mod kill_sweep;
 mod secrets;
 mod straight_road;
+mod topologies;

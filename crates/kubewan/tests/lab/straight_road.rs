@@ -91,7 +91,7 @@ fn tell(kubernetes: Kubernetes) {
 
     let Road { stage, took, .. } = road;
     drop(stage);
-    assert_eq!(leftovers(), Vec::<String>::new(), "the lab left something behind");
+    assert_eq!(leftovers(Some("lab")), Vec::<String>::new(), "the lab left something behind");
     let took: Vec<String> =
         took.iter().map(|(part, time)| format!("{part} {:.1} s", time.as_secs_f64())).collect();
     eprintln!("{kubernetes:?}: {}", took.join(", "));

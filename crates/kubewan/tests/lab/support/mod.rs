@@ -99,7 +99,7 @@ impl Stage {
             &path.to_string_lossy(),
         ]);
         made.expect_code(0);
-        Stage { claim, lab: Lab::open().expect("the lab that was just made") }
+        Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") }
     }
 
     /// The inventory's path.
