@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use kubewan_lab::topology::Spec;
-use kubewan_lab::{Distribution, Lab, LabError, LabEvent, LabOptions, leftovers, rehearsal_bundle};
+use kubewan_lab::{
+    Distribution, ImageChoice, Lab, LabError, LabEvent, LabOptions, NetworkStack, leftovers,
+    make_image, rehearsal_bundle,
+};
 
 const USAGE: &str = "\
 usage: drive up [HOSTS [DIR]] | ls | info | leftovers | down
        drive exec HOST PROGRAM ARGUMENT... | ssh HOST ARGUMENT...
        drive reboot HOST | rewind [HOST...] | cut HOST | heal HOST | spoofed | look HOST
-       drive rehearsal-bundle PROGRAM";
+       drive rehearsal-bundle PROGRAM | image DISTRIBUTION [STACK]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -70,8 +73,19 @@ fn drive(arguments: &[&str]) -> Result<(), LabError> {
             eprintln!("error: {error}");
         }
         ["rehearsal-bundle", program] => {
-            let folder = rehearsal_bundle(Distribution::default(), program.as_ref(), &mut show)?;
+            let folder = rehearsal_bundle(&[Distribution::default()], program.as_ref(), &mut show)?;
             println!("{} after {:.2}s", folder.display(), start.elapsed().as_secs_f64());
+        }
+        ["image", distribution, stack @ ..] => {
+            let stack = stack.first().copied().unwrap_or(NetworkStack::default().name());
+            let network = NetworkStack::ALL.into_iter().find(|s| s.name() == stack);
+            match (distribution.parse::<Distribution>(), network) {
+                (Ok(distribution), Some(network)) => {
+                    let folder = make_image(ImageChoice { distribution, network }, &mut show)?;
+                    println!("{}", folder.display());
+                }
+                _ => eprintln!("{USAGE}"),
+            }
         }
         ["reboot", host] => Lab::open("lab")?.reboot(host, &mut show)?,
         ["rewind", hosts @ ..] => Lab::open("lab")?.rewind(hosts, &mut show)?,

@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::call::Call;
 use crate::error::OnPath;
-use crate::{LabError, seed};
+use crate::{LabError, LabEvent, seed};
 
 /// Which system a host runs, and what configures its network card.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +46,14 @@ pub enum NetworkStack {
     /// The lab itself, from outside: nothing in the host looks after the card.
     #[default]
     Lab,
+    /// systemd-networkd with files of its own.
+    Networkd,
+    /// netplan, which writes systemd-networkd's files.
+    Netplan,
+    /// Debian's ifupdown: `/etc/network/interfaces`.
+    Ifupdown,
+    /// NetworkManager with a keyfile.
+    NetworkManager,
 }
 
 impl Distribution {
@@ -68,6 +78,18 @@ impl Distribution {
     }
 }
 
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|distribution| distribution.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no image can be made of `{name}`; of these one can: {names}")
+        })
+    }
+}
+
 impl From<Distribution> for ImageChoice {
     fn from(distribution: Distribution) -> Self {
         Self { distribution, network: NetworkStack::default() }
@@ -77,8 +99,39 @@ impl From<Distribution> for ImageChoice {
 impl ImageChoice {
     /// The name of its folder, as far as people see it.
     pub fn name(self) -> String {
+        let distribution = self.distribution.name();
         match self.network {
-            NetworkStack::Lab => self.distribution.name().into(),
+            NetworkStack::Lab => distribution.into(),
+            stack => format!("{distribution}-{}", stack.name()),
+        }
+    }
+
+    /// What is in the image, as debootstrap takes it.
+    fn packages(self) -> String {
+        let stack = match self.network {
+            // systemd brings networkd.
+            NetworkStack::Lab | NetworkStack::Networkd => return PACKAGES.into(),
+            NetworkStack::Netplan => "netplan.io",
+            NetworkStack::Ifupdown => "ifupdown",
+            NetworkStack::NetworkManager => "network-manager",
+        };
+        format!("{PACKAGES},{stack}")
+    }
+}
+
+impl NetworkStack {
+    /// All of them.
+    pub const ALL: [NetworkStack; 5] =
+        [Self::Lab, Self::Networkd, Self::Netplan, Self::Ifupdown, Self::NetworkManager];
+
+    /// Its name in a topology file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lab => "lab",
+            Self::Networkd => "networkd",
+            Self::Netplan => "netplan",
+            Self::Ifupdown => "ifupdown",
+            Self::NetworkManager => "network-manager",
         }
     }
 }
@@ -107,23 +160,44 @@ pub(crate) fn folder(choice: ImageChoice) -> PathBuf {
     images().join(format!("{}-{}", choice.name(), recipe_hash(choice)))
 }
 
-/// Whether the image is there.
-pub(crate) fn is_cached(choice: ImageChoice) -> bool {
-    folder(choice).is_dir()
+/// Builds the image unless it is there, and gives its folder. Labs do so by themselves; beforehand it is of use
+/// where they will have no network.
+///
+/// # Errors
+/// Fails where the distribution's packages can't be had.
+pub fn make_image(
+    choice: ImageChoice,
+    events: &mut dyn FnMut(LabEvent),
+) -> Result<PathBuf, LabError> {
+    let target = folder(choice);
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let images = images();
+    fs::create_dir_all(&images).on("make the folder", &images)?;
+    // Two labs may want one image: the second waits for the first one's.
+    let lock = fs::File::open(&images).on("open", &images)?;
+    lock.lock().on("lock", &images)?;
+    if !target.is_dir() {
+        events(LabEvent::BuildingImage { image: choice.name(), folder: target.clone() });
+        let start = Instant::now();
+        build(choice, &target)?;
+        events(LabEvent::ImageBuilt { took: start.elapsed() });
+    }
+    Ok(target)
 }
 
 /// Builds the image beside its final place and moves it there when it is whole.
-pub(crate) fn build(choice: ImageChoice) -> Result<(), LabError> {
-    let target = folder(choice);
+fn build(choice: ImageChoice, target: &Path) -> Result<(), LabError> {
     let building = images().join(format!(".building-{}", choice.name()));
     discard(&building)?;
     fs::create_dir_all(&building).on("make the folder", &building)?;
-    let built = bootstrap(choice, &building).and_then(|()| finish(&building));
+    let built = bootstrap(choice, &building).and_then(|()| finish(choice, &building));
     if let Err(error) = built {
         discard(&building)?;
         return Err(error);
     }
-    fs::rename(&building, &target).on("put into place the image", &target)
+    fs::rename(&building, target).on("put into place the image", target)
 }
 
 fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
@@ -131,7 +205,7 @@ fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
                 update`), then run the command again";
     Call::new("debootstrap", format!("build the {} image", choice.name()))
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["--variant=minbase", "--include", PACKAGES, choice.distribution.suite()])
+        .args(["--variant=minbase", "--include", &choice.packages(), choice.distribution.suite()])
         .arg(root)
         .next(next)
         .run()
@@ -140,7 +214,7 @@ fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
 
 /// Takes out what belongs to the machine it was built on, and what a server of one's own differs
 /// in from every other: each host gets its own when it is made.
-fn finish(root: &Path) -> Result<(), LabError> {
+fn finish(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
     let keys = fs::read_dir(root.join("etc/ssh")).on("read", &root.join("etc/ssh"))?;
     for key in keys.flatten() {
         if key.file_name().to_string_lossy().starts_with("ssh_host_") {
@@ -158,6 +232,12 @@ fn finish(root: &Path) -> Result<(), LabError> {
         .arg(root)
         .args(["systemctl", "--quiet", "disable", "chrony.service"])
         .run()?;
+    if matches!(choice.network, NetworkStack::Networkd | NetworkStack::Netplan) {
+        Call::new("chroot", "have the image's systemd-networkd started")
+            .arg(root)
+            .args(["systemctl", "--quiet", "enable", "systemd-networkd.service"])
+            .run()?;
+    }
     for archive in fs::read_dir(root.join("var/cache/apt/archives")).into_iter().flatten().flatten()
     {
         if archive.path().extension().is_some_and(|extension| extension == "deb") {
@@ -215,7 +295,8 @@ pub(crate) fn cache() -> PathBuf {
 }
 
 fn recipe_hash(choice: ImageChoice) -> String {
-    let recipe = format!("{RECIPE} {} {PACKAGES} {TIMERS_OFF:?}", choice.distribution.suite());
+    let suite = choice.distribution.suite();
+    let recipe = format!("{RECIPE} {suite} {} {TIMERS_OFF:?}", choice.packages());
     let digest = Sha256::digest(recipe.as_bytes());
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -235,5 +316,9 @@ mod tests {
     fn nothing_of_kubernetes_is_preinstalled() {
         assert!(!PACKAGES.contains("containerd") && !PACKAGES.contains("kube"));
         assert!(!PACKAGES.contains(' '), "a space would end debootstrap's list");
+        let netplan = ImageChoice { network: NetworkStack::Netplan, ..ImageChoice::default() };
+        assert!(netplan.packages().ends_with(",tzdata,netplan.io"));
+        assert_eq!(netplan.name(), "debian-12-netplan");
+        assert_ne!(folder(netplan), folder(ImageChoice::default()));
     }
 }

@@ -30,6 +30,7 @@ mod network;
 mod process;
 mod requirements;
 mod seed;
+mod stack;
 mod state;
 mod sysctl;
 
@@ -39,7 +40,7 @@ mod error;
 pub use claim::Claim;
 pub use error::LabError;
 pub use forwarder::forward;
-pub use image::{Distribution, ImageChoice, NetworkStack};
+pub use image::{Distribution, ImageChoice, NetworkStack, make_image};
 pub use inventory::{KubernetesChoice, render_inventory};
 pub use kernel::{CgroupLayout, KernelFacts};
 pub use lab::{HostStatus, Lab, LabEvent, LabHost, LabInfo, LabOptions, WayStatus};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::image::NetworkStack;
 use crate::topology::{Cloud, Host, NEXT_HOP, Nat, OPERATOR, Path, Ports, Protocol, Topology};
 
 /// The router's own address on the uplink of a cloud whose public addresses are its hosts'.
@@ -100,6 +101,10 @@ pub(crate) fn cable(host: &Host) -> Vec<String> {
 
 /// Run in a host's namespace: what DHCP would give the one network card.
 pub(crate) fn network_card(cloud: &Cloud, host: &Host) -> Vec<String> {
+    if host.image.network != NetworkStack::Lab {
+        // The host's own network stack does the rest, from its files.
+        return vec!["link set lo up".into()];
+    }
     // Without NAT the router is no neighbour by its address.
     let onlink = if cloud.nat == Nat::None { " onlink" } else { "" };
     vec![

@@ -2,6 +2,7 @@
 //! distribution's real containerd, etcd and kubectl. Made from package mirrors alone, for machines that can get
 //! no Kubernetes release.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -31,59 +32,72 @@ const LATER_SUITE: &str = "trixie";
 /// Raised whenever what is downloaded changes.
 const RECIPE: u32 = 1;
 
-/// Where real components and the stand-ins come together.
-struct Folders {
-    /// Packages and programs from the mirrors; kept between builds of kubewan.
-    parts: PathBuf,
-    /// The bundle.
-    bundle: PathBuf,
-}
+/// The distribution whose image the programs are fetched in; its packages are in every bundle.
+const BASE: Distribution = Distribution::Debian12;
 
 /// Makes the bundle for this build of kubewan, or finds it made, and returns its folder.
 ///
-/// `program` is the kubewan binary whose stand-ins are used.
+/// `program` is the kubewan binary whose stand-ins are used, `distributions` those whose packages the hosts need.
 ///
 /// # Errors
 /// Fails where packages can't be downloaded, or files not be written.
 pub fn rehearsal_bundle(
-    choice: Distribution,
+    distributions: &[Distribution],
     program: &Path,
     events: &mut dyn FnMut(LabEvent),
 ) -> Result<PathBuf, LabError> {
     let hash = file_sha256(program)?;
     let cache = image::cache();
-    let folders = Folders {
-        parts: cache.join(format!("rehearsal-parts-{}-{RECIPE}", choice.name())),
-        bundle: cache.join(format!("rehearsal-{}-{RECIPE}", &hash[..16])),
-    };
-    if folders.bundle.join("bundle.yaml").exists() {
-        return Ok(folders.bundle);
+    let wanted: BTreeSet<Distribution> = distributions.iter().copied().chain([BASE]).collect();
+    let build = format!("rehearsal-{}-{RECIPE}", &hash[..16]);
+    let others = wanted.iter().filter(|distribution| **distribution != BASE);
+    let name = others.fold(build.clone(), |name, other| format!("{name}-{}", other.name()));
+    let bundle = cache.join(name);
+    if bundle.join("bundle.yaml").exists() {
+        return Ok(bundle);
     }
-    if !folders.parts.exists() {
-        events(LabEvent::DownloadingParts { folder: folders.parts.clone() });
-        let building = cache.join(".building-rehearsal-parts");
-        layer::remove_tree(&building)?;
-        let made = download(choice, &building);
-        layer::unmount_below(&building)?;
-        made?;
-        let ready = building.join("parts");
-        fs::rename(&ready, &folders.parts).on("put into place", &ready)?;
-        layer::remove_tree(&building)?;
-    }
-    remove_older(&cache)?;
+    let parts = wanted
+        .into_iter()
+        .map(|distribution| Ok((distribution, parts(distribution, &cache, events)?)))
+        .collect::<Result<BTreeMap<_, _>, LabError>>()?;
+    remove_older(&cache, &build)?;
     let building = cache.join(".building-rehearsal");
     layer::remove_tree(&building)?;
-    assemble(choice, program, &folders.parts, &building)?;
-    fs::rename(&building, &folders.bundle).on("put into place", &building)?;
-    Ok(folders.bundle)
+    assemble(program, &parts, &building)?;
+    fs::rename(&building, &bundle).on("put into place", &building)?;
+    Ok(bundle)
+}
+
+/// Packages and programs from the mirrors; kept between builds of kubewan.
+fn parts(
+    distribution: Distribution,
+    cache: &Path,
+    events: &mut dyn FnMut(LabEvent),
+) -> Result<PathBuf, LabError> {
+    let folder = cache.join(format!("rehearsal-parts-{}-{RECIPE}", distribution.name()));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    image::make_image(distribution.into(), events)?;
+    events(LabEvent::DownloadingParts { folder: folder.clone() });
+    let building = cache.join(".building-rehearsal-parts");
+    layer::remove_tree(&building)?;
+    let made = download(distribution, &building);
+    layer::unmount_below(&building)?;
+    made?;
+    let ready = building.join("parts");
+    fs::rename(&ready, &folder).on("put into place", &ready)?;
+    layer::remove_tree(&building)?;
+    Ok(folder)
 }
 
 /// Bundles of earlier builds are of no use: their binary is gone.
-fn remove_older(cache: &Path) -> Result<(), LabError> {
+fn remove_older(cache: &Path, build: &str) -> Result<(), LabError> {
     for entry in fs::read_dir(cache).on("read", cache)?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("rehearsal-") && !name.starts_with("rehearsal-parts-") {
+        let kept = name.starts_with("rehearsal-parts-") || name.starts_with(build);
+        if name.starts_with("rehearsal-") && !kept {
             layer::remove_tree(&entry.path())?;
         }
     }
@@ -115,6 +129,9 @@ fn download(choice: Distribution, building: &Path) -> Result<(), LabError> {
     arguments.extend(PACKAGES);
     apt(&root, &arguments)?;
     copy_packages(&root.join("var/cache/apt/archives"), &parts.join("packages"))?;
+    if choice != BASE {
+        return Ok(());
+    }
     unpack(&root, &["containernetworking-plugins"], &["usr/lib/cni"], &parts.join("cni"))?;
     later_suite(&root)?;
     unpack(
@@ -215,11 +232,11 @@ fn libraries(root: &Path, program: &Path, to: &Path) -> Result<(), LabError> {
 
 /// Lays the bundle's folder out and describes it.
 fn assemble(
-    choice: Distribution,
     program: &Path,
-    parts: &Path,
+    all: &BTreeMap<Distribution, PathBuf>,
     folder: &Path,
 ) -> Result<(), LabError> {
+    let parts = &all[&BASE];
     let mut contents = Contents { folder: folder.to_owned(), artifacts: Vec::new() };
     for name in ["kubeadm", "kubelet"] {
         contents.add(
@@ -262,12 +279,14 @@ fn assemble(
     let etcd = [(parts.join("bin/etcd"), "usr/local/bin/etcd".to_owned())];
     let version = version_of(&parts.join("bin/etcd-server.version"));
     contents.image(ETCD_IMAGE, &version, &etcd, Some(&parts.join("etcd-libraries")))?;
-    let packages = parts.join("packages");
-    let mut debs: Vec<PathBuf> =
-        fs::read_dir(&packages).on("read", &packages)?.flatten().map(|e| e.path()).collect();
-    debs.sort();
-    for deb in debs {
-        contents.package(choice, &deb)?;
+    for (distribution, parts) in all {
+        let packages = parts.join("packages");
+        let mut debs: Vec<PathBuf> =
+            fs::read_dir(&packages).on("read", &packages)?.flatten().map(|e| e.path()).collect();
+        debs.sort();
+        for deb in debs {
+            contents.package(*distribution, &deb)?;
+        }
     }
     contents.finish()
 }

@@ -6,8 +6,9 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::error::OnPath;
+use crate::lab::Place;
 use crate::topology::{Host, Topology};
-use crate::{LabError, keys};
+use crate::{LabError, keys, stack};
 
 /// The user that providers' images have where root can't log in.
 pub(crate) const SUDO_USER: &str = "admin";
@@ -52,7 +53,7 @@ impl Identity {
 /// Writes a host's own files into its fresh root.
 pub(crate) fn write(
     root: &Path,
-    host: &Host,
+    (cloud, host): Place<'_>,
     lab: &Topology,
     identity: &Identity,
     client_key: &str,
@@ -68,6 +69,9 @@ pub(crate) fn write(
         let source = PathBuf::from(format!("{}{suffix}", identity.host_key().display()));
         let key = fs::read(&source).on("read", &source)?;
         put(root, &format!("etc/ssh/ssh_host_ed25519_key{suffix}"), &key, mode)?;
+    }
+    for (name, text, mode) in stack::files(cloud, host) {
+        put(root, name, text.as_bytes(), mode)?;
     }
     if host.ssh_port != 22 {
         let port = format!("Port {}\n", host.ssh_port);

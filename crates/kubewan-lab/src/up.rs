@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use crate::call::Call;
 use crate::error::OnPath;
@@ -52,7 +51,7 @@ pub(crate) fn make_disk(lab: &Lab, cloud: &Cloud, host: &Host) -> Result<(), Lab
     machine.layer.make()?;
     let client_key = keys::public(&lab.state.dir.join(keys::CLIENT_KEY))?;
     let root = machine.layer.root();
-    seed::write(&root, host, &lab.state.topology, &lab.identity(host), &client_key)
+    seed::write(&root, (cloud, host), &lab.state.topology, &lab.identity(host), &client_key)
 }
 
 /// Whether a lab may be called so.
@@ -131,15 +130,8 @@ fn prepare(
     state.forwarder.clone_from(&options.forwarder);
     let wanted: BTreeSet<ImageChoice> = state.topology.hosts().map(|host| host.image).collect();
     for image in wanted {
-        state.images.insert(image.name(), image::folder(image));
-        if image::is_cached(image) {
-            continue;
-        }
-        let folder = image::folder(image);
-        events(LabEvent::BuildingImage { image: image.name(), folder });
-        let start = Instant::now();
-        image::build(image)?;
-        events(LabEvent::ImageBuilt { took: start.elapsed() });
+        let folder = image::make_image(image, events)?;
+        state.images.insert(image.name(), folder);
     }
     state.save()?;
     Ok(Lab { state, kernel: KernelFacts::gather() })

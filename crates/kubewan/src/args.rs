@@ -423,6 +423,9 @@ pub struct LabUpArgs {
     /// The clouds, their hosts and the paths between them (docs/lab.md)
     #[arg(long, value_name = "FILE", conflicts_with = "hosts")]
     pub topology: Option<PathBuf>,
+    /// What hosts run that the topology gives no distribution: debian-11, debian-12 or debian-13
+    #[arg(long, value_name = "NAME", default_value = "debian-12", alias = "image")]
+    pub distribution: kubewan_lab::Distribution,
     /// Make the hosts and stop there
     #[arg(long)]
     pub hosts_only: bool,

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
 use kubewan_lab::topology::{self, Path, Spec};
-use kubewan_lab::{Distribution, KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
+use kubewan_lab::{KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
 
 use crate::args::{File, LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs, Output, UpArgs};
 use crate::commands::up;
@@ -92,7 +92,7 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
         let mut lab = Lab::up(&options(args)?, tell)?;
         let kubernetes = match bundle {
             Some(bundle) => choice(&bundle)?,
-            None => choice(&bundle::load(&rehearsal(Distribution::default(), tell)?)?)?,
+            None => choice(&bundle::load(&rehearsal(&lab, tell)?)?)?,
         };
         let file = lab.write_inventory(&kubernetes)?;
         report::note(words::lab(lab.name(), &lab.list()?, &lab.ways()).trim_end());
@@ -114,6 +114,7 @@ fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
         Some(file) => read_topology(file)?,
         None => Spec::usual(usize::from(args.hosts)),
     };
+    let topology = topology.on(args.distribution);
     let program = std::env::current_exe().map_err(failed)?.to_string_lossy().into_owned();
     Ok(LabOptions {
         name: args.name.clone(),
@@ -135,13 +136,13 @@ fn read_topology(file: &FilePath) -> Result<Spec, Failure> {
     })
 }
 
-fn rehearsal(
-    distribution: Distribution,
-    tell: &mut dyn FnMut(LabEvent),
-) -> Result<std::path::PathBuf, Failure> {
+/// Stand-ins, with the packages of the lab's distributions.
+fn rehearsal(lab: &Lab, tell: &mut dyn FnMut(LabEvent)) -> Result<std::path::PathBuf, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
-    Ok(kubewan_lab::rehearsal_bundle(distribution, &program, tell)?)
+    let hosts = lab.info()?.hosts;
+    let distributions: Vec<_> = hosts.iter().map(|host| host.image.distribution).collect();
+    Ok(kubewan_lab::rehearsal_bundle(&distributions, &program, tell)?)
 }
 
 /// The bundle of real Kubernetes that is asked for; `None` for a rehearsal.

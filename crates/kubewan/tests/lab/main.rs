@@ -8,11 +8,13 @@ mod support;
 mod terminal;
 
 mod closed_ports;
+mod distributions;
 mod drift;
 mod first_contact;
 mod foreign_state;
 mod interruptions;
 mod kill_sweep;
+mod network_stacks;
 mod secrets;
 mod straight_road;
 mod topologies;

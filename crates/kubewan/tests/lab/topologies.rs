@@ -169,7 +169,7 @@ impl Seen {
         const RECEIVE: &str = r#"my $s = IO::Socket::INET->new(LocalPort => 9000, Proto => "udp");
             $s->recv(my $said, 9); open(my $f, ">", "/run/port"); print $f $s->peerport;"#;
         const SEND: &str = r#"my $s = IO::Socket::INET->new(LocalPort => 5555, Proto => "udp");
-            for my $to (@ARGV) { $s->send("x", 0, sockaddr_in(9000, inet_aton($to))); }"#;
+            for my $to (@ARGV) { $s->send("x", 0, pack_sockaddr_in(9000, inet_aton($to))); }"#;
         let perl = ["perl", "-MIO::Socket", "-e"];
         let [a, b] = ["a", "b"].map(|host| self.address(host).to_string());
         let seen = |from: &str| {

@@ -9,12 +9,14 @@ use crate::plan::planner::View;
 
 pub(super) fn encryption(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let kernel = &facts.kernel;
+    // flannel asks the kernel for its interface (pkg/backend/wireguard/device.go, ensureLink), whatever else there is.
     match view.inventory.network.backend {
         Backend::Wireguard if !kernel.wireguard => vec![Finding::error(
             "no-wireguard",
             &host.name,
             format!(
-                "kernel {} has no WireGuard, so pod traffic can't be encrypted",
+                "kernel {} has no WireGuard, so pod traffic can't be encrypted: flannel makes a WireGuard \
+                 interface of the kernel's, which a userspace implementation does not provide",
                 kernel.release
             ),
             "use a kernel from 5.6 on, or accept that anyone on the path reads pod traffic: `network: { backend: vxlan }`",

@@ -10,7 +10,7 @@ use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
 use crate::facts::{CgroupVersion, ClusterState, Container, Listener, Route, SwapSource};
 use crate::finding::Severity;
-use crate::inventory::{Acceptance, HostnamePolicy, Inventory};
+use crate::inventory::{Acceptance, Backend, HostnamePolicy, Inventory};
 use crate::network::reach;
 use crate::plan::planner::Inputs;
 use crate::plan::{Step, steps};
@@ -320,6 +320,14 @@ const CASES: &[Case] = &[
         c.node().runtime.containerd_config = Some("root = \"/data\nstate =".into());
     }),
     ("Docker's containerd", |c| c.node().runtime.containerd_io = true),
+    ("a kernel without WireGuard, and encryption asked for", |c| {
+        c.node().kernel.wireguard = false;
+        c.inventory.network.backend = Backend::Wireguard;
+    }),
+    ("a kernel without VXLAN", |c| {
+        c.node().kernel.vxlan = false;
+        c.inventory.network.backend = Backend::Vxlan;
+    }),
 ];
 
 const OWN_CONFIG: &str = r#"version = 2
