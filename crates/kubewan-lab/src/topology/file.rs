@@ -212,6 +212,7 @@ pub(super) fn lets_in(open: Option<&[Ports]>, wanted: Ports) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Topology;
 
     const TWO: &str = "\
 clouds:
@@ -282,6 +283,34 @@ paths:
         for (from, to, must) in cases {
             let said = refused(from, to);
             assert!(said.contains(must), "{from} -> {to}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_one() {
+        let page = include_str!("../../../../docs/lab.md");
+        let (_, rest) = page.split_once("```yaml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let spec = parse("docs/lab.md", example).unwrap();
+        let lab = Topology::lay_out("lab", &spec, &[]).unwrap();
+        assert_eq!(lab.hosts().filter(|host| lab.is_reachable(host)).count(), 3);
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../../../docs/lab.md");
+        // serde names the keys that it knows in its answer to one that it doesn't.
+        for (from, to) in [
+            ("  - name: A", "  - x: 1\n    name: A"),
+            ("{ name: m", "{ x: 1, name: m"),
+            ("{ between", "{ x: 1, between"),
+        ] {
+            let said = refused(from, to);
+            let (_, keys) = said.split_once("expected one of ").unwrap_or_else(|| panic!("{said}"));
+            let keys = keys.lines().next().unwrap_or_default().split(", ");
+            for key in keys.map(|key| key.trim_matches(|c: char| !c.is_ascii_alphanumeric())) {
+                assert!(page.contains(&format!("| `{key}` | ")), "`{key}` is not in docs/lab.md");
+            }
         }
     }
 
