@@ -60,6 +60,8 @@ pub struct Facts {
     pub firewalls: Vec<FirewallFacts>,
     /// cloud-init's hold on names; `None` where it is not installed.
     pub cloud_init: Option<CloudInit>,
+    /// Whether NetworkManager is installed.
+    pub network_manager: bool,
     /// Time synchronisation.
     pub time_sync: TimeSyncFacts,
     /// Free bytes where /var/lib lives.

@@ -14,7 +14,7 @@ const USAGE: &str = "\
 usage: drive up [HOSTS [DIR]] | ls | info | leftovers | down
        drive exec HOST PROGRAM ARGUMENT... | ssh HOST ARGUMENT...
        drive reboot HOST | rewind [HOST...] | cut HOST | heal HOST | spoofed | look HOST
-       drive rehearsal-bundle PROGRAM | image DISTRIBUTION [STACK]";
+       drive rehearsal-bundle PROGRAM [DISTRIBUTION...] | image DISTRIBUTION [STACK]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -72,8 +72,10 @@ fn drive(arguments: &[&str]) -> Result<(), LabError> {
                 std::process::Command::new(&command[0]).args(&command[1..]).args(argv).exec();
             eprintln!("error: {error}");
         }
-        ["rehearsal-bundle", program] => {
-            let folder = rehearsal_bundle(&[Distribution::default()], program.as_ref(), &mut show)?;
+        ["rehearsal-bundle", program, distributions @ ..] => {
+            let distributions: Vec<Distribution> =
+                distributions.iter().filter_map(|name| name.parse().ok()).collect();
+            let folder = rehearsal_bundle(&distributions, program.as_ref(), &mut show)?;
             println!("{} after {:.2}s", folder.display(), start.elapsed().as_secs_f64());
         }
         ["image", distribution, stack @ ..] => {

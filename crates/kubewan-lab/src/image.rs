@@ -105,24 +105,23 @@ impl ImageChoice {
             stack => format!("{distribution}-{}", stack.name()),
         }
     }
-
-    /// What is in the image, as debootstrap takes it.
-    fn packages(self) -> String {
-        let stack = match self.network {
-            // systemd brings networkd.
-            NetworkStack::Lab | NetworkStack::Networkd => return PACKAGES.into(),
-            NetworkStack::Netplan => "netplan.io",
-            NetworkStack::Ifupdown => "ifupdown",
-            NetworkStack::NetworkManager => "network-manager",
-        };
-        format!("{PACKAGES},{stack}")
-    }
 }
 
 impl NetworkStack {
     /// All of them.
     pub const ALL: [NetworkStack; 5] =
         [Self::Lab, Self::Networkd, Self::Netplan, Self::Ifupdown, Self::NetworkManager];
+
+    /// The distribution's package of it, where the plain image hasn't it already.
+    fn package(self) -> Option<&'static str> {
+        match self {
+            // systemd brings networkd.
+            Self::Lab | Self::Networkd => None,
+            Self::Netplan => Some("netplan.io"),
+            Self::Ifupdown => Some("ifupdown"),
+            Self::NetworkManager => Some("network-manager"),
+        }
+    }
 
     /// Its name in a topology file.
     pub fn name(self) -> &'static str {
@@ -173,6 +172,10 @@ pub fn make_image(
     if target.is_dir() {
         return Ok(target);
     }
+    let plain = ImageChoice::from(choice.distribution);
+    if choice != plain {
+        make_image(plain, events)?;
+    }
     let images = images();
     fs::create_dir_all(&images).on("make the folder", &images)?;
     // Two labs may want one image: the second waits for the first one's.
@@ -192,7 +195,10 @@ fn build(choice: ImageChoice, target: &Path) -> Result<(), LabError> {
     let building = images().join(format!(".building-{}", choice.name()));
     discard(&building)?;
     fs::create_dir_all(&building).on("make the folder", &building)?;
-    let built = bootstrap(choice, &building).and_then(|()| finish(choice, &building));
+    let built = match choice.network {
+        NetworkStack::Lab => bootstrap(choice, &building).and_then(|()| finish(&building)),
+        stack => add_stack(&folder(choice.distribution.into()), stack, &building),
+    };
     if let Err(error) = built {
         discard(&building)?;
         return Err(error);
@@ -205,7 +211,7 @@ fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
                 update`), then run the command again";
     Call::new("debootstrap", format!("build the {} image", choice.name()))
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["--variant=minbase", "--include", &choice.packages(), choice.distribution.suite()])
+        .args(["--variant=minbase", "--include", PACKAGES, choice.distribution.suite()])
         .arg(root)
         .next(next)
         .run()
@@ -214,7 +220,7 @@ fn bootstrap(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
 
 /// Takes out what belongs to the machine it was built on, and what a server of one's own differs
 /// in from every other: each host gets its own when it is made.
-fn finish(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
+fn finish(root: &Path) -> Result<(), LabError> {
     let keys = fs::read_dir(root.join("etc/ssh")).on("read", &root.join("etc/ssh"))?;
     for key in keys.flatten() {
         if key.file_name().to_string_lossy().starts_with("ssh_host_") {
@@ -232,18 +238,7 @@ fn finish(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
         .arg(root)
         .args(["systemctl", "--quiet", "disable", "chrony.service"])
         .run()?;
-    if matches!(choice.network, NetworkStack::Networkd | NetworkStack::Netplan) {
-        Call::new("chroot", "have the image's systemd-networkd started")
-            .arg(root)
-            .args(["systemctl", "--quiet", "enable", "systemd-networkd.service"])
-            .run()?;
-    }
-    for archive in fs::read_dir(root.join("var/cache/apt/archives")).into_iter().flatten().flatten()
-    {
-        if archive.path().extension().is_some_and(|extension| extension == "deb") {
-            fs::remove_file(archive.path()).on("remove", &archive.path())?;
-        }
-    }
+    remove_archives(root)?;
     write(root, "etc/machine-id", "", 0o444)?;
     write(root, "etc/hostname", "localhost\n", 0o644)?;
     write(root, "etc/hosts", "127.0.0.1\tlocalhost\n", 0o644)?;
@@ -255,6 +250,45 @@ fn finish(choice: ImageChoice, root: &Path) -> Result<(), LabError> {
         .run()?;
     let rule = format!("{user} ALL=(ALL) NOPASSWD:ALL\n");
     write(root, "etc/sudoers.d/90-cloud-users", &rule, 0o440)
+}
+
+/// A copy of the plain image with a network stack in it.
+fn add_stack(plain: &Path, stack: NetworkStack, root: &Path) -> Result<(), LabError> {
+    Call::new("cp", "copy the plain image").arg("-a").arg(plain.join(".")).arg(root).run()?;
+    let inside = |attempted: &str, program: &[&str]| {
+        Call::new("chroot", attempted)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg(root)
+            .args(program)
+            .next("check that this machine reaches its distribution's package mirror (`apt-get update`), then try again")
+            .run()
+    };
+    if let Some(package) = stack.package() {
+        fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))
+            .on("copy", &root.join("etc/resolv.conf"))?;
+        let apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root"];
+        inside("refresh the image's package lists", &[&apt[..], &["update"]].concat())?;
+        let install = ["install", "-y", "--no-install-recommends", package];
+        inside("install the image's network stack", &[&apt[..], &install].concat())?;
+        write(root, "etc/resolv.conf", "", 0o644)?;
+        remove_archives(root)?;
+    }
+    if matches!(stack, NetworkStack::Networkd | NetworkStack::Netplan) {
+        let enable = ["systemctl", "--quiet", "enable", "systemd-networkd.service"];
+        inside("have the image's systemd-networkd started", &enable)?;
+    }
+    Ok(())
+}
+
+/// Packages that are installed are of no more use.
+fn remove_archives(root: &Path) -> Result<(), LabError> {
+    let archives = root.join("var/cache/apt/archives");
+    for archive in fs::read_dir(archives).into_iter().flatten().flatten() {
+        if archive.path().extension().is_some_and(|extension| extension == "deb") {
+            fs::remove_file(archive.path()).on("remove", &archive.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn write(root: &Path, name: &str, text: &str, mode: u32) -> Result<(), LabError> {
@@ -296,7 +330,10 @@ pub(crate) fn cache() -> PathBuf {
 
 fn recipe_hash(choice: ImageChoice) -> String {
     let suite = choice.distribution.suite();
-    let recipe = format!("{RECIPE} {suite} {} {TIMERS_OFF:?}", choice.packages());
+    let mut recipe = format!("{RECIPE} {suite} {PACKAGES} {TIMERS_OFF:?}");
+    if choice.network != NetworkStack::Lab {
+        recipe += &format!(" {} {:?}", choice.network.name(), choice.network.package());
+    }
     let digest = Sha256::digest(recipe.as_bytes());
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -317,7 +354,6 @@ mod tests {
         assert!(!PACKAGES.contains("containerd") && !PACKAGES.contains("kube"));
         assert!(!PACKAGES.contains(' '), "a space would end debootstrap's list");
         let netplan = ImageChoice { network: NetworkStack::Netplan, ..ImageChoice::default() };
-        assert!(netplan.packages().ends_with(",tzdata,netplan.io"));
         assert_eq!(netplan.name(), "debian-12-netplan");
         assert_ne!(folder(netplan), folder(ImageChoice::default()));
     }

@@ -17,6 +17,7 @@ pub mod systemd;
 mod time_sync;
 
 use std::fs;
+use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -79,6 +80,7 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
             kubernetes: joined(kubernetes)?,
             firewalls: joined(firewalls),
             cloud_init: names::cloud_init(),
+            network_manager: Path::new("/usr/sbin/NetworkManager").exists(),
             time_sync: time_sync(&units),
             disk_free_bytes: memory::disk_free("/var/lib"),
             read_only: memory::read_only(&["/etc", "/usr", "/usr/local", "/opt", "/var/lib"]),

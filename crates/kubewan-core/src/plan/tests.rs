@@ -286,6 +286,20 @@ fn a_public_address_on_a_nic_needs_no_interface_of_ours() {
 }
 
 #[test]
+fn network_manager_is_told_where_it_is_installed() {
+    let path = "/etc/NetworkManager/conf.d/99-kubewan.conf";
+    let told = |installed: bool| {
+        let steps = steps_where(&samples::inventory(1), |facts| facts.network_manager = installed);
+        let position =
+            |wanted: &dyn Fn(&Action) -> bool| steps.iter().position(|s| wanted(&s.action));
+        let file = position(&|action| matches!(action, Action::File(file) if file.path == path));
+        // The unit has a running one read it.
+        file.map(|file| file < position(&|a| matches!(a, Action::Unit(_))).expect("the unit"))
+    };
+    assert_eq!((told(true), told(false)), (Some(true), None));
+}
+
+#[test]
 fn names_outlive_a_cloud_init_that_listens_to_user_data_only() {
     let template = "/etc/cloud/templates/hosts.debian.tmpl";
     let steps = steps_where(&samples::inventory(2), |facts| {

@@ -32,8 +32,9 @@ Before=containerd.service kubelet.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-# A running systemd-networkd reads only now that the interface is none of its own.
+# A running systemd-networkd or NetworkManager reads only now that the interface is none of its own.
 ExecStartPre=-/usr/bin/networkctl reload
+ExecStartPre=-/usr/bin/timeout 10 /usr/bin/nmcli general reload conf
 ExecStart=-/sbin/ip link add {LINK} type {kind}
 ExecStart=/sbin/ip address replace {address}/32 dev {LINK}
 ExecStart=/sbin/ip link set {LINK} up
@@ -48,6 +49,13 @@ WantedBy=multi-user.target
 /// Leave for our interface under systemd-networkd, which may take addresses off links that it believes to be its own.
 pub fn networkd_unmanaged() -> String {
     format!("# Written by kubewan.\n[Match]\nName={LINK}\n\n[Link]\nUnmanaged=yes\n")
+}
+
+/// Leave for our interface and the pods' under NetworkManager: it holds those that others have made for its own too,
+/// and takes their addresses off at `nmcli networking off`. A list that others give is added to.
+pub fn network_manager_unmanaged() -> String {
+    let links = format!("interface-name:{LINK};interface-name:cni0;interface-name:flannel*");
+    format!("# Written by kubewan.\n[keyfile]\nunmanaged-devices+={links}\n")
 }
 
 /// `kubelet.service`, after kubernetes/release's package.

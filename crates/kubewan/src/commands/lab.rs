@@ -63,14 +63,17 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
 }
 
 fn list() -> Result<Code, Failure> {
-    let labs = Lab::all();
-    for lab in &labs {
-        report::data(&words::lab(lab.name(), &lab.list()?, &lab.ways()));
-    }
+    let labs = Lab::all().iter().map(shown).collect::<Result<Vec<_>, _>>()?;
     if labs.is_empty() {
         report::note("No lab is up on this machine; `kubewan lab up` makes one.");
+    } else {
+        report::data(&words::labs(&labs));
     }
     Ok(Code::Done)
+}
+
+fn shown(lab: &Lab) -> Result<words::Shown, LabError> {
+    Ok((lab.name().to_owned(), lab.list()?, lab.ways()))
 }
 
 fn impair(args: &LabImpairArgs) -> Result<(), Failure> {
@@ -95,7 +98,7 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
             None => choice(&bundle::load(&rehearsal(&lab, tell)?)?)?,
         };
         let file = lab.write_inventory(&kubernetes)?;
-        report::note(words::lab(lab.name(), &lab.list()?, &lab.ways()).trim_end());
+        report::note(words::labs(&[shown(&lab)?]).trim_end());
         if args.hosts_only {
             report::note(&format!(
                 "Servers are there. A cluster on them: kubewan up -f {}",

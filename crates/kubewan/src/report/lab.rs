@@ -31,11 +31,14 @@ pub fn event(event: &LabEvent) -> String {
     }
 }
 
-/// A lab: its hosts as a table, and below it the paths that are not plain.
-pub fn lab(name: &str, hosts: &[HostStatus], ways: &[WayStatus]) -> String {
+/// A lab as it is shown: its name, its hosts, and its paths that are cut or not plain.
+pub type Shown = (String, Vec<HostStatus>, Vec<WayStatus>);
+
+/// Labs: their hosts as one table, and below it the paths that are not plain.
+pub fn labs(labs: &[Shown]) -> String {
+    let hosts = labs.iter().flat_map(|(name, hosts, _)| hosts.iter().map(move |host| (name, host)));
     let rows: Vec<Vec<String>> = hosts
-        .iter()
-        .map(|status| {
+        .map(|(name, status)| {
             let host = &status.host;
             let state = match (status.running, status.cut) {
                 (false, _) => "stopped",
@@ -43,7 +46,7 @@ pub fn lab(name: &str, hosts: &[HostStatus], ways: &[WayStatus]) -> String {
                 (true, false) => "runs",
             };
             vec![
-                name.to_owned(),
+                name.clone(),
                 host.name.clone(),
                 host.address.to_string(),
                 host.private.address.to_string(),
@@ -53,10 +56,12 @@ pub fn lab(name: &str, hosts: &[HostStatus], ways: &[WayStatus]) -> String {
         })
         .collect();
     let mut text = table::text(&["LAB", "HOST", "PUBLIC", "PRIVATE", "STATE", "CLOUD"], &rows);
-    for way in ways {
-        let [a, b] = &way.ends;
-        let cut = if way.cut { "cut".to_owned() } else { way.path.to_string() };
-        text += &format!("path {a} - {b}: {cut}\n");
+    for (name, _, ways) in labs {
+        for way in ways {
+            let [a, b] = &way.ends;
+            let how = if way.cut { "cut".to_owned() } else { way.path.to_string() };
+            text += &format!("{name}: path {a} - {b}: {how}\n");
+        }
     }
     text
 }

@@ -63,7 +63,7 @@ fn the_address_survives_under_every_network_stack() {
     let files = || STACKS.map(|(host, ..)| stage.on(host, &format!("{FILES} || true")));
     let before = files();
     for (host, in_charge, _) in STACKS {
-        stage.on(host, in_charge);
+        awaits(&stage, host, in_charge);
     }
     stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
     for (host, in_charge, restarts) in STACKS {
@@ -72,7 +72,7 @@ fn the_address_survives_under_every_network_stack() {
             stage.on(host, restart);
             is_there(&stage, host, restart);
         }
-        stage.on(host, in_charge);
+        awaits(&stage, host, in_charge);
     }
     assert_eq!(files(), before, "their files are theirs");
     for (host, in_charge, restarts) in STACKS {
@@ -81,13 +81,13 @@ fn the_address_survives_under_every_network_stack() {
         // Once more: what a stack remembers of the boot before is gone.
         stage.on(host, restarts[0]);
         is_there(&stage, host, restarts[0]);
-        stage.on(host, in_charge);
+        awaits(&stage, host, in_charge);
     }
     assert_eq!(stage.planned(), Vec::<String>::new(), "everything is as it was made");
     stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
     assert_eq!(files(), before);
     for (host, in_charge, _) in STACKS {
-        stage.on(host, in_charge);
+        awaits(&stage, host, in_charge);
         stage.on(host, "! ip link show kubewan0 2>/dev/null");
     }
 }
@@ -104,26 +104,32 @@ fn stage() -> Stage {
     Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") }
 }
 
-/// The public address on our interface, the card's own on the card, and the way out.
+/// Stacks come back in their own time.
+fn awaits(stage: &Stage, host: &str, line: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !succeeds(stage, host, line) {
+        let all = stage
+            .on(host, "ip address; ip route; networkctl status eth0; systemctl --failed; true");
+        assert!(Instant::now() < deadline, "{host}: `{line}` fails:\n{all}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+fn succeeds(stage: &Stage, host: &str, line: &str) -> bool {
+    let output = stage.lab.exec(host, &["sh", "-c", line], &[]).expect("the host runs");
+    output.status.success()
+}
+
+/// The public address on our interface, all the while; and soon the card's own on the card, and the way out.
 fn is_there(stage: &Stage, host: &str, after: &str) {
     let facts = stage.lab.info().expect("the lab").hosts;
     let facts = facts.into_iter().find(|known| known.name == host).expect("the host");
-    let look = format!(
-        "ip -4 address show dev kubewan0 up | grep -q 'inet {}/32' && \
-         ip -4 address show dev eth0 | grep -q 'inet {} ' && \
-         ip route show default | grep -q 'dev eth0' && ip route get 192.0.2.53 >/dev/null",
-        facts.address, facts.private
+    let ours = format!("ip -4 address show dev kubewan0 up | grep -q 'inet {}/32'", facts.address);
+    assert!(succeeds(stage, host, &ours), "{host} after {after}: {}", stage.on(host, "ip address"));
+    let theirs = format!(
+        "ip -4 address show dev eth0 | grep -q 'inet {} ' && \
+         ip route show default | grep -q 'dev eth0' && {ours}",
+        facts.private
     );
-    // Stacks come back in their own time; our interface has to be there all the while.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let output = stage.lab.exec(host, &["sh", "-c", &look], &[]).expect("the host runs");
-        if output.status.success() {
-            return;
-        }
-        let all = stage.on(host, "ip address; ip route");
-        assert!(all.contains("kubewan0"), "{host} after {after}: our interface is gone\n{all}");
-        assert!(Instant::now() < deadline, "{host} after {after}:\n{all}");
-        sleep(Duration::from_millis(200));
-    }
+    awaits(stage, host, &theirs);
 }

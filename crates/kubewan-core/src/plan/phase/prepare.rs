@@ -54,16 +54,27 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         "{address} is on no network card of {}: the kubelet and the host itself need it on an interface",
         host.name
     );
-    vec![
-        step(
+    let mut steps = vec![step(
+        host,
+        Action::File(File::text(
+            "/etc/systemd/network/10-kubewan.network",
+            0o644,
+            unit::networkd_unmanaged(),
+        )),
+        "systemd-networkd must not take the address off our interface",
+    )];
+    if facts.network_manager {
+        steps.push(step(
             host,
             Action::File(File::text(
-                "/etc/systemd/network/10-kubewan.network",
+                "/etc/NetworkManager/conf.d/99-kubewan.conf",
                 0o644,
-                unit::networkd_unmanaged(),
+                unit::network_manager_unmanaged(),
             )),
-            "systemd-networkd must not take the address off our interface",
-        ),
+            "`nmcli networking off` takes addresses off every interface that NetworkManager holds for its own",
+        ));
+    }
+    steps.extend([
         step(
             host,
             Action::File(File::text(path.clone(), 0o644, unit::address_unit(address, kind))),
@@ -88,7 +99,8 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             }),
             why,
         ),
-    ]
+    ]);
+    steps
 }
 
 /// Firewalls the way the inventory says; where it says nothing, [`crate::plan::lint`] refuses.
