@@ -14,7 +14,11 @@ pub(crate) fn files(cloud: &Cloud, host: &Host) -> Vec<StackFile> {
     match host.image.network {
         NetworkStack::Lab => Vec::new(),
         NetworkStack::Networkd => {
-            let mut text = format!("[Match]\nName=eth0\n\n[Network]\nAddress={address}\n");
+            // Without IPv6, which the clouds haven't, or the card would be waited for.
+            let mut text = format!(
+                "[Match]\nName=eth0\n\n[Network]\nAddress={address}\nLinkLocalAddressing=no\n\
+                 IPv6AcceptRA=no\n"
+            );
             text += &format!("\n[Route]\nGateway={gateway}\n");
             if on_link {
                 text += "GatewayOnLink=yes\n";
@@ -30,6 +34,8 @@ pub(crate) fn files(cloud: &Cloud, host: &Host) -> Vec<StackFile> {
   ethernets:
     eth0:
       addresses: [{address}]
+      accept-ra: false
+      link-local: []
       routes: [{{ to: default, via: {gateway}{on_link} }}]
 "
             );
