@@ -34,7 +34,11 @@ const STACKS: [(&str, &str, &[&str]); 4] = [
     (
         "netplan",
         "networkctl status eth0 | grep -q '/run/systemd/network/.*netplan-eth0.network'",
-        &["netplan apply", "systemctl restart systemd-networkd"],
+        // What `netplan apply` does; itself it wants to trigger udev, which a lab host's read-only /sys forbids.
+        &[
+            "netplan generate && networkctl reload && networkctl reconfigure eth0",
+            "systemctl restart systemd-networkd",
+        ],
     ),
     (
         "ifupdown",
@@ -47,14 +51,15 @@ const STACKS: [(&str, &str, &[&str]); 4] = [
         &[
             "systemctl restart NetworkManager",
             "nmcli connection reload && nmcli device reapply eth0",
-            "nmcli networking off && nmcli networking on",
+            "nmcli networking off; nmcli networking on",
         ],
     ),
 ];
 
-/// Every file that a stack of theirs is configured by; ours are named `kubewan`.
+/// Every file that a stack of theirs is configured by; ours are named `kubewan`, and the package ethtool, which
+/// Kubernetes wants, brings hooks for ifupdown.
 const FILES: &str = "find /etc/systemd/network /etc/netplan /etc/network /etc/NetworkManager -type f \
-                     ! -name '*kubewan*' -exec sha256sum {} + 2>/dev/null | sort -k2";
+                     ! -name '*kubewan*' ! -name ethtool -exec sha256sum {} + 2>/dev/null | sort -k2";
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -71,8 +76,8 @@ fn the_address_survives_under_every_network_stack() {
         for restart in restarts {
             stage.on(host, restart);
             is_there(&stage, host, restart);
+            awaits(&stage, host, in_charge);
         }
-        awaits(&stage, host, in_charge);
     }
     assert_eq!(files(), before, "their files are theirs");
     for (host, in_charge, restarts) in STACKS {
