@@ -15,6 +15,7 @@ pub mod proofs;
 pub mod reach;
 pub mod resolve;
 pub mod smoke;
+pub mod supply;
 pub mod survey;
 pub mod upload;
 

@@ -262,6 +262,31 @@ pub enum BundleCommand {
         after_help = "Example:\n  kubewan bundle check ~/.cache/kubewan/bundles/kubernetes-1.36.2"
     )]
     Check(BundleCheckArgs),
+    /// Download everything that a cluster needs into a bundle
+    #[command(after_help = "\
+Examples:
+  kubewan bundle create --kubernetes 1.36.2                     where bundles are looked for
+  kubewan bundle create -f cluster.yaml /media/usb              the inventory's version and mirrors
+  kubewan bundle create --kubernetes 1.36.2 --arch amd64,arm64
+
+What is there already is not downloaded again: interrupted, run the same command again.")]
+    Create(BundleCreateArgs),
+}
+
+/// `bundle create`
+#[derive(Debug, ClapArgs)]
+pub struct BundleCreateArgs {
+    /// The bundle's folder [default: kubernetes-VERSION where bundles are looked for]
+    pub dir: Option<PathBuf>,
+    /// Kubernetes' version, as 1.36.2
+    #[arg(long, value_name = "VERSION", required_unless_present = "file", conflicts_with = "file")]
+    pub kubernetes: Option<String>,
+    /// An inventory that gives version, mirrors and image repository
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Go's names of the hosts' architectures
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', default_value = "amd64")]
+    pub arch: Vec<String>,
 }
 
 /// `bundle check`

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kubewan_agent::probe;
-use kubewan_core::bundle::Bundle;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Recorded;
@@ -14,6 +13,7 @@ use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
+use kubewan_fleet::supply::Supply;
 use kubewan_fleet::survey::{self, Survey};
 use kubewan_fleet::{reach, resolve};
 
@@ -97,7 +97,8 @@ impl<'a> Cluster<'a> {
     }
 
     /// What has to be done for the cluster to be as the inventory says.
-    pub fn plan(&mut self, bundle: &Bundle) -> Result<Plan, Failure> {
+    pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
+        let bundle = &supply.bundle.bundle;
         let recorded = self.read_record()?;
         let inventory = &self.site.inventory;
         let measured = reach::measure(
@@ -111,6 +112,7 @@ impl<'a> Cluster<'a> {
         let inputs = Inputs {
             addresses: &self.addresses,
             bundle,
+            keys: &supply.keys,
             clock_offsets_ms: &self.survey.clock_offsets_ms,
             recorded: recorded.as_ref(),
             measured: &measured,

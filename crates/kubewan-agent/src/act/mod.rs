@@ -70,7 +70,7 @@ impl Host {
         self.root.join("blobs").join(sha256)
     }
 
-    /// A file of the bundle that was uploaded.
+    /// A file that was uploaded or downloaded.
     pub fn artifact(&self, sha256: &str) -> PathBuf {
         self.root.join("artifacts").join(sha256)
     }
@@ -277,6 +277,9 @@ fn observe_together(goals: &[&Action], host: &Host) -> Vec<Result<Observed, Stri
 /// # Errors
 /// What was attempted, what came back, what to do next.
 pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Result<(), String> {
+    for artifact in goal.artifacts() {
+        crate::artifacts::download(artifact, cx)?;
+    }
     macro_rules! pairs {
         ($($kind:ident => $perform:path),+ $(,)?) => {
             match (goal, seen) {

@@ -47,9 +47,7 @@ fn asks_the_real_dpkg_where_there_is_one() {
     }
     let goal = Package {
         names: vec!["dpkg".into(), "no-such-package-here".into()],
-        artifacts: vec![],
-        held: vec![],
-        absent: false,
+        ..Package::default()
     };
     let seen = observe_package(&goal, &Host::at("/nonexistent")).unwrap();
     assert!(seen.installed[0].1.is_some(), "{seen:?}");

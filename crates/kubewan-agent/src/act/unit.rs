@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kubewan_core::action::unit::{LinkSeen, UnitSeen, UnmaskedSeen};
@@ -9,7 +10,7 @@ use kubewan_core::action::{Link, Unit, Unmasked};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use super::{Host, Performing};
+use super::{Host, Performing, package};
 use crate::command::Program;
 
 /// How long a unit may take to become active.
@@ -136,7 +137,13 @@ pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Re
     }
     let running = seen.active == "active" || seen.active == "activating";
     match goal.active {
-        Some(true) if !running || !seen.stale.is_empty() => restart(name, cx),
+        Some(true) if !running || !seen.stale.is_empty() => {
+            // A package's first start is its own, and recorded by then.
+            if name == "containerd.service" && !Path::new("/var/lib/containerd").exists() {
+                package::record_containerd(cx)?;
+            }
+            restart(name, cx)
+        }
         Some(false) if running => {
             Program::new("systemctl").args(["stop", name]).timeout(START_MAX).stdout().map(drop)
         }

@@ -11,15 +11,12 @@ use super::systemd::Units;
 use crate::act::Host;
 use crate::command::{PATH, Program, exists};
 
-/// Where kubewan puts binaries.
-const OWN_FOLDER: &str = "/usr/local/bin";
-
 pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, String> {
     let unit = units.get("kubelet.service");
     Ok(KubernetesFacts {
         kubeadm: version("kubeadm", &["version", "-o", "short"]),
         kubelet: version("kubelet", &["--version"]),
-        other_binaries: other_binaries(),
+        binaries: binaries(),
         kubelet_active: unit.active(),
         kubelet_args: kubelet::running_args(&unit),
         kubelet_arg_files: kubelet::arg_files(&unit),
@@ -46,10 +43,9 @@ pub(crate) fn last_version(printed: &str) -> Option<String> {
     Some(word.strip_prefix('v').unwrap_or(word).to_owned())
 }
 
-fn other_binaries() -> Vec<String> {
-    let folders = PATH.split(':').filter(|folder| *folder != OWN_FOLDER);
+fn binaries() -> Vec<String> {
     // /bin is /usr/bin on merged systems.
-    let folders = folders.filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
+    let folders = PATH.split(':').filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
     folders
         .flat_map(|folder| {
             ["kubeadm", "kubelet", "kubectl"].map(|program| format!("{folder}/{program}"))

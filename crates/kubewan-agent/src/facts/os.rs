@@ -19,6 +19,7 @@ pub(super) fn os() -> Os {
     Os {
         id: get("ID"),
         version_id: get("VERSION_ID"),
+        codename: get("VERSION_CODENAME"),
         pretty_name: get("PRETTY_NAME"),
         systemd: systemd(),
     }

@@ -94,7 +94,14 @@ fn reached(action: &Action) -> Observed {
             installed: None,
         }),
         Action::Package(package) => Observed::Package(PackageSeen {
-            installed: package.names.iter().map(|name| (name.clone(), Some("1".into()))).collect(),
+            installed: package
+                .names
+                .iter()
+                .map(|name| {
+                    let version = package.versions.get(name).map(|version| format!("{version}-1.1"));
+                    (name.clone(), version.or(Some("1".into())))
+                })
+                .collect(),
             held: package.held.clone(),
         }),
         Action::Image(_) => Observed::Image(ImageSeen { present: true }),
@@ -156,8 +163,9 @@ fn planned_with(
 ) -> Plan {
     let mut facts = samples::all_facts(inventory);
     facts.values_mut().for_each(|f| f.kubernetes.state = state);
-    let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
-    let inputs = Inputs::new(&addresses, &bundle);
+    let addresses = samples::addresses(inventory);
+    let (bundle, keys) = samples::supply(inventory);
+    let inputs = Inputs { keys: &keys, ..Inputs::new(&addresses, &bundle) };
     let planned = steps(inventory, &facts, &inputs);
     let seen = planned
         .steps
@@ -190,6 +198,41 @@ fn a_fresh_clusters_plan() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"));
     assert!(!plan.is_refused(), "{:?}", plan.findings);
+}
+
+/// The same cluster from elsewhere than a bundle: what is different on a host.
+#[test]
+fn a_fresh_clusters_plan_from_each_source() {
+    use crate::inventory::{KubernetesSource, RuntimeSource};
+    let mut text = String::new();
+    for (kubernetes, runtime) in [
+        (KubernetesSource::Release, RuntimeSource::Distribution),
+        (KubernetesSource::Release, RuntimeSource::Release),
+        (KubernetesSource::Packages, RuntimeSource::Docker),
+        (KubernetesSource::Bundle, RuntimeSource::Release),
+    ] {
+        let mut inventory = samples::inventory(2);
+        inventory.kubernetes.source = Some(kubernetes);
+        inventory.runtime.source = runtime;
+        inventory.mirrors.images =
+            BTreeMap::from([("ghcr.io".into(), "https://ghcr.mirror.example/".into())]);
+        text += &format!("## Kubernetes {kubernetes:?}, runtime {runtime:?}\n");
+        let plan = planned(&inventory, ClusterState::None, untouched);
+        let of_node = |p: &&PlannedStep| {
+            p.step.host == "node01" && [Phase::Runtime, Phase::Binaries].contains(&p.step.phase)
+        };
+        for planned in plan.changes().filter(of_node) {
+            let change = planned.change.as_ref().expect("changes() has changes");
+            text += &format!("{}: {}\n", planned.step.phase.name(), change.summary);
+            let telling = change.details.iter().filter(|_| change.details.len() < 12);
+            text.extend(telling.map(|line| format!("    {line}\n")));
+        }
+        assert!(!plan.is_refused(), "{:?}", plan.findings);
+        let rest = planned(&inventory, ClusterState::Done, reached);
+        let left: Vec<&Change> = rest.changes().filter_map(|p| p.change.as_ref()).collect();
+        assert!(rest.is_empty(), "{kubernetes:?}, {runtime:?}: {left:?}");
+    }
+    insta::assert_snapshot!(text);
 }
 
 #[test]

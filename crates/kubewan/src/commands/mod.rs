@@ -37,6 +37,7 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Schema => schema::run(),
         Command::Completions { shell } => completions::run(shell),
         Command::Bundle(BundleCommand::Check(args)) => bundle::check(&args),
+        Command::Bundle(BundleCommand::Create(args)) => bundle::create(&args),
         Command::Lab(command) => lab::run(command),
     }
 }

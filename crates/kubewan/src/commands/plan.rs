@@ -16,7 +16,8 @@ pub fn run(args: &PlanArgs) -> Result<Code, Failure> {
     // The answer is one document, so what happens on the way is told to people only.
     let progress = Progress::new(Output::Table);
     let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
-    let plan = cluster.plan(&bundle.bundle)?;
+    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let plan = cluster.plan(&supply)?;
     match args.output {
         Output::Json => json::document(&PlanDocument::new(&plan)),
         Output::Table => report::rehearsal(plan.rehearsal, || {

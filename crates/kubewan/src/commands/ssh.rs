@@ -15,7 +15,7 @@ use crate::site::Site;
 
 /// The cluster's own kubectl, whose version is the cluster's, and its admin, on a control plane. As the agent's it leaves
 /// nothing in root's home.
-const KUBECTL: &str = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf \
+const KUBECTL: &str = "env PATH=/usr/local/bin:/usr/bin:/bin kubectl --kubeconfig /etc/kubernetes/admin.conf \
     --cache-dir /var/lib/kubewan/kubectl-cache";
 
 /// Logs in to a host, or runs a command there; returns only where that could not be tried.

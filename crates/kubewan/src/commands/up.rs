@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::plan::Plan;
-use kubewan_fleet::bundle::BundleDir;
 use kubewan_fleet::executor::{self, Run};
 use kubewan_fleet::fleet::Emit;
+use kubewan_fleet::supply::Supply;
 use kubewan_fleet::{proofs, smoke};
 
 use crate::args::{Output, UpArgs};
@@ -31,7 +31,8 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
     let dial = site.dial();
     let progress = Progress::new(args.output);
     let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
-    let plan = cluster.plan(&bundle.bundle)?;
+    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let plan = cluster.plan(&supply)?;
     let show = args.output == Output::Table;
     report::rehearsal(show && plan.rehearsal, || {
         if show {
@@ -46,8 +47,8 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
         }
         let progress = Progress::for_plan(args.output, &plan);
         let emit = |event: Event| progress.hear(&event);
-        *changed = carry_out(&mut cluster, &bundle, &plan, &emit)?;
-        let proven = prove(args, &mut cluster, &bundle, *changed, &emit)?;
+        *changed = carry_out(&mut cluster, &supply, &plan, &emit)?;
+        let proven = prove(args, &mut cluster, &supply, *changed, &emit)?;
         if show {
             let status = Status::of(&mut cluster);
             report::data(&table::status(&status, false));
@@ -76,14 +77,14 @@ fn confirm(output: Output) -> Result<(), Failure> {
 
 fn carry_out(
     cluster: &mut Cluster,
-    bundle: &BundleDir,
+    supply: &Supply,
     plan: &Plan,
     emit: &Emit,
 ) -> Result<usize, Failure> {
     let name = executor::run_name();
     let (cluster_name, rehearsal) = (plan.cluster.clone(), plan.rehearsal);
     emit(Event::RunStarted { run: name.clone(), cluster: cluster_name, rehearsal });
-    let (sources, undoes) = (bundle.sources(), BTreeMap::new());
+    let (sources, undoes) = (supply.bundle.sources(), BTreeMap::new());
     let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit };
     executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }
@@ -92,7 +93,7 @@ fn carry_out(
 fn prove(
     args: &UpArgs,
     cluster: &mut Cluster,
-    bundle: &BundleDir,
+    supply: &Supply,
     changed: usize,
     emit: &Emit,
 ) -> Result<bool, Failure> {
@@ -101,7 +102,7 @@ fn prove(
     let mut proofs = proofs::readiness(cluster.control_plane(), inventory, &addresses, emit)?;
     if changed > 0 {
         cluster.look_again(emit)?;
-        let rest = cluster.plan(&bundle.bundle)?;
+        let rest = cluster.plan(supply)?;
         let proof = at_rest(&rest);
         emit(Event::Proof(proof.clone()));
         proofs.push(proof);
@@ -114,7 +115,7 @@ fn prove(
             addresses: &addresses,
             archs: &cluster.archs(),
             programs: &cluster.dial.programs,
-            rehearsal: bundle.bundle.rehearsal,
+            rehearsal: supply.bundle.bundle.rehearsal,
             emit,
         };
         proofs.extend(smoke::run(&mut cluster.fleet, &test).map_err(|e| Failure::on_hosts(&e))?);

@@ -1,5 +1,6 @@
 //! All that is printed. Data goes to standard output, everything else to standard error.
 
+pub mod downloads;
 pub mod json;
 pub mod lab;
 pub mod plan_view;

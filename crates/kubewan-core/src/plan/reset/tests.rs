@@ -56,9 +56,8 @@ fn package(names: &[&str], held: &[&str]) -> Action {
     let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
     Action::Package(Package {
         names: own(names),
-        artifacts: Vec::new(),
         held: own(held),
-        absent: false,
+        ..Package::default()
     })
 }
 
