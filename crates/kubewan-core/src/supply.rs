@@ -2,7 +2,7 @@
 //! Fetching them is `curl`'s, apt's and containerd's work, on the machine that needs them; here is said what and from
 //! where, and what publishers' checksums mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::ArtifactKind;
 use crate::facts::Os;
@@ -248,7 +248,7 @@ pub fn bin(inventory: &Inventory) -> &'static str {
 
 /// Mirrors that are spoken to without encryption: whoever is on the way can change what they serve, and the checksums
 /// with it.
-pub fn unencrypted(inventory: &Inventory) -> Vec<&str> {
+pub fn unencrypted(inventory: &Inventory) -> BTreeSet<&str> {
     let mirrors = &inventory.mirrors;
     let all = [&mirrors.kubernetes, &mirrors.packages, &mirrors.docker, &mirrors.github];
     let all = all.into_iter().chain(mirrors.images.values());
@@ -284,7 +284,7 @@ mod tests {
         let all = downloads(&inventory, "amd64");
         assert_eq!(all[0].url, "https://mirror.example/k8s/v1.36.2/bin/linux/amd64/kubeadm");
         assert!(all[3].url.starts_with("http://192.0.2.1:8080/gh/containernetworking/plugins/"));
-        assert_eq!(unencrypted(&inventory), ["http://192.0.2.1:8080/gh"]);
+        assert_eq!(unencrypted(&inventory), BTreeSet::from(["http://192.0.2.1:8080/gh"]));
     }
 
     #[test]

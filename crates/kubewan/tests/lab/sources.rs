@@ -137,6 +137,7 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     fs::write(&sums, &right).unwrap();
     let plugins = scene.file("github/containernetworking");
     fs::rename(&plugins, plugins.with_extension("away")).unwrap();
+    scene.forget();
     scene.is_refused(1, &["error[download-failed]", "containernetworking", "404", "`mirrors`"]);
     fs::rename(plugins.with_extension("away"), &plugins).unwrap();
     for host in ["master01", "node01"] {

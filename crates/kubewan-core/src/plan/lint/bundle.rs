@@ -97,17 +97,16 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
 }
 
 /// Mirrors whose bytes anyone on the way can change, and the checksums with them. Packages are signed all the same.
-pub(super) fn mirrors(view: &View) -> Vec<Finding> {
-    let warned = |url: &str| {
-        Finding::warning(
-            "mirror-unencrypted",
-            "",
-            format!("{url} is spoken to without encryption: whoever is on the way can change what it serves, and its checksums"),
-            "use https, or a bundle, unless the way to it is your own",
-        )
-        .for_cluster()
-    };
-    supply::unencrypted(view.inventory).into_iter().map(warned).collect()
+pub(super) fn mirrors(view: &View) -> Option<Finding> {
+    let urls = supply::unencrypted(view.inventory);
+    (!urls.is_empty()).then(|| {
+        let message = format!(
+            "{}: no encryption; whoever is on the way can change what is served, and its checksums",
+            urls.into_iter().collect::<Vec<_>>().join(", ")
+        );
+        let remedy = "use https, or a bundle, unless the way there is your own";
+        Finding::warning("mirror-unencrypted", "", message, remedy).for_cluster()
+    })
 }
 
 pub(super) fn rehearsal_only_in_labs(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {

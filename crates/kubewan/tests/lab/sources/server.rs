@@ -71,6 +71,18 @@ impl Drop for Server {
     }
 }
 
+/// A path without percent-encoding, as apt's `%2b`.
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2).unwrap_or(("25", part));
+        text.push(u8::from_str_radix(code, 16).map_or('%', char::from));
+        text.push_str(rest);
+    }
+    text
+}
+
 impl Shared {
     /// One request; a client that goes away is none of ours.
     fn answer(&self, mut stream: TcpStream) {
@@ -95,7 +107,7 @@ impl Shared {
         path: &str,
         from: u64,
     ) -> std::io::Result<()> {
-        let path = path.split('?').next().unwrap_or_default().replace("%3a", ":").replace("%3A", ":");
+        let path = decoded(path.split('?').next().unwrap_or_default());
         let file = self.root.join(path.trim_start_matches('/'));
         let inside = Path::new(&path).components().all(|part| part != Component::ParentDir);
         let opened = File::open(&file).ok().filter(|_| inside && (file.is_file() || path == "/v2/"));
