@@ -65,7 +65,8 @@ pub fn units(bytes: &[u8]) {
     assert!(block.len() <= said.lines().count());
     let get = |key: &str| block.get(key).map(String::as_str).unwrap_or_default();
     relay::state_of(get("LoadState"), get("ActiveState"), get("Result"), get("Description"));
-    memory::parse_swap_units(&said);
+    let swaps = memory::swap_units(&all);
+    assert!(swaps.iter().all(|name| name.ends_with(".swap")));
 }
 
 /// Files of the host: os-release, meminfo, fstab and more.

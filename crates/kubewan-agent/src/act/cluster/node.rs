@@ -1,6 +1,6 @@
 //! Labels, annotations and taints of a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kubewan_core::action::NodeMeta;
@@ -24,17 +24,9 @@ pub(super) fn get(host: &Host, name: &str) -> Result<Option<Value>, String> {
     Ok(answer.object())
 }
 
-/// Several nodes as the API has them, with one question. `None` where it can't be answered at once.
-pub(super) fn get_all(host: &Host, names: &BTreeSet<&str>) -> Option<BTreeMap<String, Value>> {
-    let program = admin(host).args(["get", "node"]).args(names.iter().copied());
-    let answer = ask(host, &program.args(["-o", "json", "--ignore-not-found"])).ok()?;
-    let nodes = match answer.object() {
-        Some(list) if list["kind"] == "List" => list["items"].as_array().cloned()?,
-        // One name is answered by the node itself.
-        one => one.into_iter().collect(),
-    };
-    let name = |node: &Value| node["metadata"]["name"].as_str().map(str::to_owned);
-    nodes.into_iter().map(|node| Some((name(&node)?, node))).collect()
+/// A node as a question of `kubectl get -f`.
+pub(super) fn named(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } })
 }
 
 /// Looks at a node.
