@@ -24,7 +24,7 @@ pub const UNIT: &str = "kubewan-batch.service";
 const RUNS_KEPT: usize = 20;
 
 /// Between two looks at the log.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(30);
 
 /// Between two looks at the unit.
 const LOOK: Duration = Duration::from_secs(1);

@@ -136,6 +136,9 @@ pub struct Performing<'a> {
     pub progress: &'a mut dyn FnMut(&str),
     /// What the action adds to the host beyond its goal; the words are those of [`kubewan_core::journal`].
     pub along: Vec<String>,
+    /// How the goal's subject is afterwards, where performing it told: what the API answered to a change is as good as what
+    /// it would answer to one more question, and costs no kubectl.
+    pub after: Option<Observed>,
 }
 
 impl<'a> Performing<'a> {
@@ -145,7 +148,7 @@ impl<'a> Performing<'a> {
         values: &'a BTreeMap<String, String>,
         progress: &'a mut dyn FnMut(&str),
     ) -> Self {
-        Performing { host, values, progress, along: Vec::new() }
+        Performing { host, values, progress, along: Vec::new(), after: None }
     }
 
     /// Notes what is about to be added to the host, and brings it to disk *before* it is made: a batch that

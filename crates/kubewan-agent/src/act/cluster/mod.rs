@@ -326,9 +326,12 @@ pub fn perform_object(
     let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=kubewan"];
     let program = admin(cx.host)
         .args(apply)
-        .args(["--validate=false", "-f", "-"])
+        .args(["--validate=false", "-o", "json", "-f", "-"])
         .stdin(goal.manifest.to_string());
-    change(&program, cx).map_err(|e| format!("can't apply {}: {e}", goal.subject()))?;
+    let output =
+        change(&program, cx).map_err(|e| format!("can't apply {}: {e}", goal.subject()))?;
+    let live = parse(&output.stdout).ok().and_then(Answer::object).and_then(only_of_list);
+    cx.after = live.map(|live| Observed::Object(ObjectSeen { live: Some(live) }));
     Ok(())
 }
 

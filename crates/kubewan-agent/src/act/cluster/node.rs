@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubewan_core::action::NodeMeta;
 use kubewan_core::action::cluster::{Managed, NodeSeen};
+use kubewan_core::action::{NodeMeta, Observed};
 use kubewan_core::inventory::Taint;
 use serde_json::{Map, Value, json};
 
 use super::super::{Host, Performing};
-use super::{admin, ask, change, tolerate, wait_for};
+use super::{Answer, admin, ask, change, parse, tolerate, wait_for};
 
 /// How long a node that has just joined may take to appear.
 const APPEARS: Duration = Duration::from_secs(60);
@@ -90,10 +90,14 @@ pub fn perform_node_meta(
             ));
         };
         let patch = patch(goal, &node).to_string();
-        let program =
-            admin(cx.host).args(["patch", "node", &goal.node, "--type=merge", "-p"]).arg(patch);
+        let change_node = ["patch", "node", &goal.node, "-o", "json", "--type=merge", "-p"];
+        let program = admin(cx.host).args(change_node).arg(patch);
         match change(&program, cx) {
-            Ok(_) => return Ok(()),
+            Ok(output) => {
+                let node = parse(&output.stdout).ok().and_then(Answer::object);
+                cx.after = node.map(|node| Observed::NodeMeta(seen(&node)));
+                return Ok(());
+            }
             // The kubelet and the controllers write to nodes all the time.
             Err(error) if error.contains("Conflict") || error.contains("has been modified") => {
                 last = error;
