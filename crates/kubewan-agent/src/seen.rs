@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, Program};
 use crate::disk::{self, Access};
 
-/// Name of the file below kubewan's own folder.
-const FILE: &str = "seen.json";
+/// Where it is kept below kubewan's own folder: beside the agent, and gone when another one takes its place.
+const FILE: &str = "agent/seen.json";
 
 /// A file must not have changed for so long before it is read, in nanoseconds. The kernel's stamps go in steps, of some
 /// milliseconds or of a second on old file systems: a change that follows another within a step leaves no trace (git's
@@ -143,7 +143,7 @@ impl Seen {
         if !std::mem::take(&mut state.is_new) {
             return;
         }
-        // A host that has nothing of kubewan's gets nothing.
+        // A host that has no agent gets nothing.
         let folder = self.path.parent().is_some_and(Path::is_dir);
         if let (true, Some(Ok(json))) = (folder, state.table.as_ref().map(serde_json::to_vec)) {
             let access = Access::root(0o600);

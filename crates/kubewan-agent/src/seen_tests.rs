@@ -7,6 +7,7 @@ use super::*;
 /// A folder of kubewan's with a file beside it that has not changed for long enough.
 fn settled(text: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("agent")).unwrap();
     let path = dir.path().join("program");
     std::fs::write(&path, text).unwrap();
     sleep(Duration::from_nanos(SETTLED_NS as u64) + Duration::from_millis(50));
