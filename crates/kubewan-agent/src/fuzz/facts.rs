@@ -72,6 +72,8 @@ pub fn units(bytes: &[u8]) {
 /// Files of the host: os-release, meminfo, fstab and more.
 pub fn host_files(bytes: &[u8]) {
     let said = text(bytes);
+    assert!(crate::seen::count(bytes) <= bytes.len());
+    kernel::shows_link(&said, "kw-veth");
     let release = os::assignments(&said);
     assert!(release.keys().all(|key| !key.starts_with('#')));
     memory::mem_total(&said);

@@ -22,7 +22,7 @@ const GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
 const SIGNS: Duration = Duration::from_secs(30);
 
 /// Between two looks: every host that joins waits for it, and asks again only every five seconds itself.
-const EVERY: Duration = Duration::from_millis(300);
+const EVERY: Duration = Duration::from_millis(500);
 
 /// How long one may take that was started again: its lease has to run out first.
 const SIGNS_AGAIN: Duration = Duration::from_secs(120);
