@@ -15,7 +15,7 @@ use crate::nodes::{self, Node};
 /// A node is Ready about 40 s after its join where images are there already.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits until every host's node is Ready with the public address as InternalIP. What this run already knows of the nodes
 /// is asked for only where it does not do; afterwards it is what was seen last.

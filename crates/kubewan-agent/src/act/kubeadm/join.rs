@@ -80,7 +80,7 @@ pub fn observe_kubeadm_join(goal: &KubeadmJoin, host: &Host) -> Result<JoinSeen,
 /// Asks with the kubelet's own credentials: a node may read itself (`plugin/pkg/auth/authorizer/node`).
 fn node(host: &Host, name: &str) -> Node {
     let program = with_conf(host, KUBELET_CONF)
-        .args(["--request-timeout=10s", "get", "--raw", &format!("/api/v1/nodes/{name}")])
+        .args(["--request-timeout=10s", "get", "node", name, "-o", "name"])
         .timeout(Duration::from_secs(20));
     match program.stdout() {
         Ok(_) => Node::There,
