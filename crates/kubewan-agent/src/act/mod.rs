@@ -389,10 +389,40 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use kubewan_core::action::{Announced, Module, Object};
+    use kubewan_core::action::firewall::{FirewallGoal, FirewallState};
+    use kubewan_core::action::{Announced, KubeletFlag, Module, Object, SwapOff};
+    use kubewan_core::facts::FirewallTool;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_look_asks_systemd_about_the_units_of_its_goals() {
+        let unit = |name: &str| {
+            let (name, restart_on) = (name.to_owned(), Vec::new());
+            Action::Unit(kubewan_core::action::Unit {
+                name,
+                enabled: true,
+                active: None,
+                restart_on,
+            })
+        };
+        let flag = KubeletFlag { name: "node-ip".into(), value: "192.0.2.1".into() };
+        let ufw = FirewallGoal { tool: FirewallTool::Ufw, state: FirewallState::Off };
+        let firewalld = FirewallGoal { tool: FirewallTool::Firewalld, ..ufw.clone() };
+        let goals = [
+            unit("kubelet.service"),
+            Action::KubeletFlag(flag),
+            unit("containerd.service"),
+            Action::Firewall(ufw),
+            Action::Firewall(firewalld),
+            Action::Module(Module { name: "overlay".into() }),
+        ];
+        let expected = ["containerd.service", "firewalld.service", "kubelet.service"];
+        assert_eq!(unit_names(&goals), expected);
+        let swap = unit_names(&[Action::SwapOff(SwapOff {})]);
+        assert!(swap.contains(&"zramswap.service".to_owned()), "{swap:?}");
+    }
 
     #[test]
     fn goals_of_one_program_are_one_question() {
