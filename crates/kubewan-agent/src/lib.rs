@@ -20,6 +20,7 @@ pub mod listen;
 pub mod probe;
 pub mod redact;
 pub mod relay;
+pub mod seen;
 
 use std::path::Path;
 

@@ -13,9 +13,11 @@ use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
+use kubewan_fleet::nodes::{self, Node};
 use kubewan_fleet::supply::Supply;
 use kubewan_fleet::survey::{self, Survey};
 use kubewan_fleet::{reach, resolve};
+use serde_json::Value;
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
@@ -33,7 +35,13 @@ pub struct Cluster<'a> {
     pub fleet: Fleet<'a>,
     /// What they say.
     pub survey: Survey,
+    /// The nodes as this run saw them last; `None` where it has not asked, or has changed something since.
+    pub nodes: Option<Vec<Node>>,
 }
+
+/// Nodes that are asked for with the record, so that the answer stays far below what an agent keeps of it. Of a larger
+/// cluster they are asked for when they are needed.
+const NODES: usize = 50;
 
 /// The cluster's admin, on a control plane.
 const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
@@ -50,7 +58,7 @@ impl<'a> Cluster<'a> {
             .map_err(|errors| Failure::unreachable(&errors))?;
         let survey =
             survey::survey(&mut fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
-        Ok(Cluster { site, addresses, dial, fleet, survey })
+        Ok(Cluster { site, addresses, dial, fleet, survey, nodes: None })
     }
 
     /// Looks at all hosts once more.
@@ -75,19 +83,27 @@ impl<'a> Cluster<'a> {
             .is_some_and(|facts| facts.kubernetes.state == ClusterState::Done)
     }
 
-    /// What the living cluster was built from, as it says itself; `None` where nothing was recorded yet.
+    /// What the living cluster was built from, as it says itself; `None` where nothing was recorded yet. The nodes are
+    /// asked for with it, as a kubectl needs longer to start than to answer.
     fn read_record(&mut self) -> Result<Option<Recorded>, Failure> {
         // Without the admin's rights nothing can be asked; a plan gives them back first.
         if !self.stands() || self.control_plane().read(ADMIN_CONF)?.is_none() {
             return Ok(None);
         }
         let (namespace, name) = RECORD;
-        let get = ["get", "configmap", name, "-n", namespace, "-o", "json", "--ignore-not-found"];
+        let hosts = Some(&self.site.inventory.hosts).filter(|hosts| hosts.len() <= NODES);
+        let nodes = hosts.into_iter().flatten().map(|host| format!("node/{}", host.name));
+        let names: Vec<String> = nodes.chain([format!("configmap/{name}")]).collect();
+        let get = ["get", "-n", namespace, "-o", "json", "--ignore-not-found"];
+        let get: Vec<&str> = get.into_iter().chain(names.iter().map(String::as_str)).collect();
         let until = Instant::now() + SILENT;
         let mut output = self.control_plane().kubectl(&get, None, 30)?;
         while output.code != 0 && Instant::now() < until {
             thread::sleep(Duration::from_secs(2));
             output = self.control_plane().kubectl(&get, None, 30)?;
+        }
+        if output.code == 0 && hosts.is_some() {
+            self.nodes = nodes::among(&output.stdout).ok();
         }
         recorded(&output).map_err(|(said, remedy)| {
             let host = &self.site.inventory.first_control_plane().name;
@@ -146,12 +162,18 @@ fn recorded(output: &Output) -> Result<Option<Recorded>, (String, &'static str)>
         return Ok(None);
     }
     let read = || {
-        let object: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
-        serde_json::from_str(object.pointer("/data/cluster.json")?.as_str()?).ok()
+        let answer: Value = serde_json::from_str(&output.stdout).ok()?;
+        // One object alone is not wrapped into a list.
+        let items = answer["items"].as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+        let Some(record) = items.iter().find(|item| item["kind"] == "ConfigMap") else {
+            return Some(None);
+        };
+        let text = record.pointer("/data/cluster.json")?.as_str()?;
+        serde_json::from_str(text).ok().map(Some)
     };
     let (namespace, name) = RECORD;
     match read() {
-        Some(recorded) => Ok(Some(recorded)),
+        Some(recorded) => Ok(recorded),
         None => Err((
             format!(
                 "the cluster's record, ConfigMap {namespace}/{name}, makes no sense to this kubewan"
@@ -176,6 +198,14 @@ mod tests {
         let (message, _) = recorded(&said(1, "", refused)).unwrap_err();
         assert!(message.ends_with(refused), "{message}");
         assert!(recorded(&said(-1, "", "it did not end within 30 s")).is_err());
-        assert!(recorded(&said(0, r#"{"data":{"cluster.json":"{}"}}"#, "")).is_err());
+        let nodes = r#"{"kind":"List","items":[{"kind":"Node","metadata":{"name":"master01"}}]}"#;
+        assert_eq!(recorded(&said(0, nodes, "")), Ok(None));
+        for unreadable in [
+            r#"{"kind":"ConfigMap","data":{"cluster.json":"{}"}}"#,
+            r#"{"kind":"List","items":[{"kind":"Node"},{"kind":"ConfigMap","data":{}}]}"#,
+            r#"{"kind":"Li"#,
+        ] {
+            assert!(recorded(&said(0, unreadable, "")).is_err(), "{unreadable}");
+        }
     }
 }

@@ -9,10 +9,11 @@ use super::cluster_state::ownership;
 use super::kubelet;
 use super::systemd::Units;
 use crate::act::Host;
-use crate::command::{PATH, Program, exists};
+use crate::command::PATH;
 
 pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, String> {
     let unit = units.get("kubelet.service");
+    let version = |program, args| last_version(&host.seen().version(program, args)?);
     Ok(KubernetesFacts {
         kubeadm: version("kubeadm", &["version", "-o", "short"]),
         kubelet: version("kubelet", &["--version"]),
@@ -27,14 +28,6 @@ pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, 
             .iter()
             .find_map(|path| server_of(&fs::read_to_string(path).ok()?)),
     })
-}
-
-fn version(program: &str, args: &[&str]) -> Option<String> {
-    if !exists(program) {
-        return None;
-    }
-    let printed = Program::new(program).args(args.iter().copied()).stdout().ok()?;
-    last_version(&printed)
 }
 
 /// `v1.36.2` and `Kubernetes v1.36.2`.

@@ -101,10 +101,15 @@ pub fn run(args: &StatusArgs) -> Result<Code, Failure> {
 }
 
 impl Status {
-    /// The status of a cluster whose hosts are all connected, from what was seen of them last.
+    /// The status of a cluster whose hosts are all connected, from what was seen of them and of their nodes last.
     pub fn of(cluster: &mut Cluster) -> Status {
-        let inventory = &cluster.site.inventory;
-        Status::from_survey(inventory, &mut cluster.fleet, &cluster.survey, Vec::new())
+        let (inventory, survey) = (&cluster.site.inventory, &cluster.survey);
+        let mut findings = Vec::new();
+        let nodes = cluster
+            .nodes
+            .take()
+            .or_else(|| nodes_of(inventory, &mut cluster.fleet, &survey.facts, &mut findings));
+        Status::from_survey(inventory, nodes, survey, findings)
     }
 
     fn look(inventory: &Inventory, fleet: &mut Fleet) -> Status {
@@ -119,16 +124,16 @@ impl Status {
                 Err(error) => findings.push(error.finding()),
             }
         }
-        Status::from_survey(inventory, fleet, &survey, findings)
+        let nodes = nodes_of(inventory, fleet, &survey.facts, &mut findings);
+        Status::from_survey(inventory, nodes, &survey, findings)
     }
 
     fn from_survey(
         inventory: &Inventory,
-        fleet: &mut Fleet,
+        nodes: Option<Vec<Node>>,
         survey: &Survey,
         mut findings: Vec<Finding>,
     ) -> Status {
-        let nodes = nodes_of(inventory, fleet, &survey.facts, &mut findings);
         let hosts = inventory.hosts.iter().map(|host| {
             if let (Some(nodes), true) = (&nodes, survey.facts.contains_key(&host.name)) {
                 findings.extend(fault(host, nodes));

@@ -99,7 +99,10 @@ fn prove(
 ) -> Result<bool, Failure> {
     let inventory = &cluster.site.inventory;
     let addresses = cluster.addresses.clone();
-    let mut proofs = proofs::readiness(cluster.control_plane(), inventory, &addresses, emit)?;
+    let mut known = cluster.nodes.take().filter(|_| changed == 0);
+    let mut proofs =
+        proofs::readiness(cluster.control_plane(), inventory, &addresses, &mut known, emit)?;
+    cluster.nodes = known;
     if changed > 0 {
         cluster.look_again(emit)?;
         let rest = cluster.plan(supply)?;
@@ -119,6 +122,8 @@ fn prove(
             emit,
         };
         proofs.extend(smoke::run(&mut cluster.fleet, &test).map_err(|e| Failure::on_hosts(&e))?);
+        // It takes a while.
+        cluster.nodes = None;
     }
     Ok(!proofs.iter().any(failed))
 }

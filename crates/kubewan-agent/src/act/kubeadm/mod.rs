@@ -23,6 +23,7 @@ use super::{Host, Performing};
 use crate::command::{Output, Program};
 use crate::disk::make_private_dir;
 
+pub(super) use init::{asks, observe_answered};
 pub use init::{observe_kubeadm_init, perform_kubeadm_init};
 pub use join::{observe_kubeadm_join, perform_kubeadm_join};
 pub use reset::{observe_kubeadm_reset, perform_kubeadm_reset};
