@@ -5,6 +5,7 @@
 //! sends into messages on a channel, a writer thread keeps a peer that stopped reading from blocking us, and what takes
 //! too long is ended by killing `ssh`.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -22,6 +23,7 @@ use crate::failure::{ConnectError, Found, Obstacle, classify};
 use crate::program::Program;
 use crate::random;
 use crate::ssh::{self, Manner, SshChild};
+use crate::trace::{Talk, Trace};
 
 /// Until a login has led to our script: ssh's own time-outs come first.
 const LOGIN: Duration = Duration::from_secs(60);
@@ -136,6 +138,12 @@ pub struct Connection {
     stderr: Arc<Mutex<String>>,
     /// How standard output ended: in the words of something else than our script, or of the one who read it.
     noise: String,
+    host: String,
+    trace: Trace,
+    /// What was said on standard error was told.
+    told: bool,
+    /// What was asked for and is not answered yet, and when; `None` for what nobody is told of.
+    asked: VecDeque<Option<(String, Instant)>>,
     /// Its questions are answered while it lasts.
     _admitted: Option<Admitted>,
 }
@@ -161,9 +169,18 @@ impl Connection {
         let words = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&words);
         thread::spawn(move || keep_last_words(stderr, &heard, &prompt, &tell_sudo));
-        let _admitted = admitted;
-        let (stderr, noise) = (words, String::new());
-        Ok(Connection { ssh, outgoing, incoming, stderr, noise, _admitted })
+        Ok(Connection {
+            ssh,
+            outgoing,
+            incoming,
+            stderr: words,
+            noise: String::new(),
+            host: host.name.clone(),
+            trace: manner.trace.clone(),
+            told: false,
+            asked: VecDeque::new(),
+            _admitted: admitted,
+        })
     }
 
     /// Waits until the script runs as root there; answers the host's system and machine.
@@ -293,6 +310,8 @@ impl Connection {
         // The thread that keeps the words may be a moment behind the process' end.
         thread::sleep(Duration::from_millis(20));
         let said = self.stderr.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
+        self.told = true;
+        self.trace.says(&self.host, if said.is_empty() { &self.noise } else { &said });
         let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
         let said = match status {
             Ok(status) if said.is_empty() && self.noise.is_empty() => {
@@ -313,6 +332,11 @@ impl Agent for Connection {
             frame::write(&mut bytes, part).map_err(|error| LinkLost(error.to_string()))?;
         }
         self.write(bytes);
+        let what = request.summary();
+        if let Some(what) = &what {
+            self.trace.tell(&self.host, || Talk::Asks { what: what.clone() });
+        }
+        self.asked.push_back(what.map(|what| (what, Instant::now())));
         Ok(())
     }
 
@@ -340,7 +364,13 @@ impl Agent for Connection {
             };
             match serde_json::from_slice(&frame) {
                 Ok(Response::Event(event)) => events(event),
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    if let Some((what, since)) = self.asked.pop_front().flatten() {
+                        let took = since.elapsed();
+                        self.trace.tell(&self.host, || Talk::Answers { what, took });
+                    }
+                    return Ok(response);
+                }
                 Err(error) => return Err(LinkLost(format!("not an answer of the agent: {error}"))),
             }
         }
@@ -351,6 +381,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let _ = self.ssh.child.kill();
         let _ = self.ssh.child.wait();
+        if let (false, Ok(words)) = (self.told, self.stderr.lock()) {
+            self.trace.says(&self.host, &words);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use kubewan_fleet::dial::SshDial;
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::terminal::Terminal;
+use crate::report::{self, terminal::Terminal};
 
 /// The operator's side of a cluster.
 #[derive(Debug)]
@@ -25,11 +25,8 @@ impl Site {
     pub fn read(path: &Path) -> Result<Site, Failure> {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|error| {
-            let hint = "name one with `--file`, or make three servers to try with `kubewan lab up`";
-            Failure::text(
-                Code::Refused,
-                format!("error: can't read {name}: {error}\n  = help: {hint}"),
-            )
+            let next = "name one with `--file`, or make three servers to try with `kubewan lab up`";
+            Failure::new(Code::Refused, format!("can't read {name}: {error}"), next)
         })?;
         let inventory = inventory::parse_bytes(&name, &bytes)
             .map_err(|errors| Failure::text(Code::Refused, errors.to_string()))?;
@@ -44,6 +41,6 @@ impl Site {
 
     /// How its hosts are connected to; what has to be asked is asked on the terminal, where there is one.
     pub fn dial(&self) -> SshDial {
-        SshDial::new(self.base.clone(), Terminal::operator())
+        SshDial::new(self.base.clone(), Terminal::operator()).traced(report::trace())
     }
 }
