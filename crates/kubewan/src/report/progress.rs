@@ -283,7 +283,8 @@ impl Many {
             Many::Agents(count) => format!("agent sent to {count} hosts"),
             Many::Passed(check, count) => {
                 let word = padded(&styled(of_outcome(Outcome::Passed), "passed"), 9);
-                format!("{word} {check}  {count} times")
+                let times = if *count == 1 { "once".into() } else { format!("{count} times") };
+                format!("{word} {check}  {times}")
             }
         }
     }
@@ -315,3 +316,7 @@ pub fn proof_text(proof: &Proof) -> String {
     let word = padded(&styled(of_outcome(proof.outcome), word), 9);
     format!("{word} {check}  {subject}{detail}")
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

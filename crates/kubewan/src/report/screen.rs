@@ -117,6 +117,10 @@ pub fn show(live: Arc<dyn Live>) -> Shown {
 
 /// Prints a line on standard error, above what is shown.
 pub fn print(line: &str) {
+    #[cfg(test)]
+    if captured::take(line) {
+        return;
+    }
     let mut screen = screen();
     let text = match AutoStream::choice(&io::stderr()) {
         ColorChoice::Never => style::plain(line),
@@ -209,5 +213,34 @@ impl Screen {
         }
         self.drawn = lines.iter().map(|line| style::plain(line)).collect();
         text + "\x1b[J"
+    }
+}
+
+/// What a test's thread prints, for the test to read.
+#[cfg(test)]
+pub mod captured {
+    use std::cell::RefCell;
+
+    use super::style;
+
+    thread_local! {
+        static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn take(line: &str) -> bool {
+        LINES.with_borrow_mut(|lines| match lines {
+            Some(lines) => {
+                lines.push(style::plain(line));
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// The lines that the work prints, without styles.
+    pub fn lines(work: impl FnOnce()) -> Vec<String> {
+        LINES.set(Some(Vec::new()));
+        work();
+        LINES.take().unwrap_or_default()
     }
 }
