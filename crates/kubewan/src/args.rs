@@ -84,18 +84,28 @@ impl ColorWhen {
 
     /// Makes it so for all that is printed from now on.
     pub fn apply(self) {
-        let choice = match self {
+        let choice = match self.on_this_terminal() {
             ColorWhen::Auto => anstream::ColorChoice::Auto,
             ColorWhen::Always => anstream::ColorChoice::Always,
             ColorWhen::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
     }
+
+    /// A dumb terminal has no colours, also where a CI system says that it has.
+    fn on_this_terminal(self) -> ColorWhen {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        match self {
+            ColorWhen::Auto if is_dumb && !is_forced => ColorWhen::Never,
+            when => when,
+        }
+    }
 }
 
 impl From<ColorWhen> for clap::ColorChoice {
     fn from(when: ColorWhen) -> Self {
-        match when {
+        match when.on_this_terminal() {
             ColorWhen::Auto => clap::ColorChoice::Auto,
             ColorWhen::Always => clap::ColorChoice::Always,
             ColorWhen::Never => clap::ColorChoice::Never,

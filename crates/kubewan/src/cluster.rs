@@ -48,7 +48,7 @@ impl<'a> Cluster<'a> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
         let hosts = &site.inventory.hosts;
-        let busy = report::busy(format!("connecting to {}", counted(hosts.len(), "host")));
+        let busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
         let mut fleet = Fleet::connect_all(dial, hosts, emit)
             .map_err(|errors| Failure::unreachable(&errors))?;
         drop(busy);
@@ -141,11 +141,6 @@ impl<'a> Cluster<'a> {
 fn look(fleet: &mut Fleet, emit: &Emit) -> Result<Survey, Failure> {
     let _busy = report::busy("looking at the hosts");
     survey::survey(fleet, emit).map_err(|errors| Failure::on_hosts(&errors))
-}
-
-/// A number of things, in words.
-pub fn counted(count: usize, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.

@@ -67,7 +67,7 @@ fn every_finding_is_in_the_reference_and_exists() {
 #[test]
 fn every_command_and_option_is_in_the_reference_and_in_both_readmes() {
     let kubewan = std::process::Command::new(env!("CARGO_BIN_EXE_kubewan"));
-    let help = { kubewan }.arg("--help").output().unwrap();
+    let help = { kubewan }.arg("-h").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let (_, commands) = help.split_once("\nCommands:\n").unwrap();
     let (commands, options) = commands.split_once("\n\n").unwrap();

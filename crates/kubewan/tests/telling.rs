@@ -58,9 +58,8 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubewan"));
         command.args(arguments).current_dir(self.0.path());
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
-        for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "KUBEWAN_LOG_FILE"] {
-            command.env_remove(variable);
-        }
+        // Whatever is set where the tests run.
+        command.env("NO_COLOR", "").env("CLICOLOR_FORCE", "0").env("KUBEWAN_LOG_FILE", "");
         command
     }
 

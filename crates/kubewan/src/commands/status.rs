@@ -12,7 +12,7 @@ use kubewan_fleet::survey::{self, Survey};
 use serde::Serialize;
 
 use crate::args::{Output, StatusArgs, WideOutput};
-use crate::cluster::{Cluster, counted};
+use crate::cluster::Cluster;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, json, progress::Progress, table};
@@ -83,7 +83,7 @@ pub fn run(args: &StatusArgs) -> Result<Code, Failure> {
     let hosts = &site.inventory.hosts;
     let (mut fleet, errors) = {
         let progress = Progress::new(Output::Table, hosts);
-        let _busy = report::busy(format!("connecting to {}", counted(hosts.len(), "host")));
+        let _busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
         Fleet::connect(&dial, hosts, &|event| progress.hear(&event))
     };
     let mut status = {

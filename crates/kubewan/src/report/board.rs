@@ -70,6 +70,14 @@ enum State {
     Failed,
 }
 
+/// Widths of columns.
+#[derive(Clone, Copy, Debug)]
+struct Widths {
+    name: usize,
+    /// Of a number of steps; 0 where those are not known.
+    digits: usize,
+}
+
 /// How a phase went.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -209,17 +217,16 @@ impl Phase {
 
     fn lines(&self, columns: usize, rows: usize, frame: usize) -> Vec<String> {
         let mut lines = vec![self.head(columns, frame)];
+        let widths = self.widths();
         if self.hosts.len() <= FEW && self.hosts.len() < rows {
-            let names = self.name_width(self.hosts.iter());
-            lines.extend(self.hosts.iter().map(|work| work.line(columns, names)));
+            lines.extend(self.hosts.iter().map(|work| work.line(columns, widths)));
             return lines;
         }
         let at_work = self.at_work();
         // What is printed above stays in sight.
         let shown = CROWD_LINES.min(rows / 2).max(1);
         let (shown, others) = at_work.split_at(shown.min(at_work.len()));
-        let names = self.name_width(self.hosts.iter());
-        lines.extend(shown.iter().map(|work| work.line(columns, names)));
+        lines.extend(shown.iter().map(|work| work.line(columns, widths)));
         if !others.is_empty() {
             let names: Vec<&str> = others.iter().map(|work| work.host.as_str()).collect();
             let text = format!("  and {} more: {}", others.len(), names.join(" "));
@@ -229,8 +236,12 @@ impl Phase {
         lines
     }
 
-    fn name_width<'a>(&self, hosts: impl Iterator<Item = &'a Work>) -> usize {
-        hosts.map(|work| width(&work.host)).max().unwrap_or(0).min(NAME_MAX)
+    /// The same for all hosts of the phase, so that their columns stand below each other.
+    fn widths(&self) -> Widths {
+        let name = self.hosts.iter().map(|work| width(&work.host)).max().unwrap_or(0);
+        let total = self.hosts.iter().map(|work| work.total).max().unwrap_or(0);
+        let digits = if total == 0 { 0 } else { total.to_string().len() };
+        Widths { name: name.min(NAME_MAX), digits }
     }
 
     /// The phase, how far it is, and how long it has taken.
@@ -277,18 +288,13 @@ impl Work {
         format!("{} ({what}, {})", self.host, clock(self.since.elapsed()))
     }
 
-    fn line(&self, columns: usize, names: usize) -> String {
-        let name = padded(&fit_middle(&self.host, names), names);
-        let digits = self.total.to_string().len();
-        let count = match self.total {
+    fn line(&self, columns: usize, Widths { name, digits }: Widths) -> String {
+        let count = match digits {
             0 => String::new(),
-            total => format!("{:>digits$}/{total} ", self.done),
+            _ => format!("{:>digits$}/{:<digits$} ", self.done, self.total),
         };
-        let time = match self.state {
-            State::AtWork | State::Lost => clock(self.since.elapsed()),
-            _ => String::new(),
-        };
-        let room = columns.saturating_sub(names + count.len() + 2 + 1 + 6);
+        let room = columns.saturating_sub(name + count.len() + 2 + 1 + 6);
+        let name = padded(&fit_middle(&self.host, name), name);
         let text = match self.state {
             State::Waiting => styled(FAINT, &fit("waits", room)),
             State::Done => styled(GOOD, &fit("done", room)),
@@ -297,12 +303,14 @@ impl Work {
             State::AtWork if self.note.is_empty() => fit(&self.doing, room),
             State::AtWork => fit(&format!("{}: {}", self.doing, self.note), room),
         };
-        let line = format!(
-            "  {name} {}{} {}",
-            styled(FAINT, &count),
-            padded(&text, room),
-            styled(FAINT, &format!("{time:>5}"))
-        );
+        let head = format!("  {name} {}", styled(FAINT, &count));
+        let line = match self.state {
+            State::AtWork | State::Lost => {
+                let time = format!("{:>6}", clock(self.since.elapsed()));
+                format!("{head}{}{}", padded(&text, room), styled(FAINT, &time))
+            }
+            _ => head + &text,
+        };
         if width(&line) > columns { fit(&super::style::plain(&line), columns) } else { line }
     }
 }
@@ -342,7 +350,7 @@ mod tests {
                 "⠋ prepare the hosts  ━━━━━━━━━━━━────────────  3/6 steps  1/3 hosts  0:00",
                 "  node01 1/2 install packages: containerd                                  0:00",
                 "  node02 0/2 write /etc/hosts: half                                        0:00",
-                &padded("  node03 2/2 done", 79),
+                "  node03 2/2 done",
             ]
         );
     }

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::style;
 
@@ -32,9 +31,7 @@ impl Log {
 
     /// Writes lines, each with the time and its kind. That it can't be written ends no run.
     pub fn write(&self, kind: &str, text: &str) {
-        let time = OffsetDateTime::now_utc();
-        let time = time.replace_nanosecond(time.millisecond() as u32 * 1_000_000).unwrap_or(time);
-        let time = time.format(&Rfc3339).unwrap_or_default();
+        let time = stamp(OffsetDateTime::now_utc());
         let plain = style::plain(text);
         let lines = plain.lines().filter(|line| !line.trim().is_empty());
         let text: String = lines.map(|line| format!("{time} {kind:<6} {line}\n")).collect();
@@ -45,9 +42,22 @@ impl Log {
     }
 }
 
+/// RFC 3339, in UTC and always with milliseconds, so that lines can be sorted and cut.
+fn stamp(time: OffsetDateTime) -> String {
+    let (hour, minute, second, millisecond) = time.time().as_hms_milli();
+    let (date, zone) = (time.date(), 'Z');
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}{zone}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_one_form() {
+        let time = OffsetDateTime::from_unix_timestamp(1_795_666_086).unwrap();
+        assert_eq!(stamp(time), "2026-11-26T04:08:06.000Z");
+    }
 
     #[test]
     fn it_is_appended_to_and_closed_to_others() {

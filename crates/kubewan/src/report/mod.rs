@@ -153,6 +153,11 @@ pub fn trace() -> Trace {
     }))
 }
 
+/// A number of things, in words.
+pub fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// Something that takes a while, until it is dropped: shown on a terminal, and how long it took where that is told.
 pub fn busy(what: impl Into<String>) -> Busy {
     let line = Arc::new(BusyLine { what: what.into(), began: Instant::now() });

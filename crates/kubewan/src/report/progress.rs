@@ -11,7 +11,7 @@ use kubewan_core::plan::{Phase, Plan};
 
 use super::board::{Board, Ended, FEW, clock};
 use super::style::{BAD, FAINT, HEAD, fit, fit_middle, of_outcome, padded, styled, width};
-use super::{Verbosity, json, log, screen, shown, verbosity};
+use super::{Verbosity, counted, json, log, screen, shown, verbosity};
 use crate::args::Output;
 use crate::exit_code::Code;
 use crate::failure::Failure;
@@ -172,8 +172,8 @@ impl Progress {
         let last = last.map_or(String::new(), |host| format!(", {host} last"));
         let took = clock(took);
         let text = match hosts {
-            1 => format!("{title}: {steps} steps in {took}"),
-            _ => format!("{title}: {steps} steps on {hosts} hosts in {took}{last}"),
+            1 => format!("{title}: {} in {took}", counted(steps, "step")),
+            _ => format!("{title}: {} on {hosts} hosts in {took}{last}", counted(steps, "step")),
         };
         shown(level, &format!("{} {text}", styled(FAINT, &self.time())));
     }
