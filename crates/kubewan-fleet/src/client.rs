@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kubewan_core::frame;
@@ -36,6 +36,9 @@ const NOISE_MAX: u64 = 1 << 20;
 
 /// What is said of a shell that goes on beyond that.
 const ENDLESS: &str = "it prints without end";
+
+/// How long the last words on standard error are waited for once `ssh` has ended: what holds it open may live on.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The last words on standard error that are kept.
 const STDERR_KEPT: usize = 16 << 10;
@@ -136,6 +139,7 @@ pub struct Connection {
     outgoing: Sender<Vec<u8>>,
     incoming: Receiver<Incoming>,
     stderr: Arc<Mutex<String>>,
+    hears: JoinHandle<()>,
     /// How standard output ended: in the words of something else than our script, or of the one who read it.
     noise: String,
     host: String,
@@ -168,12 +172,13 @@ impl Connection {
         thread::spawn(move || write_all(stdin, &to_write));
         let words = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&words);
-        thread::spawn(move || keep_last_words(stderr, &heard, &prompt, &tell_sudo));
+        let hears = thread::spawn(move || keep_last_words(stderr, &heard, &prompt, &tell_sudo));
         Ok(Connection {
             ssh,
             outgoing,
             incoming,
             stderr: words,
+            hears,
             noise: String::new(),
             host: host.name.clone(),
             trace: manner.trace.clone(),
@@ -307,8 +312,11 @@ impl Connection {
         }
         let _ = self.ssh.child.kill();
         let status = self.ssh.child.wait();
-        // The thread that keeps the words may be a moment behind the process' end.
-        thread::sleep(Duration::from_millis(20));
+        // The thread that keeps the words may be a moment behind the process' end, on a busy machine a long one.
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && !self.hears.is_finished() {
+            thread::sleep(Duration::from_millis(5));
+        }
         let said = self.stderr.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
         self.told = true;
         self.trace.says(&self.host, if said.is_empty() { &self.noise } else { &said });

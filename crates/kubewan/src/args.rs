@@ -95,7 +95,7 @@ impl ColorWhen {
     /// A dumb terminal has no colours, also where a CI system says that it has.
     fn on_this_terminal(self) -> ColorWhen {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty());
         match self {
             ColorWhen::Auto if is_dumb && !is_forced => ColorWhen::Never,
             when => when,

@@ -59,7 +59,7 @@ impl Desk {
         command.args(arguments).current_dir(self.0.path());
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         // Whatever is set where the tests run.
-        command.env("NO_COLOR", "").env("CLICOLOR_FORCE", "0").env("KUBEWAN_LOG_FILE", "");
+        command.env("NO_COLOR", "").env("CLICOLOR_FORCE", "").env("KUBEWAN_LOG_FILE", "");
         command
     }
 

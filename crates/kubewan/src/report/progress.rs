@@ -10,7 +10,7 @@ use kubewan_core::inventory::Host;
 use kubewan_core::plan::{Phase, Plan};
 
 use super::board::{Board, Ended, FEW, clock};
-use super::style::{BAD, FAINT, HEAD, fit, fit_middle, of_outcome, padded, styled, width};
+use super::style::{BAD, FAINT, HEAD, fit, fit_middle, of_outcome, padded, plain, styled, width};
 use super::{Verbosity, counted, json, log, screen, shown, verbosity};
 use crate::args::Output;
 use crate::exit_code::Code;
@@ -175,7 +175,7 @@ impl Progress {
             1 => format!("{title}: {} in {took}", counted(steps, "step")),
             _ => format!("{title}: {} on {hosts} hosts in {took}{last}", counted(steps, "step")),
         };
-        shown(level, &format!("{} {text}", styled(FAINT, &self.time())));
+        stays(level, &format!("{} {text}", styled(FAINT, &self.time())));
     }
 
     fn step(&self, host: &str, news: &StepNews) {
@@ -242,7 +242,7 @@ impl Progress {
         }
         let failed = proof.outcome == Outcome::Failed;
         let level = if failed { Verbosity::Quiet } else { Verbosity::Usual };
-        shown(level, &proof_text(proof));
+        stays(level, &proof_text(proof));
     }
 
     fn time(&self) -> String {
@@ -252,18 +252,21 @@ impl Progress {
     /// A line about a host that stays.
     fn say(&self, level: Verbosity, host: &str, text: &str) {
         let (time, name) = (self.time(), padded(&fit_middle(host, self.names), self.names));
-        let mut line = format!("{} {name} {text}", styled(FAINT, &time));
-        // A terminal breaks a line anywhere; what failed is told whole.
-        let room = screen::size().columns.saturating_sub(self.names + 9);
-        if level > Verbosity::Quiet && screen::is_terminal() && width(text) > room {
-            line = format!("{} {name} {}", styled(FAINT, &time), fit(text, room));
-        }
-        shown(level, &line);
+        stays(level, &format!("{} {name} {text}", styled(FAINT, &time)));
     }
 
     /// A line that stays.
     fn line(&self, text: &str) {
-        shown(Verbosity::Usual, text);
+        stays(Verbosity::Usual, text);
+    }
+}
+
+/// A line that stays. A terminal would break it anywhere, so it is cut there; what failed is told whole.
+fn stays(level: Verbosity, text: &str) {
+    let room = screen::size().columns;
+    match level > Verbosity::Quiet && screen::is_terminal() && width(text) > room {
+        true => shown(level, &fit(&plain(text), room)),
+        false => shown(level, text),
     }
 }
 
