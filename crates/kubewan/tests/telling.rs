@@ -196,6 +196,47 @@ fn what_goes_on_is_shown_and_a_terminal_stays_usable() {
 }
 
 #[test]
+fn every_error_ends_with_what_to_do_next() {
+    let desk = Desk::new();
+    fs::write(desk.path("wrong.yaml"), "name: home\nnmae: x\n").unwrap();
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["ports", "-f", "nowhere.yaml"], 3, "error: can't read nowhere.yaml: No such file"),
+        (
+            &["ssh", "node99"],
+            3,
+            "error: no host `node99` in cluster.yaml\n  = help: there are master01",
+        ),
+        (&["plan"], 3, "error[bundle-not-found]: "),
+        (&["bundle", "check", "nowhere"], 3, "error[bundle-unreadable]: "),
+        (&["kubeconfig", "--merge"], 3, "error: KUBECONFIG names several files; name one of them"),
+        (&["status"], 4, "error[ssh-refused]: master01: "),
+    ];
+    for (arguments, code, begins) in cases {
+        let output = desk
+            .command(arguments)
+            .env("HOME", desk.0.path())
+            .env("XDG_CACHE_HOME", desk.path("cache"))
+            .env("KUBECONFIG", "a:b")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.starts_with(begins), "{arguments:?}: {said}");
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with("  = help: "), "{arguments:?}: {said}");
+    }
+    let said = desk.run(&["ports", "-f", "wrong.yaml"]);
+    let errors = said.stderr.matches("error[").count();
+    assert_eq!(
+        (said.code, said.stderr.matches("= help: ").count()),
+        (3, errors),
+        "{}",
+        said.stderr
+    );
+    assert!(said.stderr.ends_with("nothing was touched\n"), "{}", said.stderr);
+}
+
+#[test]
 fn the_manual_has_a_page_for_every_command() {
     let desk = Desk::new();
     let said = desk.run(&["man", "pages"]);
