@@ -12,6 +12,7 @@ use kubewan_fleet::ssh::FarTerminal;
 use crate::args::{KubectlArgs, SshArgs};
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use crate::report;
 use crate::shell;
 use crate::site::Site;
 
@@ -59,7 +60,9 @@ fn by_hand(
 fn end(status: ExitStatus) -> Result<Code, Failure> {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| Some(128 + status.signal()?));
-    std::process::exit(code.unwrap_or(1))
+    let code = code.unwrap_or(1);
+    report::log("end", &format!("exit {code}"));
+    std::process::exit(code)
 }
 
 /// A remote command line that every login shell hands on as it is, whatever the arguments hold.
