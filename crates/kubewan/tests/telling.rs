@@ -23,7 +23,7 @@ const SSH: &str = "#!/bin/sh\n\
     echo 'ssh: connect to host 198.51.100.10 port 22: Connection refused' >&2; exit 255\n";
 
 const REFUSED: &str = "error[ssh-refused]: master01: can't log in to 198.51.100.10: ssh: connect to host 198.51.100.10 \
-    port 22: Connection refused\n  = help: is that the port of its SSH server (`ssh.port`), and does sshd run there?\n";
+    port 22: Connection refused\n  = help: check that this is the port of its SSH server (`ssh.port`), and that sshd runs there\n";
 
 /// A folder with an inventory and an `ssh` of its own.
 struct Desk(TempDir);
@@ -128,7 +128,7 @@ fn the_log_file_has_everything_whatever_is_shown() {
         assert!(kinds.contains(&kind), "{kind} in\n{text}");
     }
     assert!(text.contains(" begin  kubewan 0.1.0 kubeconfig\n"), "{text}");
-    assert!(text.contains(" error    = help: is that the port"), "{text}");
+    assert!(text.contains(" error    = help: check that this is the port"), "{text}");
     assert!(text.contains(" end    exit 4\n") && text.ends_with(" end    exit 255\n"), "{text}");
     // What the operator runs somewhere may hold a secret.
     assert!(text.contains(" -- 198.51.100.10 …\n") && !text.contains("Sesame"), "{text}");
@@ -183,7 +183,7 @@ fn what_goes_on_is_shown_and_a_terminal_stays_usable() {
     assert_eq!(code, 4);
     // The line is taken away before the error comes, and every line is drawn from its start.
     assert!(shown.contains("\r\x1b[1A\x1b[J"), "{shown:?}");
-    assert!(shown.trim_end().ends_with("does sshd run there?"), "{shown:?}");
+    assert!(shown.trim_end().ends_with("that sshd runs there"), "{shown:?}");
 
     let mut terminal = desk.terminal("xterm", &["kubeconfig"]);
     terminal.await_words("connecting to 1 host");
