@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use crate::report;
 use crate::site::Site;
 
 /// A cluster's hosts, all connected.
@@ -54,17 +55,18 @@ impl<'a> Cluster<'a> {
     pub fn open(site: &'a Site, dial: &'a SshDial, emit: &Emit) -> Result<Cluster<'a>, Failure> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
-        let mut fleet = Fleet::connect_all(dial, &site.inventory.hosts, emit)
+        let hosts = &site.inventory.hosts;
+        let busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
+        let mut fleet = Fleet::connect_all(dial, hosts, emit)
             .map_err(|errors| Failure::unreachable(&errors))?;
-        let survey =
-            survey::survey(&mut fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
+        drop(busy);
+        let survey = look(&mut fleet, emit)?;
         Ok(Cluster { site, addresses, dial, fleet, survey, nodes: None })
     }
 
     /// Looks at all hosts once more.
     pub fn look_again(&mut self, emit: &Emit) -> Result<(), Failure> {
-        self.survey =
-            survey::survey(&mut self.fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
+        self.survey = look(&mut self.fleet, emit)?;
         Ok(())
     }
 
@@ -115,8 +117,11 @@ impl<'a> Cluster<'a> {
     /// What has to be done for the cluster to be as the inventory says.
     pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
         let bundle = &supply.bundle.bundle;
+        let busy = report::busy("reading what the cluster was built from");
         let recorded = self.read_record()?;
+        drop(busy);
         let inventory = &self.site.inventory;
+        let busy = report::busy("trying the ways between the hosts");
         let measured = reach::measure(
             &mut self.fleet,
             inventory,
@@ -125,6 +130,7 @@ impl<'a> Cluster<'a> {
             &probe::all,
         )
         .map_err(|errors| Failure::on_hosts(&errors))?;
+        drop(busy);
         let inputs = Inputs {
             addresses: &self.addresses,
             bundle,
@@ -134,8 +140,10 @@ impl<'a> Cluster<'a> {
             measured: &measured,
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        let busy = report::busy(format!("comparing {} goals", planned.steps.len()));
         let seen = survey::observe(&mut self.fleet, &planned.steps)
             .map_err(|errors| Failure::on_hosts(&errors))?;
+        drop(busy);
         planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
         Ok(Plan::new(&inventory.name, bundle.rehearsal, planned.steps, &seen, planned.findings)?)
     }
@@ -145,6 +153,12 @@ impl<'a> Cluster<'a> {
         let arch = |(host, facts): (&String, &Facts)| (host.clone(), facts.kernel.arch.clone());
         self.survey.facts.iter().map(arch).collect()
     }
+}
+
+/// Looks at all hosts.
+fn look(fleet: &mut Fleet, emit: &Emit) -> Result<Survey, Failure> {
+    let _busy = report::busy("looking at the hosts");
+    survey::survey(fleet, emit).map_err(|errors| Failure::on_hosts(&errors))
 }
 
 /// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.

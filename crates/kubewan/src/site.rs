@@ -28,11 +28,8 @@ impl Site {
     pub fn read(path: &Path) -> Result<Site, Failure> {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|error| {
-            let hint = "name one with `--file`, or make three servers to try with `kubewan lab up`";
-            Failure::text(
-                Code::Refused,
-                format!("error: can't read {name}: {error}\n  = help: {hint}"),
-            )
+            let next = "name one with `--file`, or make three servers to try with `kubewan lab up`";
+            Failure::new(Code::Refused, format!("can't read {name}: {error}"), next)
         })?;
         let inventory = inventory::parse_bytes(&name, &bytes)
             .map_err(|errors| Failure::text(Code::Refused, errors.to_string()))?;
@@ -54,9 +51,11 @@ impl Site {
         bundle: Option<BundleDir>,
         facts: &BTreeMap<String, Facts>,
     ) -> Result<Supply, Failure> {
+        let busy = report::busy("finding out what the hosts need");
         let elsewhere =
             supply::resolve(&self.inventory, facts, &supply::cache(), &|what| report::note(what))
                 .map_err(|findings| Failure::findings(Code::Failed, findings))?;
+        drop(busy);
         Ok(match bundle {
             Some(bundle) => elsewhere.beside(bundle),
             None => elsewhere,
@@ -65,6 +64,6 @@ impl Site {
 
     /// How its hosts are connected to; what has to be asked is asked on the terminal, where there is one.
     pub fn dial(&self) -> SshDial {
-        SshDial::new(self.base.clone(), Terminal::operator())
+        SshDial::new(self.base.clone(), Terminal::operator()).traced(report::trace())
     }
 }

@@ -61,10 +61,8 @@ pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
         .unwrap_or_else(|| bundle::cache().join(format!("kubernetes-{version}")));
     let archs: BTreeSet<String> = args.arch.iter().cloned().collect();
     if let Some(odd) = archs.iter().find(|arch| !bundle::ARCHITECTURES.contains(&arch.as_str())) {
-        let known = bundle::ARCHITECTURES.join(", ");
-        let text =
-            format!("error: no bundle can be made for `{odd}`\n  = help: there are {known}");
-        return Err(Failure::text(Code::Usage, text));
+        let next = format!("there are {}", bundle::ARCHITECTURES.join(", "));
+        return Err(Failure::new(Code::Usage, format!("no bundle can be made for `{odd}`"), next));
     }
     let wanted = create::Wanted {
         inventory: &inventory,
@@ -74,9 +72,9 @@ pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
     };
     let downloads = Downloads::new();
     let made = create::create(&wanted, &|step| downloads.hear(&step)).map_err(|error| {
-        let help = "what came is kept: run the same command again. `--file` takes an inventory, whose `mirrors` name \
+        let next = "what came is kept: run the same command again. `--file` takes an inventory, whose `mirrors` name \
                     other servers";
-        Failure::text(Code::Failed, format!("error: can't download {error}\n  = help: {help}"))
+        Failure::new(Code::Failed, format!("can't download {error}"), next)
     })?;
     let bytes: u64 = made.artifacts.iter().map(|artifact| artifact.size).sum();
     report::data(&format!(

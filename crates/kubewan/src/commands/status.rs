@@ -80,10 +80,16 @@ impl HostStatus {
 pub fn run(args: &StatusArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
-    let progress = Progress::new(Output::Table);
-    let (mut fleet, errors) =
-        Fleet::connect(&dial, &site.inventory.hosts, &|event| progress.hear(&event));
-    let mut status = Status::look(&site.inventory, &mut fleet);
+    let hosts = &site.inventory.hosts;
+    let (mut fleet, errors) = {
+        let progress = Progress::new(Output::Table, hosts);
+        let _busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
+        Fleet::connect(&dial, hosts, &|event| progress.hear(&event))
+    };
+    let mut status = {
+        let _busy = report::busy("looking at the hosts and the cluster");
+        Status::look(&site.inventory, &mut fleet)
+    };
     status.findings.splice(0..0, errors.iter().map(Finding::from));
     match args.output {
         WideOutput::Json => json::document(&status),

@@ -14,14 +14,15 @@ use crate::cluster::Cluster;
 use crate::commands::status::Status;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, plan_view, progress::Progress, table};
+use crate::report::progress::{self, Progress};
+use crate::report::{self, Verbosity, plan_view, table, verbosity};
 use crate::site::Site;
 
 /// Makes the cluster be as the inventory says.
 pub fn run(args: &UpArgs) -> Result<Code, Failure> {
     let mut changed = 0;
     let result = attempt(args, &mut changed);
-    Progress::new(args.output).end(changed, &result);
+    progress::end(args.output, changed, &result);
     result
 }
 
@@ -29,13 +30,17 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let bundle = site.bundle()?;
     let dial = site.dial();
-    let progress = Progress::new(args.output);
-    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
+    let hosts = &site.inventory.hosts;
+    let mut cluster = {
+        let progress = Progress::new(args.output, hosts);
+        Cluster::open(&site, &dial, &|event| progress.hear(&event))?
+    };
     let supply = site.supply(bundle, &cluster.survey.facts)?;
     let plan = cluster.plan(&supply)?;
     let show = args.output == Output::Table;
     report::rehearsal(show && plan.rehearsal, || {
-        if show {
+        // Who has said yes already and wants to read little reads no plan.
+        if show && (verbosity() > Verbosity::Quiet || !args.yes) {
             report::data(&plan_view::text(&plan));
         }
         if plan.is_refused() {
@@ -45,10 +50,11 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
         if !plan.is_empty() && !args.yes {
             confirm(args.output)?;
         }
-        let progress = Progress::for_plan(args.output, &plan);
+        let progress = Progress::for_plan(args.output, hosts, &plan);
         let emit = |event: Event| progress.hear(&event);
         *changed = carry_out(&mut cluster, &supply, &plan, &emit)?;
         let proven = prove(args, &mut cluster, &supply, *changed, &emit)?;
+        drop(progress);
         if show {
             let status = Status::of(&mut cluster);
             report::data(&table::status(&status, false));
@@ -60,17 +66,19 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
 /// Only the whole word counts: what follows changes servers.
 fn confirm(output: Output) -> Result<(), Failure> {
     if output == Output::Json {
-        return Err(Failure::text(
+        return Err(Failure::new(
             Code::Unconfirmed,
-            "error: `-o json` shows no plan to say yes to, so nothing was changed\n  = help: look at `kubewan plan -o json`, then use `--yes`",
+            "`-o json` shows no plan to say yes to, so nothing was changed",
+            "look at `kubewan plan -o json`, then use `--yes`",
         ));
     }
     match report::ask("Apply this plan? Only 'yes' is accepted:").as_deref() {
         Some("yes") => Ok(()),
         Some(_) => Err(Failure::text(Code::Unconfirmed, "Nothing was changed.")),
-        None => Err(Failure::text(
+        None => Err(Failure::new(
             Code::Unconfirmed,
-            "error: there is no terminal to ask on, so nothing was changed\n  = help: look at the plan, then use `--yes`",
+            "there is no terminal to ask on, so nothing was changed",
+            "look at the plan, then use `--yes`",
         )),
     }
 }

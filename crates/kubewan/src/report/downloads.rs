@@ -1,49 +1,53 @@
-//! Downloads to this machine as they go.
+//! Downloads to this machine as they go: a line that changes on a terminal, a line for each elsewhere.
 
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use kubewan_fleet::supply::create::Step;
 
-use super::note;
+use super::screen::{self, Live, Shown, Size};
+use super::{Verbosity, board, note, style, verbosity};
 
-/// Shows one download after another: a line that changes on a terminal, a line for each elsewhere.
+/// Shows one download after another.
 pub struct Downloads {
-    line: Option<ProgressBar>,
+    line: Arc<Line>,
+    shown: Option<Shown>,
+}
+
+#[derive(Default)]
+struct Line {
+    now: Mutex<(String, u64)>,
 }
 
 impl Downloads {
     /// At the beginning.
     pub fn new() -> Downloads {
-        let line = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {wide_msg} {bytes:>10}");
-            let line = ProgressBar::new_spinner()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            line.enable_steady_tick(Duration::from_millis(120));
-            line
-        });
-        Downloads { line }
+        let line = Arc::new(Line::default());
+        let shows = verbosity() > Verbosity::Quiet && screen::is_terminal();
+        Downloads { shown: shows.then(|| screen::show(line.clone())), line }
     }
 
     /// Hears how far it is.
     pub fn hear(&self, step: &Step) {
-        match (step, &self.line) {
-            (Step::Begun(name), Some(line)) => {
-                line.set_position(0);
-                line.set_message((*name).to_owned());
+        let mut now = self.line.now.lock().expect("nothing panics here");
+        match step {
+            Step::Begun(name) => {
+                *now = ((*name).to_owned(), 0);
+                if self.shown.is_none() {
+                    note(name);
+                }
             }
-            (Step::Begun(name), None) => note(name),
-            (Step::Bytes(bytes), Some(line)) => line.set_position(*bytes),
-            (Step::Bytes(_), None) => {}
+            Step::Bytes(bytes) => now.1 = *bytes,
         }
     }
 }
 
-impl Drop for Downloads {
-    fn drop(&mut self) {
-        if let Some(line) = &self.line {
-            line.finish_and_clear();
-        }
+impl Live for Line {
+    fn lines(&self, room: Size, frame: usize) -> Vec<String> {
+        let (name, bytes) = self.now.lock().expect("nothing panics here").clone();
+        let size = if bytes == 0 { String::new() } else { format!("{} MiB", bytes >> 20) };
+        let name = style::fit(&name, room.columns.saturating_sub(size.len() + 4));
+        let size = style::styled(style::FAINT, &size);
+        let text = format!("{} {name}  {size}", board::spinner(frame));
+        if style::width(&text) > room.columns { Vec::new() } else { vec![text] }
     }
 }
