@@ -94,14 +94,18 @@ pub fn download(artifact: &Artifact, cx: &mut Performing<'_>) -> Result<(), Stri
     disk::make_private_dir(cx.host.root())?;
     disk::make_private_dir(&dir)?;
     room(&dir, artifact.size.saturating_sub(length(&part)?))?;
-    (cx.progress)(&format!("downloads {name} from {url}"));
-    fetch(url, &part, cx).map_err(|said| {
-        format!(
-            "can't download {name} from {url}: {said}\nsee whether this host reaches that server; `mirrors` of the \
-             inventory names others, and with a bundle (`kubewan bundle create`) hosts download nothing"
-        )
-    })?;
     let failed = |e: std::io::Error| format!("can't read {}: {e}", part.display());
+    // A run that was cut off just before its end has left all of it.
+    let whole_part = part.exists() && disk::sha256_of(&part).map_err(failed)? == artifact.sha256;
+    if !whole_part {
+        (cx.progress)(&format!("downloads {name} from {url}"));
+        fetch(url, &part, cx).map_err(|said| {
+            format!(
+                "can't download {name} from {url}: {said}\nsee whether this host reaches that server; `mirrors` of the \
+                 inventory names others, and with a bundle (`kubewan bundle create`) hosts download nothing"
+            )
+        })?;
+    }
     let found = disk::sha256_of(&part).map_err(failed)?;
     if found != artifact.sha256 {
         std::fs::remove_file(&part).map_err(failed)?;
@@ -269,7 +273,10 @@ mod tests {
         let other = kubewan_core::sha256_hex(b"something else");
         let error = downloaded(&url, &other, &host).unwrap_err();
         assert!(error.contains("is not what its publisher offers"), "{error}");
-        assert!(!host.artifact(&other).exists() && !host.artifact(&other).with_extension("part").exists());
+        assert!(
+            !host.artifact(&other).exists()
+                && !host.artifact(&other).with_extension("part").exists()
+        );
         let refused = downloaded("ftp://127.0.0.1/kubelet", &other, &host).unwrap_err();
         assert!(refused.contains("ftp://127.0.0.1") && refused.contains("`mirrors`"), "{refused}");
     }

@@ -164,7 +164,10 @@ mod tests {
     fn a_server_without_ranges_gives_the_whole_file() {
         let mut download = Download::default();
         assert!(download.args("https://x/y", "/f").contains(&"--continue-at".to_owned()));
-        assert_eq!(download.after(33, "curl: (33) no ranges", false), Next::Again { fresh: true, pause_s: 0 });
+        assert_eq!(
+            download.after(33, "curl: (33) no ranges", false),
+            Next::Again { fresh: true, pause_s: 0 }
+        );
         assert!(!download.args("https://x/y", "/f").contains(&"--continue-at".to_owned()));
         assert_eq!(download.after(0, "", true), Next::Check);
     }

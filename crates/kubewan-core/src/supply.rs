@@ -293,7 +293,8 @@ mod tests {
         let upper = b.to_ascii_lowercase();
         assert_eq!(published(&a, "kubeadm").as_deref(), Some(a.as_str()));
         assert_eq!(published(&format!("{a}\n"), "kubeadm").as_deref(), Some(a.as_str()));
-        let sums = format!("-----BEGIN PGP SIGNED MESSAGE-----\n\n{a} *runc.amd64\n{b}  runc.arm64\n");
+        let sums =
+            format!("-----BEGIN PGP SIGNED MESSAGE-----\n\n{a} *runc.amd64\n{b}  runc.arm64\n");
         assert_eq!(published(&sums, "runc.arm64"), Some(upper));
         assert_eq!(published(&sums, "runc.armhf"), None);
         assert_eq!(published(&format!("{a}  ./bin/x.tgz"), "x.tgz").as_deref(), Some(a.as_str()));

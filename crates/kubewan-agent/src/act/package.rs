@@ -216,7 +216,8 @@ fn install_planned(
         record_containerd(cx)?;
     }
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
-    let program = apt("install", what, &["--yes", "--no-install-recommends"]).args(changes(what).iter().copied());
+    let program = apt("install", what, &["--yes", "--no-install-recommends"])
+        .args(changes(what).iter().copied());
     let result = sources(program, archive).stream(&mut |line| {
         if is_progress(line) {
             (cx.progress)(line);
@@ -245,8 +246,8 @@ pub(crate) fn refuse_removals(plan: &str) -> Result<(), String> {
 }
 
 fn simulate(what: &[String], archive: bool) -> Result<String, String> {
-    let program =
-        apt("install", what, &["--simulate", "--no-install-recommends"]).args(changes(what).iter().copied());
+    let program = apt("install", what, &["--simulate", "--no-install-recommends"])
+        .args(changes(what).iter().copied());
     sources(program, archive).stdout()
 }
 

@@ -38,7 +38,8 @@ pub(crate) fn last_version(printed: &str) -> Option<String> {
 
 fn binaries() -> Vec<String> {
     // /bin is /usr/bin on merged systems.
-    let folders = PATH.split(':').filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
+    let folders =
+        PATH.split(':').filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
     folders
         .flat_map(|folder| {
             ["kubeadm", "kubelet", "kubectl"].map(|program| format!("{folder}/{program}"))

@@ -98,7 +98,8 @@ fn reached(action: &Action) -> Observed {
                 .names
                 .iter()
                 .map(|name| {
-                    let version = package.versions.get(name).map(|version| format!("{version}-1.1"));
+                    let version =
+                        package.versions.get(name).map(|version| format!("{version}-1.1"));
                     (name.clone(), version.or(Some("1".into())))
                 })
                 .collect(),

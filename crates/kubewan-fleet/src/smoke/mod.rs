@@ -199,7 +199,10 @@ fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String
             let sha256 = kubewan_core::sha256_hex(&archive);
             let size = archive.len() as u64;
             sources.insert(sha256.clone(), Source::Bytes(Arc::new(archive)));
-            made.insert(arch, (reference, Artifact { sha256, size, name: "smoke image".into(), url: None }));
+            made.insert(
+                arch,
+                (reference, Artifact { sha256, size, name: "smoke image".into(), url: None }),
+            );
         }
         let (reference, artifact) = made[arch].clone();
         references.insert(host.clone(), reference.clone());

@@ -82,8 +82,7 @@ pub fn resolve(
         }
     }
     let mut keys = BTreeMap::new();
-    let repositories =
-        facts.values().flat_map(|facts| supply::repositories(inventory, &facts.os));
+    let repositories = facts.values().flat_map(|facts| supply::repositories(inventory, &facts.os));
     let urls: BTreeSet<String> = repositories.map(|repository| repository.key_url).collect();
     for url in urls {
         match key(&url, cache) {
@@ -226,7 +225,8 @@ fn unpack<'a>(
     let wrong = |said: String| FetchError::new(&download.url, said);
     let failed = |error: io::Error| wrong(error.to_string());
     let parent = folder.parent().unwrap_or(Path::new("."));
-    let building = tempfile::Builder::new().prefix(".unpacking").tempdir_in(parent).map_err(failed)?;
+    let building =
+        tempfile::Builder::new().prefix(".unpacking").tempdir_in(parent).map_err(failed)?;
     // Some archives have their members as `./bridge`, others as `bridge`.
     let names: Vec<String> = members.map(|name| format!("./{name}\n{name}\n")).collect();
     let list = building.path().join(".members");

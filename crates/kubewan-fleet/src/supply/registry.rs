@@ -74,13 +74,15 @@ pub fn pull(
     progress: &dyn Fn(u64),
 ) -> Result<(), FetchError> {
     let wrong = |said: &str| FetchError::new(name, said);
-    let reference = Reference::parse(name).ok_or_else(|| wrong("it is no full name of an image"))?;
+    let reference =
+        Reference::parse(name).ok_or_else(|| wrong("it is no full name of an image"))?;
     let base = format!("{}/v2/{}", reference.server(mirrors), reference.repository);
     let (repository, first) = Repository::open(base, &reference.tag)?;
     let mut manifest = first;
     let parsed = parse(name, &manifest)?;
     if let Some(list) = parsed["manifests"].as_array() {
-        let digest = of_arch(list, arch).ok_or_else(|| wrong(&format!("there is none for {arch}")))?;
+        let digest =
+            of_arch(list, arch).ok_or_else(|| wrong(&format!("there is none for {arch}")))?;
         manifest = repository.manifest(&digest)?;
         expect(name, &digest, &manifest)?;
     }
@@ -129,8 +131,9 @@ impl Repository {
         let url = format!("{}/manifests/{tag_or_digest}", self.base);
         let mut args = kubewan_core::download::text_args(&url);
         args.extend(["--header".into(), format!("Accept: {}", MANIFESTS.join(", "))]);
-        let ran = fetch::curl(&args, &self.config)
-            .map_err(|error| FetchError::new(&url, format!("curl could not be started: {error}")))?;
+        let ran = fetch::curl(&args, &self.config).map_err(|error| {
+            FetchError::new(&url, format!("curl could not be started: {error}"))
+        })?;
         if ran.code == 0 {
             return Ok(ran.stdout);
         }
@@ -277,7 +280,9 @@ mod tests {
         let some = |a: &str, b: &str, c: &str| Some((a.into(), b.into(), c.into()));
         assert_eq!(of("registry.k8s.io/pause:3.10"), some("registry.k8s.io", "pause", "3.10"));
         assert_eq!(of("r.example:5000/a/b:v1"), some("r.example:5000", "a/b", "v1"));
-        for bad in ["pause:3.10", "registry.k8s.io/pause", "r.example:5000/pause", "library/nginx:1", ""] {
+        for bad in
+            ["pause:3.10", "registry.k8s.io/pause", "r.example:5000/pause", "library/nginx:1", ""]
+        {
             assert_eq!(of(bad), None, "{bad}");
         }
     }
@@ -296,7 +301,9 @@ mod tests {
         let challenge = "Bearer realm=\"https://ghcr.io/token\",service=\"ghcr.io\",scope=\"repository:flannel-io/flannel:pull\"";
         assert_eq!(
             token_url(challenge).as_deref(),
-            Some("https://ghcr.io/token?service=ghcr.io&scope=repository%3Aflannel-io%2Fflannel%3Apull")
+            Some(
+                "https://ghcr.io/token?service=ghcr.io&scope=repository%3Aflannel-io%2Fflannel%3Apull"
+            )
         );
         assert_eq!(token_url("Basic realm=\"private\""), None);
         assert_eq!(token_url("Bearer realm=\"file:///etc/passwd\""), None);
@@ -304,10 +311,12 @@ mod tests {
 
     #[test]
     fn the_manifest_of_the_architecture_is_chosen() {
-        let entry = |arch: &str, os: &str, digest: &str| {
-            json!({ "digest": digest, "platform": { "architecture": arch, "os": os } })
-        };
-        let list = [entry("amd64", "windows", "w"), entry("arm64", "linux", "a"), entry("amd64", "linux", "l")];
+        let entry = |arch: &str, os: &str, digest: &str| json!({ "digest": digest, "platform": { "architecture": arch, "os": os } });
+        let list = [
+            entry("amd64", "windows", "w"),
+            entry("arm64", "linux", "a"),
+            entry("amd64", "linux", "l"),
+        ];
         assert_eq!(of_arch(&list, "amd64").as_deref(), Some("l"));
         assert_eq!(of_arch(&list, "s390x"), None);
     }

@@ -55,10 +55,8 @@ pub fn check(args: &BundleCheckArgs) -> Result<Code, Failure> {
 pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
     let inventory = inventory_for(args)?;
     let version = &inventory.kubernetes.version;
-    let folder = args
-        .dir
-        .clone()
-        .unwrap_or_else(|| bundle::cache().join(format!("kubernetes-{version}")));
+    let folder =
+        args.dir.clone().unwrap_or_else(|| bundle::cache().join(format!("kubernetes-{version}")));
     let archs: BTreeSet<String> = args.arch.iter().cloned().collect();
     if let Some(odd) = archs.iter().find(|arch| !bundle::ARCHITECTURES.contains(&arch.as_str())) {
         let next = format!("there are {}", bundle::ARCHITECTURES.join(", "));
@@ -99,7 +97,8 @@ fn inventory_for(args: &BundleCreateArgs) -> Result<Inventory, Failure> {
     inventory::parse("--kubernetes", &text).map_err(|errors| {
         let text = errors.to_string();
         let first = text.lines().next().unwrap_or_default().to_owned();
-        let help = text.lines().rev().find(|line| line.contains("help:")).unwrap_or_default().trim();
+        let help =
+            text.lines().rev().find(|line| line.contains("help:")).unwrap_or_default().trim();
         Failure::text(Code::Usage, format!("{first}\n  {help}"))
     })
 }

@@ -69,7 +69,9 @@ impl Scene {
         let mut text: Vec<String> = Vec::new();
         for line in self.plain.lines() {
             match line.trim() {
-                bundle if bundle.starts_with("bundle:") => text.push(format!("  source: {kubernetes}")),
+                bundle if bundle.starts_with("bundle:") => {
+                    text.push(format!("  source: {kubernetes}"))
+                }
                 "source: bundle" => text.push(format!("  source: {runtime}")),
                 _ => text.push(line.to_owned()),
             }
@@ -107,6 +109,19 @@ impl Scene {
         }
     }
 
+    /// A mirror that is not there is named.
+    fn is_refused_where_nobody_answers(&self, mirror: &str) {
+        let text = fs::read_to_string(self.stage.inventory()).unwrap();
+        let begin = format!("  {mirror}: {}", self.server.url());
+        assert!(text.contains(&begin), "{text}");
+        fs::write(self.stage.inventory(), text.replacen(&begin, &format!("{begin}:81"), 1))
+            .unwrap();
+        self.forget();
+        self.is_refused(1, &["error[download-failed]", "192.0.2.200:81", "`mirrors`"]);
+        fs::write(self.stage.inventory(), text).unwrap();
+        self.forget();
+    }
+
     /// A whole cluster, proved, at rest, and given back.
     fn is_a_cluster(&self) {
         let up = self.kubewan(&["up", "--yes"]);
@@ -133,13 +148,17 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     let sums = scene.file(&format!("{bin}/kubeadm.sha256"));
     let right = fs::read_to_string(&sums).unwrap();
     fs::write(&sums, "<html>blocked by your provider</html>").unwrap();
-    scene.is_refused(1, &["error[download-failed]", "kubeadm.sha256", "there is no SHA-256 of kubeadm in it"]);
+    scene.is_refused(
+        1,
+        &["error[download-failed]", "kubeadm.sha256", "there is no SHA-256 of kubeadm in it"],
+    );
     fs::write(&sums, &right).unwrap();
     let plugins = scene.file("github/containernetworking");
     fs::rename(&plugins, plugins.with_extension("away")).unwrap();
     scene.forget();
     scene.is_refused(1, &["error[download-failed]", "containernetworking", "404", "`mirrors`"]);
     fs::rename(plugins.with_extension("away"), &plugins).unwrap();
+    scene.is_refused_where_nobody_answers("kubernetes");
     for host in ["master01", "node01"] {
         scene.stage.on(host, "test ! -e /etc/containerd && test ! -e /usr/local/bin/kubeadm");
     }
@@ -147,24 +166,32 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     // What hosts download: another file than the checksum is of, and a part of it.
     fs::write(&sums, "0".repeat(64)).unwrap();
     scene.forget();
-    scene.is_refused(1, &["kubeadm from http://192.0.2.200", "is not what its publisher offers", &"0".repeat(64)]);
+    scene.is_refused(
+        1,
+        &["kubeadm from http://192.0.2.200", "is not what its publisher offers", &"0".repeat(64)],
+    );
     fs::write(&sums, &right).unwrap();
     scene.forget();
     let kubelet = scene.file(&format!("{bin}/kubelet"));
     sh(kubelet.parent().unwrap(), "mv kubelet whole && head -c 5000000 whole > kubelet");
     scene.is_refused(1, &["kubelet from http://192.0.2.200", "is not what its publisher offers"]);
-    scene.stage.on("node01", "test ! -e /usr/local/bin/kubelet && ! ls /var/lib/kubewan/artifacts/*.part 2>/dev/null");
+    scene.stage.on(
+        "node01",
+        "test ! -e /usr/local/bin/kubelet && ! ls /var/lib/kubewan/artifacts/*.part 2>/dev/null",
+    );
     sh(kubelet.parent().unwrap(), "mv whole kubelet");
     // As if the last run had been cut off in the middle of it.
     let sha256 = fs::read_to_string(scene.file(&format!("{bin}/kubelet.sha256"))).unwrap();
     let part = format!("/var/lib/kubewan/artifacts/{}.part", sha256.trim());
     let url = format!("{}/{bin}/kubelet", scene.server.url());
-    scene.stage.on("node01", &format!("mkdir -p -m 700 /var/lib/kubewan/artifacts && curl -sf -r 0-9999999 {url} -o {part}"));
+    scene.stage.on("node01", &format!("mkdir -p -m 700 /var/lib/kubewan/artifacts && curl -sf {url} | head -c 10000000 > {part}"));
     let before = scene.server.ranges();
 
     scene.is_a_cluster();
     assert!(scene.server.ranges() > before, "no download was gone on with");
-    let seen = scene.stage.on("node01", "readlink -f $(which containerd kubelet runc); ls /etc/apt/sources.list.d");
+    let seen = scene
+        .stage
+        .on("node01", "readlink -f $(which containerd kubelet runc); ls /etc/apt/sources.list.d");
     assert_eq!(seen, "/usr/local/bin/containerd\n/usr/local/bin/kubelet\n/usr/local/bin/runc\n");
 
     // The same servers fill a bundle; interrupted, it goes on.
@@ -174,7 +201,11 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     fs::rename(&flannel, flannel.with_extension("away")).unwrap();
     let said = scene.kubewan(&["bundle", "create", &target]);
     said.expect_code(1);
-    assert!(said.stderr.contains("run the same command again") && !folder.join("bundle.yaml").exists(), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("run the same command again") && !folder.join("bundle.yaml").exists(),
+        "{}",
+        said.stderr
+    );
     let kubelet_there = fs::metadata(folder.join("bin/amd64/kubelet")).unwrap().modified().unwrap();
     fs::rename(flannel.with_extension("away"), &flannel).unwrap();
     scene.kubewan(&["bundle", "create", &target]).expect_code(0);
@@ -185,12 +216,16 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     assert!(check.stdout.contains("every file is as bundle.yaml says"), "{}", check.stdout);
     scene.reset();
     for host in ["master01", "node01"] {
-        scene.stage.on(host, "test ! -e /usr/local/bin/containerd && test ! -e /var/lib/containerd && test ! -e /etc/containerd");
+        scene.stage.on(host, "! find /usr/local/bin /var/lib/containerd /etc/containerd /run/containerd /etc/systemd/system/containerd.service -mindepth 0 -maxdepth 3 2>/dev/null | grep -v '^/usr/local/bin$'");
     }
 
     // And that bundle makes a cluster.
     let text = fs::read_to_string(scene.stage.inventory()).unwrap();
-    let text = text.replacen("  source: release\n", &format!("  bundle: {target}\n"), 1).replacen("  source: release\n", "  source: bundle\n", 1);
+    let text = text.replacen("  source: release\n", &format!("  bundle: {target}\n"), 1).replacen(
+        "  source: release\n",
+        "  source: bundle\n",
+        1,
+    );
     fs::write(scene.stage.inventory(), text).unwrap();
     scene.is_a_cluster();
 }
@@ -203,6 +238,7 @@ fn packages_come_signed_in_the_version_that_is_asked_for_and_held() {
     let minor = scene.version.rsplit_once('.').unwrap().0.to_owned();
     let folder = format!("pkgs/core:/stable:/v{minor}/deb");
 
+    scene.is_refused_where_nobody_answers("packages");
     // Signed by somebody else.
     scene.tree.index(&folder, ".", "wrong");
     scene.is_refused(1, &["error[step-failed]: master01", "is not signed", &folder]);
@@ -210,18 +246,24 @@ fn packages_come_signed_in_the_version_that_is_asked_for_and_held() {
     scene.tree.index(&folder, ".", "right");
     // A package that is not the one that was signed.
     let kubelet = scene.file(&format!("{folder}/kubelet_{}-1.1_amd64.deb", scene.version));
-    sh(kubelet.parent().unwrap(), &format!("mv {0} whole && head -c 3000000 whole > {0}", kubelet.display()));
+    sh(
+        kubelet.parent().unwrap(),
+        &format!("mv {0} whole && head -c 3000000 whole > {0}", kubelet.display()),
+    );
     scene.is_refused(1, &["error[step-failed]", "kubelet"]);
     sh(kubelet.parent().unwrap(), &format!("mv whole {}", kubelet.display()));
 
     scene.is_a_cluster();
     let seen = scene.stage.on("node01", "readlink -f $(which kubelet); apt-mark showhold | tr '\\n' ' '; dpkg-query -W -f '${Version}' kubelet");
-    assert_eq!(seen, format!("/usr/bin/kubelet\ncontainerd.io kubeadm kubectl kubelet {}-1.1", scene.version));
+    assert_eq!(
+        seen,
+        format!("/usr/bin/kubelet\ncontainerd.io kubeadm kubectl kubelet {}-1.1", scene.version)
+    );
     // Somebody upgrades one, held or not.
     scene.stage.on("node01", "apt-mark unhold kubectl");
     let plan = scene.kubewan(&["plan", "--detailed-exitcode"]);
     plan.expect_code(2);
     assert!(plan.stdout.contains("hold kubectl"), "{}", plan.stdout);
     scene.reset();
-    scene.stage.on("node01", "test ! -e /usr/bin/kubelet && test ! -e /etc/apt/sources.list.d/kubewan-kubernetes.list && test ! -e /etc/apt/keyrings");
+    scene.stage.on("node01", "test ! -e /usr/bin/kubelet && ! ls /etc/apt/sources.list.d/kubewan-* /etc/apt/keyrings/kubewan-* 2>/dev/null");
 }

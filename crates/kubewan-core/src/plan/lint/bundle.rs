@@ -80,11 +80,15 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
         findings.push(Finding::error(
             "packages-unavailable",
             &host.name,
-            format!("there are no packages of Kubernetes 1.{minor}: they begin with 1.{}", supply::PACKAGES_FROM),
+            format!(
+                "there are no packages of Kubernetes 1.{minor}: they begin with 1.{}",
+                supply::PACKAGES_FROM
+            ),
             "use `kubernetes: { source: release }`, or a bundle",
         ));
     }
-    let docker = ["debian", "ubuntu"].contains(&facts.os.id.as_str()) && !facts.os.codename.is_empty();
+    let docker =
+        ["debian", "ubuntu"].contains(&facts.os.id.as_str()) && !facts.os.codename.is_empty();
     if inventory.runtime.source == RuntimeSource::Docker && !docker {
         findings.push(Finding::error(
             "packages-unavailable",

@@ -49,12 +49,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         }
     };
     steps.push(step(
-        Action::Unit(Unit {
-            name: "kubelet.service".into(),
-            enabled: true,
-            active,
-            restart_on,
-        }),
+        Action::Unit(Unit { name: "kubelet.service".into(), enabled: true, active, restart_on }),
         "the kubelet comes back after a reboot",
     ));
     steps

@@ -133,7 +133,10 @@ fn images(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             .into_iter()
             .map(|reference| {
                 let image = Image { reference, artifact: None };
-                step(Action::Image(image), "pulled before it is needed, so that nothing waits for it")
+                step(
+                    Action::Image(image),
+                    "pulled before it is needed, so that nothing waits for it",
+                )
             })
             .collect();
     }

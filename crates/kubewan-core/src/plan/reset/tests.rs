@@ -54,11 +54,7 @@ fn ids(journal: &[Entry]) -> Vec<String> {
 
 fn package(names: &[&str], held: &[&str]) -> Action {
     let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-    Action::Package(Package {
-        names: own(names),
-        held: own(held),
-        ..Package::default()
-    })
+    Action::Package(Package { names: own(names), held: own(held), ..Package::default() })
 }
 
 fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {

@@ -110,7 +110,8 @@ impl Shared {
         let path = decoded(path.split('?').next().unwrap_or_default());
         let file = self.root.join(path.trim_start_matches('/'));
         let inside = Path::new(&path).components().all(|part| part != Component::ParentDir);
-        let opened = File::open(&file).ok().filter(|_| inside && (file.is_file() || path == "/v2/"));
+        let opened =
+            File::open(&file).ok().filter(|_| inside && (file.is_file() || path == "/v2/"));
         let Some(mut opened) = opened else {
             return stream.write_all(
                 b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",

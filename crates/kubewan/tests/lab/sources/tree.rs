@@ -33,7 +33,8 @@ pub fn sh(dir: &Path, line: &str) -> String {
 impl Tree {
     /// Everything that a cluster takes, below one folder.
     pub fn make(bundle: &Path, dir: &Path, version: &str) -> Tree {
-        let tree = Tree { bundle: bundle.to_owned(), root: dir.join("served"), keys: dir.join("keys") };
+        let tree =
+            Tree { bundle: bundle.to_owned(), root: dir.join("served"), keys: dir.join("keys") };
         fs::create_dir_all(&tree.root).expect("a folder");
         fs::create_dir_all(&tree.keys).expect("a folder");
         tree.releases(version);
@@ -57,7 +58,12 @@ impl Tree {
         let bundle = self.bundle.display();
         let bin = self.path(&format!("dl/v{version}/bin/linux/amd64/x"));
         let bin = bin.parent().expect("its folder");
-        sh(bin, &format!("cp {bundle}/bin/amd64/kube* . && for f in kube*; do sha256sum $f | cut -d' ' -f1 | tr -d '\\n' > $f.sha256; done"));
+        sh(
+            bin,
+            &format!(
+                "cp {bundle}/bin/amd64/kube* . && for f in kube*; do sha256sum $f | cut -d' ' -f1 | tr -d '\\n' > $f.sha256; done"
+            ),
+        );
         let github = |path: &str| self.path(&format!("github/{path}"));
         let release = |repository: &str, version: &str| {
             let path = github(&format!("{repository}/releases/download/v{version}/x"));
@@ -65,26 +71,57 @@ impl Tree {
         };
         let plugins = release("containernetworking/plugins", kubewan_core::supply::CNI_PLUGINS);
         let name = format!("cni-plugins-linux-amd64-v{}.tgz", kubewan_core::supply::CNI_PLUGINS);
-        sh(&plugins, &format!("tar -C {bundle}/cni/amd64 -czf {name} ./ && sha256sum {name} > {name}.sha256"));
+        sh(
+            &plugins,
+            &format!(
+                "tar -C {bundle}/cni/amd64 -czf {name} ./ && sha256sum {name} > {name}.sha256"
+            ),
+        );
         // The distribution's containerd in the publisher's archive: what serves here is the archive.
         let work = self.keys.with_file_name("containerd");
         fs::create_dir_all(&work).expect("a folder");
-        sh(&work, &format!("for d in {bundle}/packages/debian-12/amd64/{{containerd,runc}}_*.deb; do dpkg-deb -x $d .; done"));
+        sh(
+            &work,
+            &format!(
+                "for d in {bundle}/packages/debian-12/amd64/{{containerd,runc}}_*.deb; do dpkg-deb -x $d .; done"
+            ),
+        );
         sh(&work, "mkdir bin && mv usr/bin/{containerd,containerd-shim-runc-v2,ctr} bin/");
         let containerd = release("containerd/containerd", kubewan_core::supply::CONTAINERD);
-        let name = format!("containerd-static-{}-linux-amd64.tar.gz", kubewan_core::supply::CONTAINERD);
-        sh(&containerd, &format!("tar -C {} -czf {name} bin && sha256sum {name} > {name}.sha256sum", work.display()));
+        let name =
+            format!("containerd-static-{}-linux-amd64.tar.gz", kubewan_core::supply::CONTAINERD);
+        sh(
+            &containerd,
+            &format!(
+                "tar -C {} -czf {name} bin && sha256sum {name} > {name}.sha256sum",
+                work.display()
+            ),
+        );
         let runc = release("opencontainers/runc", kubewan_core::supply::RUNC);
-        sh(&runc, &format!("cp {}/usr/sbin/runc runc.amd64 && sha256sum runc.amd64 > runc.sha256sum", work.display()));
+        sh(
+            &runc,
+            &format!(
+                "cp {}/usr/sbin/runc runc.amd64 && sha256sum runc.amd64 > runc.sha256sum",
+                work.display()
+            ),
+        );
     }
 
     fn gpg(&self) -> String {
-        format!("GNUPGHOME={} gpg --batch --quiet --pinentry-mode loopback --passphrase ''", self.keys.display())
+        format!(
+            "GNUPGHOME={} gpg --batch --quiet --pinentry-mode loopback --passphrase ''",
+            self.keys.display()
+        )
     }
 
     fn key(&self, name: &str) {
         let gpg = self.gpg();
-        sh(&self.keys, &format!("chmod 700 . && {gpg} --quick-generate-key {name}@repository.test ed25519 sign never"));
+        sh(
+            &self.keys,
+            &format!(
+                "chmod 700 . && {gpg} --quick-generate-key {name}@repository.test ed25519 sign never"
+            ),
+        );
         sh(&self.keys, &format!("{gpg} --armor --export {name}@repository.test > {name}.asc"));
         // Its agent would outlive the story.
         sh(&self.keys, "GNUPGHOME=$PWD gpgconf --kill all");
@@ -93,10 +130,29 @@ impl Tree {
     /// Indexes a folder of packages and signs it.
     pub fn index(&self, folder: &str, packages: &str, signer: &str) {
         let dir = self.root.join(folder);
-        let sums = format!("for f in {packages}/Packages; do f=${{f#./}}; echo \" $(sha256sum $f | cut -d' ' -f1) $(stat -c %s $f) $f\"; done");
-        sh(&dir, &format!("dpkg-scanpackages --multiversion {packages} > {packages}/Packages 2>/dev/null"));
-        sh(&dir, &format!("( echo 'Origin: test'; echo \"Date: $(date -Ru)\"; echo 'Architectures: amd64'; echo 'SHA256:'; {sums} ) > Release"));
-        sh(&dir, &format!("{} --yes --clearsign --local-user {signer}@repository.test --output InRelease Release; GNUPGHOME={} gpgconf --kill all", self.gpg(), self.keys.display()));
+        let sums = format!(
+            "for f in {packages}/Packages; do f=${{f#./}}; echo \" $(sha256sum $f | cut -d' ' -f1) $(stat -c %s $f) $f\"; done"
+        );
+        sh(
+            &dir,
+            &format!(
+                "dpkg-scanpackages --multiversion {packages} > {packages}/Packages 2>/dev/null"
+            ),
+        );
+        sh(
+            &dir,
+            &format!(
+                "( echo 'Origin: test'; echo \"Date: $(date -Ru)\"; echo 'Architectures: amd64'; echo 'SHA256:'; {sums} ) > Release"
+            ),
+        );
+        sh(
+            &dir,
+            &format!(
+                "{} --yes --clearsign --local-user {signer}@repository.test --output InRelease Release; GNUPGHOME={} gpgconf --kill all",
+                self.gpg(),
+                self.keys.display()
+            ),
+        );
     }
 
     /// Kubernetes' packages, as those of pkgs.k8s.io.
@@ -109,14 +165,22 @@ impl Tree {
         let unit = "[Unit]\nDescription=kubelet: The Kubernetes Node Agent\nWants=network-online.target\nAfter=network-online.target\n[Service]\nExecStart=/usr/bin/kubelet\nRestart=always\nStartLimitInterval=0\nRestartSec=10\n[Install]\nWantedBy=multi-user.target\n";
         let drop_in = "[Service]\nEnvironment=\"KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf\"\nEnvironment=\"KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml\"\nEnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env\nEnvironmentFile=-/etc/default/kubelet\nExecStart=\nExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n";
         for (name, depends, files) in [
-            ("kubernetes-cni", "", format!("mkdir -p opt/cni/bin && cp {bundle}/cni/amd64/* opt/cni/bin/")),
+            (
+                "kubernetes-cni",
+                "",
+                format!("mkdir -p opt/cni/bin && cp {bundle}/cni/amd64/* opt/cni/bin/"),
+            ),
             ("kubeadm", "", format!("mkdir -p usr/bin && cp {bundle}/bin/amd64/kubeadm usr/bin/")),
             ("kubectl", "", format!("mkdir -p usr/bin && cp {bundle}/bin/amd64/kubectl usr/bin/")),
-            ("kubelet", "kubernetes-cni", format!(
-                "mkdir -p usr/bin usr/lib/systemd/system/kubelet.service.d && cp {bundle}/bin/amd64/kubelet usr/bin/ && \
+            (
+                "kubelet",
+                "kubernetes-cni",
+                format!(
+                    "mkdir -p usr/bin usr/lib/systemd/system/kubelet.service.d && cp {bundle}/bin/amd64/kubelet usr/bin/ && \
                  printf %s '{unit}' > usr/lib/systemd/system/kubelet.service && \
                  printf %s '{drop_in}' > usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf"
-            )),
+                ),
+            ),
         ] {
             self.package(dir, name, &format!("{version}-1.1"), depends, &files);
         }
@@ -128,19 +192,32 @@ impl Tree {
         let work = self.keys.with_file_name(format!("package-{name}"));
         fs::create_dir_all(work.join("DEBIAN")).expect("a folder");
         sh(&work, files);
-        let depends = if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
-        let control = format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: test\n{depends}Description: test\n");
+        let depends =
+            if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: test\n{depends}Description: test\n"
+        );
         fs::write(work.join("DEBIAN/control"), control).expect("a control file");
-        sh(dir, &format!("dpkg-deb -Znone --root-owner-group --build {} {name}_{version}_amd64.deb", work.display()));
+        sh(
+            dir,
+            &format!(
+                "dpkg-deb -Znone --root-owner-group --build {} {name}_{version}_amd64.deb",
+                work.display()
+            ),
+        );
         fs::remove_dir_all(work).expect("the work is done");
     }
 
     /// The distribution's packages: what the bundle has of it.
     fn distribution(&self) {
         let folder = self.path("debian/x");
-        sh(folder.parent().expect("its folder"), &format!("cp {}/packages/debian-12/amd64/*.deb .", self.bundle.display()));
+        sh(
+            folder.parent().expect("its folder"),
+            &format!("cp {}/packages/debian-12/amd64/*.deb .", self.bundle.display()),
+        );
         self.index("debian", ".", "right");
-        fs::copy(self.keys.join("right.asc"), self.root.join("debian/key.asc")).expect("the key is there");
+        fs::copy(self.keys.join("right.asc"), self.root.join("debian/key.asc"))
+            .expect("the key is there");
     }
 
     /// Docker's repository, with the distribution's containerd and runc as containerd.io.
@@ -148,19 +225,35 @@ impl Tree {
         let pool = self.path("docker/linux/debian/dists/bookworm/stable/binary-amd64/x");
         let pool = pool.parent().expect("its folder");
         let bundle = self.bundle.display();
-        let files = format!("for d in {bundle}/packages/debian-12/amd64/{{containerd,runc}}_*.deb; do dpkg-deb -x $d .; done");
+        let files = format!(
+            "for d in {bundle}/packages/debian-12/amd64/{{containerd,runc}}_*.deb; do dpkg-deb -x $d .; done"
+        );
         self.package(pool, "containerd.io", "2.1.9-1", "", &files);
         let dists = self.root.join("docker/linux/debian/dists/bookworm");
         let root = self.root.join("docker/linux/debian");
-        sh(&root, "dpkg-scanpackages dists/bookworm/stable/binary-amd64 > dists/bookworm/stable/binary-amd64/Packages 2>/dev/null");
-        sh(&dists, "( echo 'Origin: Docker'; echo 'Suite: bookworm'; echo 'Codename: bookworm'; echo \"Date: $(date -Ru)\"; echo 'Architectures: amd64'; echo 'Components: stable'; echo 'SHA256:'; f=stable/binary-amd64/Packages; echo \" $(sha256sum $f | cut -d' ' -f1) $(stat -c %s $f) $f\" ) > Release");
-        sh(&dists, &format!("{} --yes --clearsign --local-user right@repository.test --output InRelease Release; GNUPGHOME={} gpgconf --kill all", self.gpg(), self.keys.display()));
+        sh(
+            &root,
+            "dpkg-scanpackages dists/bookworm/stable/binary-amd64 > dists/bookworm/stable/binary-amd64/Packages 2>/dev/null",
+        );
+        sh(
+            &dists,
+            "( echo 'Origin: Docker'; echo 'Suite: bookworm'; echo 'Codename: bookworm'; echo \"Date: $(date -Ru)\"; echo 'Architectures: amd64'; echo 'Components: stable'; echo 'SHA256:'; f=stable/binary-amd64/Packages; echo \" $(sha256sum $f | cut -d' ' -f1) $(stat -c %s $f) $f\" ) > Release",
+        );
+        sh(
+            &dists,
+            &format!(
+                "{} --yes --clearsign --local-user right@repository.test --output InRelease Release; GNUPGHOME={} gpgconf --kill all",
+                self.gpg(),
+                self.keys.display()
+            ),
+        );
         fs::copy(self.keys.join("right.asc"), root.join("gpg")).expect("the key is there");
     }
 
     /// The images as a registry serves them: manifests by tag and digest, and blobs.
     fn registries(&self) {
-        let text = fs::read_to_string(self.bundle.join("bundle.yaml")).expect("the bundle's description");
+        let text =
+            fs::read_to_string(self.bundle.join("bundle.yaml")).expect("the bundle's description");
         let bundle = kubewan_core::bundle::parse(&text).expect("a bundle");
         fs::create_dir_all(self.root.join("v2")).expect("a folder");
         for image in bundle.of(kubewan_core::bundle::ArtifactKind::Image, "amd64") {
