@@ -199,6 +199,10 @@ fn what_goes_on_is_shown_and_a_terminal_stays_usable() {
 fn every_error_ends_with_what_to_do_next() {
     let desk = Desk::new();
     fs::write(desk.path("wrong.yaml"), "name: home\nnmae: x\n").unwrap();
+    let plain = fs::read_to_string(desk.path("cluster.yaml")).unwrap();
+    let bundled = plain.replacen("\"1.36.2\"", "\"1.36.2\", source: bundle", 1);
+    assert_ne!(plain, bundled);
+    fs::write(desk.path("bundled.yaml"), bundled).unwrap();
     let cases: [(&[&str], i32, &str); 6] = [
         (&["ports", "-f", "nowhere.yaml"], 3, "error: can't read nowhere.yaml: No such file"),
         (
@@ -206,7 +210,7 @@ fn every_error_ends_with_what_to_do_next() {
             3,
             "error: no host `node99` in cluster.yaml\n  = help: there are master01",
         ),
-        (&["plan"], 3, "error[bundle-not-found]: "),
+        (&["plan", "-f", "bundled.yaml"], 3, "error[bundle-not-found]: "),
         (&["bundle", "check", "nowhere"], 3, "error[bundle-unreadable]: "),
         (&["kubeconfig", "--merge"], 3, "error: KUBECONFIG names several files; name one of them"),
         (&["status"], 4, "error[ssh-refused]: master01: "),
