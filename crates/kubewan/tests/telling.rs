@@ -183,7 +183,8 @@ fn what_goes_on_is_shown_and_a_terminal_stays_usable() {
     assert_eq!(code, 4);
     // The line is taken away before the error comes, and every line is drawn from its start.
     assert!(shown.contains("\r\x1b[1A\x1b[J"), "{shown:?}");
-    assert!(shown.trim_end().ends_with("that sshd runs there"), "{shown:?}");
+    let error = "(`ssh.port`), and that\n          sshd runs there";
+    assert!(shown.trim_end().ends_with(error), "{shown:?}");
 
     let mut terminal = desk.terminal("xterm", &["kubeconfig"]);
     terminal.await_words("connecting to 1 host");
