@@ -186,6 +186,8 @@ fn what_goes_on_is_shown_and_a_terminal_stays_usable() {
     let error = "(`ssh.port`), and that\n          sshd runs there";
     assert!(shown.trim_end().ends_with(error), "{shown:?}");
 
+    // However busy the machine is, the key comes before ssh is refused.
+    let desk = Desk::waiting(60);
     let mut terminal = desk.terminal("xterm", &["kubeconfig"]);
     terminal.await_words("connecting to 1 host");
     std::thread::sleep(Duration::from_millis(300));
