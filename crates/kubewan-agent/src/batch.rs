@@ -95,6 +95,11 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
             }) {
                 Ok(()) => {
                     remove_artifacts(&host, begun);
+                    // What was downloaded meanwhile nobody has sent.
+                    let all = orders.steps.iter().flat_map(|step| step.action.artifacts());
+                    for artifact in all.filter(|artifact| artifact.url.is_some()) {
+                        let _ = std::fs::remove_file(host.artifact(&artifact.sha256));
+                    }
                     BatchNews::Finished
                 }
                 Err((step, error)) => {

@@ -61,6 +61,8 @@ impl Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     identity: Identity,
+    /// The boot that it was found out in: what was not on disk when the power went, the next one finds.
+    boot: String,
     value: String,
 }
 
@@ -99,7 +101,8 @@ impl Seen {
     /// such program or it fails.
     pub fn version(&self, name: &str, args: &[&str]) -> Option<String> {
         let path = std::fs::canonicalize(command::find(name)?).ok()?;
-        let print = || Program::new(name).args(args.iter().copied()).stdout();
+        // By its path: it has to be the file that is looked at.
+        let print = || Program::new(path.to_string_lossy()).args(args.iter().copied()).stdout();
         // A script, or a link to a program that stands for many (`snap`), says what yet other files make it say.
         if path.file_name().is_some_and(|file| file == name) && is_elf(&path) {
             self.ask("version", &path, || print().map_err(std::io::Error::other)).ok()
@@ -119,14 +122,16 @@ impl Seen {
         let identity = Identity::of(&std::fs::metadata(path)?);
         let key = format!("{question} {}", path.display());
         let known = self.table(|table| table.get(&key).cloned());
-        if let Some(known) = known.filter(|known| known.identity == identity) {
+        let boot = boot();
+        if let Some(known) = known.filter(|known| known.identity == identity && known.boot == boot)
+        {
             return Ok(known.value);
         }
         let value = find_out()?;
         // One that changes while it is read is not known.
         let same = Identity::of(&std::fs::metadata(path)?) == identity;
         if same && identity.is_settled(now) {
-            let known = Known { identity, value: value.clone() };
+            let known = Known { identity, boot, value: value.clone() };
             self.table(|table| {
                 if table.len() < MOST || table.contains_key(&key) {
                     table.insert(key, known);
@@ -177,6 +182,11 @@ fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
         && magic == *b"\x7fELF"
+}
+
+/// proc_sys_kernel(5).
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 fn now_ns() -> i128 {

@@ -100,6 +100,9 @@ pub fn parse(text: &str) -> Result<Bundle, String> {
 /// CNI plugins that flannel's configuration chains, and what they need.
 pub const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 
+/// Programs of a container runtime that come as files.
+pub const RUNTIME: [&str; 4] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc"];
+
 /// Images that a cluster runs.
 const IMAGES: [&str; 9] = [
     "kube-apiserver",

@@ -47,7 +47,12 @@ impl Download {
     pub fn args(&self, url: &str, into: &str) -> Vec<String> {
         let mut args = common(url);
         if self.whole {
-            args.extend(["--max-time".into(), WHOLE_S.to_string()]);
+            let whole = WHOLE_S.to_string();
+            // A minute without a byte is a dead server.
+            let stalls = ["--speed-limit", "1", "--speed-time", "60"];
+            args.extend(
+                ["--max-time", whole.as_str()].iter().chain(&stalls).map(ToString::to_string),
+            );
         } else {
             let slice = SLICE_S.to_string();
             args.extend(["--max-time", slice.as_str(), "--continue-at", "-"].map(str::to_owned));
@@ -83,9 +88,14 @@ impl Download {
             _ => {}
         }
         // What is there is no beginning of what the server has.
-        let beyond = code == HTTP_ERROR && stderr.contains("416");
-        let refused = code == HTTP_ERROR && !beyond && stderr.contains("error: 4");
+        let status =
+            |status: &str| code == HTTP_ERROR && stderr.contains(&format!("error: {status}"));
+        let beyond = status("416");
+        // Not those that a later try may mend: RFC 9110 §15.5.9, RFC 6585 §4.
+        let refused = status("4") && !beyond && !status("408") && !status("429");
         self.failures += 1;
+        // Else a server that has no ranges at all would be asked for them for ever.
+        self.whole |= beyond;
         if FINAL.contains(&code) || refused || self.failures >= TRIES {
             return Next::GiveUp(said(stderr));
         }
@@ -108,6 +118,7 @@ fn common(url: &str) -> Vec<String> {
         "--show-error",
         "--fail",
         "--location",
+        "--globoff",
         "--connect-timeout",
         "20",
         "--proto",
@@ -175,8 +186,12 @@ mod tests {
     #[test]
     fn bytes_that_are_no_beginning_are_thrown_away() {
         let words = "curl: (22) The requested URL returned error: 416";
-        let next = Download::default().after(22, words, false);
-        assert_eq!(next, Next::Again { fresh: true, pause_s: 2 });
+        let mut download = Download::default();
+        assert_eq!(download.after(22, words, false), Next::Again { fresh: true, pause_s: 2 });
+        assert!(!download.args("https://x/y", "/f").contains(&"--continue-at".to_owned()));
+        let busy = "curl: (22) The requested URL returned error: 429";
+        let next = Download::default().after(22, busy, false);
+        assert_eq!(next, Next::Again { fresh: false, pause_s: 2 });
     }
 
     #[test]

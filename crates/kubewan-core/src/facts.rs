@@ -236,6 +236,17 @@ pub struct RuntimeFacts {
     pub containerd_io: bool,
     /// Docker is installed.
     pub docker: bool,
+    /// Package sources of apt's that kubewan did not write.
+    pub package_sources: Vec<PackageSource>,
+}
+
+/// A place that apt takes packages from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackageSource {
+    /// The file that names it.
+    pub path: String,
+    /// Its URI, without a password and without a slash at its end.
+    pub uri: String,
 }
 
 /// A container that runs.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::ArtifactKind;
 use crate::facts::Os;
+use crate::finding::Finding;
 use crate::inventory::{Inventory, KubernetesSource, RuntimeSource};
 
 /// The CNI plugins that are taken from releases (github.com/containernetworking/plugins), as flannel 0.28.9 ships its
@@ -183,6 +184,8 @@ pub struct Repository {
     pub key_url: String,
     /// The file that the key goes to.
     pub key_path: String,
+    /// Where the packages lie, without a slash at its end.
+    pub uri: String,
     /// The file with its line.
     pub list_path: String,
     /// What is in that file.
@@ -190,29 +193,35 @@ pub struct Repository {
 }
 
 impl Repository {
-    fn new(name: &str, key_url: String, url_and_suite: &str) -> Repository {
+    fn new(name: &str, key: &str, uri: String, suite: &str) -> Repository {
         let key_path = format!("/etc/apt/keyrings/kubewan-{name}.asc");
         Repository {
             list_path: format!("/etc/apt/sources.list.d/kubewan-{name}.list"),
-            list: format!("# Written by kubewan.\ndeb [signed-by={key_path}] {url_and_suite}\n"),
-            key_url,
+            list: format!("# Written by kubewan.\ndeb [signed-by={key_path}] {uri}/ {suite}\n"),
+            key_url: format!("{uri}/{key}"),
             key_path,
+            uri,
         }
     }
 }
 
-/// Kubernetes' own repository, which has one per minor release.
-pub fn kubernetes_repository(inventory: &Inventory) -> Repository {
+/// Kubernetes' own repository, which has one per minor release. `None` where it has none for this one.
+pub fn kubernetes_repository(inventory: &Inventory) -> Option<Repository> {
     let server = inventory.mirrors.packages.trim_end_matches('/');
-    let url = format!("{server}/core:/stable:/v1.{}/deb/", inventory.release().minor);
-    Repository::new("kubernetes", format!("{url}Release.key"), &format!("{url} /"))
+    let minor = inventory.release().minor;
+    let uri = format!("{server}/core:/stable:/v1.{minor}/deb");
+    (minor >= PACKAGES_FROM).then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
 }
 
-/// Docker's repository for a distribution. Debian and Ubuntu have their own; what is made from them takes theirs.
-pub fn docker_repository(inventory: &Inventory, os: &Os) -> Repository {
+/// Docker's repository for a distribution. `None` where it has none: Debian and Ubuntu have theirs.
+pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
     let server = inventory.mirrors.docker.trim_end_matches('/');
-    let url = format!("{server}/linux/{}", os.id);
-    Repository::new("docker", format!("{url}/gpg"), &format!("{url} {} stable", os.codename))
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let has = ["debian", "ubuntu"].contains(&os.id.as_str())
+        && !os.codename.is_empty()
+        && os.codename.chars().all(plain);
+    let uri = format!("{server}/linux/{}", os.id);
+    has.then(|| Repository::new("docker", "gpg", uri, &format!("{} stable", os.codename)))
 }
 
 /// The repositories that a host gets.
@@ -221,7 +230,13 @@ pub fn repositories(inventory: &Inventory, os: &Os) -> Vec<Repository> {
         .then(|| kubernetes_repository(inventory));
     let docker = (inventory.runtime.source == RuntimeSource::Docker)
         .then(|| docker_repository(inventory, os));
-    kubernetes.into_iter().chain(docker).collect()
+    kubernetes.into_iter().chain(docker).flatten().collect()
+}
+
+/// Whether hosts speak to servers of the Internet by HTTPS: for packages of others, files, or images.
+pub fn downloads_by_hosts(inventory: &Inventory) -> bool {
+    inventory.source() != KubernetesSource::Bundle
+        || matches!(inventory.runtime.source, RuntimeSource::Docker | RuntimeSource::Release)
 }
 
 /// The images that a host runs and that are known before kubeadm is there. etcd's and CoreDNS' tags change with patch
@@ -246,13 +261,23 @@ pub fn bin(inventory: &Inventory) -> &'static str {
     }
 }
 
-/// Mirrors that are spoken to without encryption: whoever is on the way can change what they serve, and the checksums
-/// with it.
-pub fn unencrypted(inventory: &Inventory) -> BTreeSet<&str> {
+/// Mirrors that are spoken to without encryption: whoever is on the way can change what they serve, and the checksums and
+/// keys with it.
+pub fn unencrypted(inventory: &Inventory) -> Option<Finding> {
     let mirrors = &inventory.mirrors;
     let all = [&mirrors.kubernetes, &mirrors.packages, &mirrors.docker, &mirrors.github];
     let all = all.into_iter().chain(mirrors.images.values());
-    all.map(String::as_str).filter(|url| url.starts_with("http://")).collect()
+    let urls: BTreeSet<&str> =
+        all.map(String::as_str).filter(|url| url.starts_with("http://")).collect();
+    (!urls.is_empty()).then(|| {
+        let message = format!(
+            "{}: no encryption; whoever is on the way can change what is served, and the checksums and keys that it is \
+             checked by",
+            urls.into_iter().collect::<Vec<_>>().join(", ")
+        );
+        let remedy = "use https, or a bundle, unless the way there is your own";
+        Finding::warning("mirror-unencrypted", "", message, remedy).for_cluster()
+    })
 }
 
 #[cfg(test)]
@@ -284,7 +309,8 @@ mod tests {
         let all = downloads(&inventory, "amd64");
         assert_eq!(all[0].url, "https://mirror.example/k8s/v1.36.2/bin/linux/amd64/kubeadm");
         assert!(all[3].url.starts_with("http://192.0.2.1:8080/gh/containernetworking/plugins/"));
-        assert_eq!(unencrypted(&inventory), BTreeSet::from(["http://192.0.2.1:8080/gh"]));
+        let finding = unencrypted(&inventory).expect("one is not encrypted");
+        assert!(finding.message.starts_with("http://192.0.2.1:8080/gh: "), "{finding:?}");
     }
 
     #[test]

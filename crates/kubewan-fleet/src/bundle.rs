@@ -77,7 +77,7 @@ impl BundleError {
         let (code, remedy) = match self {
             BundleError::NotFound { .. } => (
                 "bundle-not-found",
-                "put one there or set `kubernetes.bundle`; docs/bundle.md says what it holds",
+                "make one with `kubewan bundle create`, name one with `kubernetes.bundle`, or use `source: release`",
             ),
             BundleError::Unreadable { .. } => (
                 "bundle-unreadable",

@@ -418,7 +418,8 @@ pub struct BundleCreateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Go's names of the hosts' architectures
-    #[arg(long, value_name = "ARCH", value_delimiter = ',', default_value = "amd64")]
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', default_value = "amd64",
+        value_parser = clap::builder::PossibleValuesParser::new(kubewan_fleet::bundle::ARCHITECTURES))]
     pub arch: Vec<String>,
 }
 

@@ -41,7 +41,7 @@ impl Code {
         match self {
             Code::Done => "done: what was asked for is so",
             Code::Failed => {
-                "failed: something was attempted on a host and did not succeed; run the same command again"
+                "failed: something was attempted and did not succeed, on a host or as a download; run the same command again"
             }
             Code::Changes => "`plan --detailed-exitcode` only: there is something to do",
             Code::Refused => {

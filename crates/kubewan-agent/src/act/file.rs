@@ -120,6 +120,9 @@ fn write(
         if sha256 == wanted {
             return Ok(());
         }
+        if let Content::Artifact(artifact) = content {
+            let _ = std::fs::remove_file(cx.host.artifact(&artifact.sha256));
+        }
         Err(format!(
             "{}: the content that is to be written has sha256 {sha256}, not {wanted}; run kubewan again, \
              and it is uploaded anew",

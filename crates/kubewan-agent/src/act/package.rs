@@ -10,7 +10,7 @@ use kubewan_core::action::{Artifact, Package, Unheld};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{Host, Performing};
-use crate::command::{Output, Program, exists};
+use crate::command::{Program, exists};
 use crate::disk;
 
 /// How long another program may hold the package lock. A first boot's upgrades take minutes.
@@ -164,7 +164,7 @@ fn install_names(names: &[String], cx: &mut Performing<'_>) -> Result<(), String
         (cx.progress)("fetches the package lists");
         let update = apt("update", &[], &[]);
         let updated = update.output()?;
-        let complaints = complaints(&updated);
+        let complaints = complaints(&updated.stderr, &updated.stdout);
         update.checked(updated).map_err(|e| format!("{first}; and {e}"))?;
         install(names, cx).map_err(|e| format!("{e}{complaints}"))?;
     }
@@ -172,8 +172,8 @@ fn install_names(names: &[String], cx: &mut Performing<'_>) -> Result<(), String
 }
 
 /// What `apt-get update` warns of and ends well: a repository that does not answer, and is passed over.
-fn complaints(updated: &Output) -> String {
-    let lines = updated.stderr.lines().chain(updated.stdout.lines());
+pub(crate) fn complaints(stderr: &str, stdout: &str) -> String {
+    let lines = stderr.lines().chain(stdout.lines());
     let telling = lines.filter(|line| ["W: ", "E: ", "Err:"].iter().any(|at| line.starts_with(at)));
     telling.take(8).map(|line| format!("\n  apt-get update: {line}")).collect()
 }

@@ -88,6 +88,7 @@ pub fn packages(bytes: &[u8]) {
     }
     assert_eq!(package::refuse_removals(&said).is_err(), !gone.is_empty());
     package::parse_fields(&said);
+    assert!(package::complaints(&said, &said).lines().count() <= 9, "a message without an end");
     said.lines().map(package::is_progress).for_each(drop);
 }
 

@@ -81,8 +81,8 @@ pub struct Kubernetes {
     /// Where binaries and images come from. Default: `bundle` where `bundle` is given, else `release`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<KubernetesSource>,
-    /// The bundle's folder; a relative path is taken from the inventory's folder. Default: the
-    /// bundle cache, by version.
+    /// The bundle's folder; a relative path is taken from the inventory's folder. Where `source` is `bundle`, the default
+    /// is the bundle cache, by version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
     /// The registry that the control plane's images are named by.

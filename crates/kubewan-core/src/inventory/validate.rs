@@ -15,6 +15,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         version(report, kubernetes);
         image_repository(report, kubernetes);
         not_empty(report, kubernetes, "bundle", "kubernetes.bundle");
+        bundle_for_nothing(report, root, kubernetes);
     }
     if let Some(mirrors) = root.get("mirrors") {
         mirror_urls(report, mirrors);
@@ -85,6 +86,24 @@ fn image_repository(report: &mut Report<'_>, kubernetes: &Node) {
         let message = format!("`kubernetes.imageRepository` cannot be {}", quoted(text));
         let help = "a registry and path without scheme and tag, as registry.example.org:5000/k8s";
         report.push(Code::BadValue, node.span, "kubernetes.imageRepository", message, help);
+    }
+}
+
+/// A bundle that is named and not used, or asked for and not named.
+fn bundle_for_nothing(report: &mut Report<'_>, root: &Node, kubernetes: &Node) {
+    let source = kubernetes.get("source").and_then(Node::text);
+    let bundle = kubernetes.get("bundle");
+    if let (Some(node), Some(source @ ("release" | "packages"))) = (bundle, source) {
+        let message = format!("`kubernetes.bundle` is not used with `kubernetes.source: {source}`");
+        let help = "take one of the two out";
+        report.push(Code::BadValue, node.span, "kubernetes.bundle", message, help);
+    }
+    let runtime = root.get("runtime").and_then(|runtime| runtime.get("source"));
+    let bundled = source == Some("bundle") || (source.is_none() && bundle.is_some());
+    if let Some(node) = runtime.filter(|node| node.text() == Some("bundle") && !bundled) {
+        let message = "`runtime.source: bundle` needs a bundle, and none is asked for".to_owned();
+        let help = "say `kubernetes: { source: bundle }`, or name one with `kubernetes.bundle`";
+        report.push(Code::BadValue, node.span, "runtime.source", message, help);
     }
 }
 

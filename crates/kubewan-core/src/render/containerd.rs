@@ -79,17 +79,12 @@ pub fn config(of: &Containerd) -> String {
     format!("{HEADER}; settings of your own go into the inventory's runtime.containerd.\n{text}")
 }
 
-/// `hosts.toml` of a registry whose images come from elsewhere. The registry itself is not asked where its mirror lacks
-/// something: it is what can't be reached.
-pub fn hosts_toml(registry: &str, mirror: &str) -> String {
-    // Docker Hub answers under another name than images have (containerd's docs/hosts.md).
-    let server = match registry {
-        "docker.io" => "registry-1.docker.io",
-        other => other,
-    };
+/// `hosts.toml` of a registry whose images come from elsewhere. What `server` names is asked last, and it is the mirror too: the
+/// registry itself is what can't be reached (containerd's docs/hosts.md, "server").
+pub fn hosts_toml(mirror: &str) -> String {
     let mirror = mirror.trim_end_matches('/');
     format!(
-        "{HEADER}.\nserver = \"https://{server}\"\n\n[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
+        "{HEADER}.\nserver = \"{mirror}\"\n\n[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
     )
 }
 
@@ -121,7 +116,7 @@ mod tests {
         insta::assert_snapshot!(of("2.1.4", false));
         assert!(of("1.6.20", true).contains("[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"));
         assert!(of("2.1.4", true).contains("[plugins.\"io.containerd.cri.v1.images\".registry]\n"));
-        insta::assert_snapshot!(hosts_toml("docker.io", "https://mirror.example/"));
+        insta::assert_snapshot!(hosts_toml("https://mirror.example/"));
     }
 
     #[test]

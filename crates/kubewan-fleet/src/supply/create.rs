@@ -4,20 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use kubewan_core::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
 use kubewan_core::inventory::Inventory;
-use kubewan_core::supply::{self, Holds, Part};
+use kubewan_core::supply::{self, Part};
 
 use super::fetch::{self, FetchError};
-use super::{published, registry, unpack};
+use super::{files_of, locked, published, registry};
 use crate::bundle::{MANIFEST, sha256_of};
 use crate::program::go_arch;
 
-/// Folder for what is under way; gone when the bundle is whole.
-const PARTS: &str = ".parts";
+/// Folder of the cache for parts of images, which are large and of no use once the bundle is whole. Not in the bundle's own:
+/// that may lie on a disk without hard links.
+const PARTS: &str = "parts";
 
 /// What is wanted.
 pub struct Wanted<'a> {
@@ -44,6 +46,12 @@ pub enum Step<'a> {
 /// # Errors
 /// Fails with the first thing that could not be had; what came before stays for the next try.
 pub fn create(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Bundle, FetchError> {
+    let _lock = locked(wanted.cache).map_err(|error| local(wanted.cache, &error))?;
+    // What is described must not change.
+    let described = wanted.folder.join(MANIFEST);
+    if described.exists() {
+        fs::remove_file(&described).map_err(|error| local(&described, &error))?;
+    }
     let mut artifacts = Vec::new();
     for arch in wanted.archs {
         let kubernetes = supply::kubernetes(wanted.inventory, arch);
@@ -66,6 +74,7 @@ pub fn create(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Bundle, FetchError
         artifacts,
     };
     describe(wanted.folder, &bundle).map_err(|error| local(wanted.folder, &error))?;
+    let _ = fs::remove_dir_all(wanted.cache.join(PARTS));
     Ok(bundle)
 }
 
@@ -92,34 +101,30 @@ fn files(
     arch: &str,
     tell: &dyn Fn(Step),
 ) -> Result<Vec<Artifact>, FetchError> {
-    let sha256 = published(download, wanted.cache)?;
     let progress = |bytes| tell(Step::Bytes(bytes));
     tell(Step::Begun(&format!("{} {} for {arch}", download.file(), download.version)));
-    match &download.holds {
-        Holds::Program(part) => {
-            let path = place(part, arch);
-            fetch::checked(&download.url, &wanted.folder.join(&path), &sha256, "", &progress)?;
-            Ok(vec![artifact(wanted, part, &download.version, arch, path)?])
+    let found = files_of(download, arch, wanted.cache, &|_| (), &progress)?;
+    let place = |mut artifact: Artifact| {
+        let part = Part { kind: artifact.kind, name: artifact.name.clone() };
+        let path = place(&part, arch);
+        let to = wanted.folder.join(&path);
+        match artifact.url.take() {
+            Some(url) => fetch::checked(&url, &to, &artifact.sha256, "", &progress)?,
+            None => copy(&wanted.cache.join(&artifact.path), &to, &artifact.sha256)
+                .map_err(|error| local(&to, &error))?,
         }
-        Holds::Archive(members) => {
-            let parts = wanted.folder.join(PARTS);
-            let archive = parts.join(format!("{sha256}.tar.gz"));
-            fetch::checked(&download.url, &archive, &sha256, "", &progress)?;
-            let unpacked = parts.join(&sha256);
-            unpack(download, &archive, members.keys(), &unpacked)?;
-            let mut artifacts = Vec::new();
-            for (member, part) in members {
-                let path = place(part, arch);
-                let to = wanted.folder.join(&path);
-                copy(&unpacked.join(member), &to).map_err(|error| local(&to, &error))?;
-                artifacts.push(artifact(wanted, part, &download.version, arch, path)?);
-            }
-            Ok(artifacts)
-        }
-    }
+        artifact.size = fs::metadata(&to).map_err(|error| local(&to, &error))?.len();
+        artifact.path = path;
+        Ok(artifact)
+    };
+    found.into_iter().map(place).collect()
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies a file, unless it is there.
+fn copy(from: &Path, to: &Path, sha256: &str) -> io::Result<()> {
+    if to.exists() && sha256_of(to)? == sha256 {
+        return Ok(());
+    }
     fs::create_dir_all(to.parent().unwrap_or(Path::new(".")))?;
     fs::copy(from, to).map(drop)
 }
@@ -132,28 +137,6 @@ fn place(part: &Part, arch: &str) -> String {
         ArtifactKind::Binary | ArtifactKind::Image | ArtifactKind::Package => "bin",
     };
     format!("{folder}/{arch}/{}", part.name)
-}
-
-fn artifact(
-    wanted: &Wanted,
-    part: &Part,
-    version: &str,
-    arch: &str,
-    path: String,
-) -> Result<Artifact, FetchError> {
-    let whole = wanted.folder.join(&path);
-    let failed = |error: io::Error| local(&whole, &error);
-    Ok(Artifact {
-        kind: part.kind,
-        name: part.name.clone(),
-        version: version.into(),
-        arch: arch.into(),
-        distribution: None,
-        size: fs::metadata(&whole).map_err(failed)?.len(),
-        sha256: sha256_of(&whole).map_err(failed)?,
-        path,
-        url: None,
-    })
 }
 
 /// The images of a cluster: kubeadm itself says which its control plane takes.
@@ -183,55 +166,56 @@ fn images(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Vec<String>, FetchErro
     Ok(names.into_iter().collect())
 }
 
-/// A kubeadm that this machine can run.
+/// A kubeadm that this machine can run, in the cache: the bundle's folder may be one where nothing can be run.
 fn own_kubeadm(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<PathBuf, FetchError> {
     let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
-    let arch = go_arch(&machine);
-    let path = if wanted.archs.contains(arch) {
-        wanted.folder.join(format!("bin/{arch}/kubeadm"))
-    } else {
-        let all = supply::kubernetes(wanted.inventory, arch);
-        let download = all.iter().find(|download| download.file() == "kubeadm");
-        let download = download.expect("kubeadm is one of Kubernetes' programs");
-        let sha256 = published(download, wanted.cache)?;
-        let path = wanted.folder.join(PARTS).join("kubeadm");
+    let all = supply::kubernetes(wanted.inventory, go_arch(&machine));
+    let download = all.iter().find(|download| download.file() == "kubeadm");
+    let download = download.expect("kubeadm is one of Kubernetes' programs");
+    let sha256 = published(download, wanted.cache)?;
+    let path = wanted.cache.join(PARTS).join("kubeadm");
+    let bundled = wanted.folder.join(format!("bin/{}/kubeadm", go_arch(&machine)));
+    if !bundled.exists() || copy(&bundled, &path, &sha256).is_err() {
         tell(Step::Begun("kubeadm for this machine, which knows the images"));
-        fetch::checked(&download.url, &path, &sha256, "", &|bytes| tell(Step::Bytes(bytes)))?;
-        path
-    };
-    use std::os::unix::fs::PermissionsExt;
+    }
+    fetch::checked(&download.url, &path, &sha256, "", &|bytes| tell(Step::Bytes(bytes)))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
         .map_err(|error| local(&path, &error))?;
     Ok(path)
 }
 
-/// An image's archive. One that is there was whole when it got its name.
+/// An image's archive. One that is there was whole when it got its name, which is the image's own.
 fn image(
     wanted: &Wanted,
     name: &str,
     arch: &str,
     tell: &dyn Fn(Step),
 ) -> Result<Artifact, FetchError> {
-    let (repository, tag) = name.rsplit_once(':').unwrap_or((name, ""));
-    let last = repository.rsplit('/').next().unwrap_or(repository);
-    let path = format!("images/{arch}/{last}-{tag}.tar");
+    let path = format!("images/{arch}/{}.tar", name.replace(['/', ':'], "_"));
     let archive = wanted.folder.join(&path);
     tell(Step::Begun(&format!("{name} for {arch}")));
     if !archive.exists() {
-        let parts = wanted.folder.join(PARTS);
+        let parts = wanted.cache.join(PARTS);
         let mirrors: &BTreeMap<String, String> = &wanted.inventory.mirrors.images;
         registry::pull(name, arch, mirrors, &parts, &archive, &|bytes| tell(Step::Bytes(bytes)))?;
     }
-    let part = Part { kind: ArtifactKind::Image, name: name.into() };
-    artifact(wanted, &part, tag.trim_start_matches('v'), arch, path)
+    let failed = |error: io::Error| local(&archive, &error);
+    let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+    Ok(Artifact {
+        kind: ArtifactKind::Image,
+        name: name.into(),
+        version: tag.trim_start_matches('v').into(),
+        arch: arch.into(),
+        distribution: None,
+        size: fs::metadata(&archive).map_err(failed)?.len(),
+        sha256: sha256_of(&archive).map_err(failed)?,
+        path,
+        url: None,
+    })
 }
 
-/// Writes `bundle.yaml`, and removes what was needed on the way. JSON is YAML.
+/// Writes `bundle.yaml`. JSON is YAML.
 fn describe(folder: &Path, bundle: &Bundle) -> io::Result<()> {
-    let parts = folder.join(PARTS);
-    if parts.exists() {
-        fs::remove_dir_all(parts)?;
-    }
     let text = serde_json::to_string_pretty(bundle).map_err(io::Error::other)?;
     let building = folder.join(format!("{MANIFEST}.part"));
     fs::write(&building, text + "\n")?;

@@ -86,19 +86,36 @@ pub fn pull(
         manifest = repository.manifest(&digest)?;
         expect(name, &digest, &manifest)?;
     }
-    let parsed = parse(name, &manifest)?;
-    let blobs = parsed["layers"].as_array().into_iter().flatten().chain([&parsed["config"]]);
-    let digests: Option<Vec<String>> =
-        blobs.map(|blob| Some(blob["digest"].as_str()?.to_owned())).collect();
-    let digests = digests.filter(|all| all.len() > 1);
-    let digests = digests.ok_or_else(|| wrong("its manifest names no layers"))?;
+    let digests = digests(name, &manifest)?;
     for digest in &digests {
         let sha256 = hex_of(name, digest)?;
         let url = format!("{}/blobs/{digest}", repository.base);
         fetch::checked(&url, &parts.join(sha256), sha256, &repository.config, progress)?;
     }
+    let config = hex_of(name, digests.last().expect("the config is one of them"))?;
+    let config = fs::read(parts.join(config)).map_err(|error| wrong(&error.to_string()))?;
+    let made_for = parse(name, &config)?["architecture"].as_str().unwrap_or_default().to_owned();
+    if made_for != arch {
+        return Err(wrong(&format!("it is made for `{made_for}`, not for {arch}")));
+    }
     write(name, &reference, &manifest, &digests, parts, archive)
         .map_err(|error| wrong(&error.to_string()))
+}
+
+/// The layers that a manifest names, and its configuration last.
+pub(crate) fn digests(name: &str, manifest: &[u8]) -> Result<Vec<String>, FetchError> {
+    let parsed = parse(name, manifest)?;
+    let layers = parsed["layers"].as_array().into_iter().flatten();
+    let mut digests = Vec::new();
+    for blob in layers.chain([&parsed["config"]]) {
+        let digest = blob["digest"].as_str().unwrap_or_default();
+        hex_of(name, digest)?;
+        digests.push(digest.to_owned());
+    }
+    if digests.len() < 2 {
+        return Err(FetchError::new(name, "its manifest names no layers"));
+    }
+    Ok(digests)
 }
 
 impl Repository {
@@ -113,8 +130,12 @@ impl Repository {
         }
         let url = format!("{}/manifests/{tag}", repository.base);
         let challenge = repository.challenge(&url)?;
-        let token_url =
-            token_url(&challenge).ok_or_else(|| FetchError::new(&url, "it wants a password"))?;
+        // A token that came in the clear would be everybody's.
+        let encrypted =
+            |realm: &String| realm.starts_with("https://") || url.starts_with("http://");
+        let token_url = token_url(&challenge)
+            .filter(encrypted)
+            .ok_or_else(|| FetchError::new(&url, "it wants a password"))?;
         let answer = fetch::text(&token_url)?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let token = [&answer["token"], &answer["access_token"]].into_iter().find_map(Value::as_str);
@@ -142,8 +163,10 @@ impl Repository {
 
     /// The header that says where a token is given.
     fn challenge(&self, url: &str) -> Result<String, FetchError> {
-        let args = ["--silent", "--head", "--location", "--max-time", "60", "--url", url];
-        let args: Vec<String> = args.map(str::to_owned).to_vec();
+        let mut args = kubewan_core::download::text_args(url);
+        // The answer that is asked for is a refusal.
+        args.retain(|arg| arg != "--fail");
+        args.push("--head".into());
         let ran = fetch::curl(&args, "")
             .map_err(|error| FetchError::new(url, format!("curl could not be started: {error}")))?;
         let head = String::from_utf8_lossy(&ran.stdout).into_owned();

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubewan_core::inventory::{self, Inventory};
+use kubewan_core::supply::unencrypted;
 use kubewan_fleet::bundle;
 use kubewan_fleet::supply::{self, create};
 use serde::Serialize;
@@ -57,11 +58,8 @@ pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
     let version = &inventory.kubernetes.version;
     let folder =
         args.dir.clone().unwrap_or_else(|| bundle::cache().join(format!("kubernetes-{version}")));
+    report::findings(unencrypted(&inventory).as_slice());
     let archs: BTreeSet<String> = args.arch.iter().cloned().collect();
-    if let Some(odd) = archs.iter().find(|arch| !bundle::ARCHITECTURES.contains(&arch.as_str())) {
-        let next = format!("there are {}", bundle::ARCHITECTURES.join(", "));
-        return Err(Failure::new(Code::Usage, format!("no bundle can be made for `{odd}`"), next));
-    }
     let wanted = create::Wanted {
         inventory: &inventory,
         archs: &archs,
@@ -76,7 +74,8 @@ pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
     })?;
     let bytes: u64 = made.artifacts.iter().map(|artifact| artifact.size).sum();
     report::data(&format!(
-        "{}: Kubernetes {version}, {} files, {} MiB\n",
+        "{}: Kubernetes {version}, {} files, {} MiB; used with `kubernetes: {{ source: bundle }}`, and elsewhere than where \
+         bundles are looked for with `bundle: DIR`\n",
         folder.display(),
         made.artifacts.len(),
         bytes.div_ceil(1 << 20)

@@ -38,12 +38,14 @@ pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
         rehearsal,
         emit: &emit,
     };
+    let busy = report::busy("proving that pods on all nodes reach each other");
     let proofs =
         report::rehearsal(rehearsal && args.output == Output::Table, || match &args.image {
             Some(image) => smoke::run_image(&mut cluster.fleet, &test, image),
             None => smoke::run(&mut cluster.fleet, &test),
         })
         .map_err(|errors| Failure::on_hosts(&errors))?;
+    drop(busy);
     let count = |outcome| proofs.iter().filter(|proof| proof.outcome == outcome).count();
     let failed = count(Outcome::Failed);
     match args.output {

@@ -42,7 +42,14 @@ pub fn kubectl(args: &KubectlArgs) -> Result<Code, Failure> {
         false => FarTerminal::AsSsh,
     };
     let command = [remote(&args.args)];
-    end(by_hand(&site, site.inventory.first_control_plane(), terminal, &command)?)
+    let host = site.inventory.first_control_plane();
+    let status = by_hand(&site, host, terminal, &command)?;
+    // On a terminal of the far side ssh keeps its own last word to itself, which is most often of no use.
+    if status.code() == Some(255) && terminal == FarTerminal::Always {
+        let next = format!("`kubewan ssh {} true` says why, if it was the connection", host.name);
+        report::failure(&Failure::new(Code::Unreachable, "ssh or kubectl ended with 255", next));
+    }
+    end(status)
 }
 
 fn by_hand(

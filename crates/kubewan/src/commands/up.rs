@@ -107,10 +107,12 @@ fn prove(
 ) -> Result<bool, Failure> {
     let inventory = &cluster.site.inventory;
     let addresses = cluster.addresses.clone();
+    let busy = report::busy("waiting for the nodes to be ready");
     let mut known = cluster.nodes.take().filter(|_| changed == 0);
     let mut proofs =
         proofs::readiness(cluster.control_plane(), inventory, &addresses, &mut known, emit)?;
     cluster.nodes = known;
+    drop(busy);
     if changed > 0 {
         cluster.look_again(emit)?;
         let rest = cluster.plan(supply)?;
@@ -129,6 +131,7 @@ fn prove(
             rehearsal: supply.bundle.bundle.rehearsal,
             emit,
         };
+        let _busy = report::busy("proving that pods on all nodes reach each other");
         proofs.extend(smoke::run(&mut cluster.fleet, &test).map_err(|e| Failure::on_hosts(&e))?);
         // It takes a while.
         cluster.nodes = None;

@@ -158,9 +158,10 @@ impl Board {
             took = Some(work.since.elapsed());
             work.done += 1;
             work.note.clear();
+            // A step that is right already is not begun, so this is where the next one's time starts.
+            work.since = Instant::now();
             if work.done == work.total {
                 work.state = State::Done;
-                work.since = Instant::now();
             }
         });
         took
@@ -173,7 +174,14 @@ impl Board {
 
     /// The link to a host is lost, or back.
     pub fn link(&self, host: &str, up: bool) {
-        self.on(host, |work| work.state = if up { State::AtWork } else { State::Lost });
+        self.on(host, |work| {
+            work.state = match (up, work.state) {
+                (false, _) => State::Lost,
+                (true, State::Lost) if work.total > 0 && work.done == work.total => State::Done,
+                (true, State::Lost) => State::AtWork,
+                (true, other) => other,
+            };
+        });
     }
 }
 

@@ -162,8 +162,7 @@ pub fn counted(count: usize, thing: &str) -> String {
 /// Something that takes a while, until it is dropped: shown on a terminal, and how long it took where that is told.
 pub fn busy(what: impl Into<String>) -> Busy {
     let line = Arc::new(BusyLine { what: what.into(), began: Instant::now() });
-    let shows = verbosity() > Verbosity::Quiet && screen::is_terminal();
-    let shown = shows.then(|| screen::show(line.clone()));
+    let shown = (verbosity() > Verbosity::Quiet).then(|| screen::show(line.clone()));
     Busy { line, shown }
 }
 
@@ -186,6 +185,10 @@ impl Live for BusyLine {
         let text =
             format!("{} {what}  {}", board::spinner(frame), style::styled(style::FAINT, &time));
         if style::width(&text) > room.columns { Vec::new() } else { vec![text] }
+    }
+
+    fn still(&self) -> Option<String> {
+        Some(format!("{:>6} {}", board::clock(self.began.elapsed()), self.what))
     }
 }
 

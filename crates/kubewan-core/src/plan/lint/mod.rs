@@ -33,6 +33,7 @@ use super::planner::View;
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::{Host, Recorded};
+use crate::supply;
 
 pub(super) fn findings(view: &View) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -51,7 +52,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     });
     findings.extend(closed);
     findings.extend(clock::clocks(view));
-    findings.extend(bundle::mirrors(view));
+    findings.extend(supply::unencrypted(view.inventory));
     findings.extend(machine::identities(view));
     if let Some(recorded) = view.inputs.recorded {
         findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));
@@ -79,6 +80,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         system::swap(view, host, facts),
         bundle::bundle_contents(view, host, facts),
         bundle::repositories(view, host, facts),
+        bundle::source_changed(view, host, facts),
         bundle::rehearsal_only_in_labs(view, host, facts),
         network::encryption(view, host, facts),
         network::subnets(view, host, facts),

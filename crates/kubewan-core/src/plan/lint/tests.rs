@@ -319,6 +319,24 @@ const CASES: &[Case] = &[
     ("a configuration of containerd that nobody can read", |c| {
         c.node().runtime.containerd_config = Some("root = \"/data\nstate =".into());
     }),
+    ("another containerd, and Docker's is asked for", |c| {
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Docker;
+        c.node().runtime.containerd = Some("2.1.9".into());
+    }),
+    ("a repository that the host has already", |c| {
+        c.inventory.kubernetes.source = Some(crate::inventory::KubernetesSource::Packages);
+        c.node().runtime.package_sources = vec![crate::facts::PackageSource {
+            path: "/etc/apt/sources.list.d/kubernetes.list".into(),
+            uri: "https://pkgs.k8s.io/core:/stable:/v1.36/deb".into(),
+        }];
+    }),
+    ("other sources than those that the host was set up from", |c| {
+        c.inventory.kubernetes.source = Some(crate::inventory::KubernetesSource::Packages);
+        let units =
+            ["/etc/systemd/system/kubelet.service", "/etc/systemd/system/containerd.service"];
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+        c.node().own.left = units.map(|unit| (unit.to_owned(), Default::default())).into();
+    }),
     ("Docker's containerd", |c| c.node().runtime.containerd_io = true),
 ];
 

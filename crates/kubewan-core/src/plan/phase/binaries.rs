@@ -13,7 +13,7 @@ use crate::render::unit;
 use crate::supply;
 
 /// The kubelet's unit and what changes its command line.
-const UNIT: &str = "/etc/systemd/system/kubelet.service";
+pub(in crate::plan) const UNIT: &str = "/etc/systemd/system/kubelet.service";
 const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
 
 /// Kubernetes' packages. What they depend on comes with them: kubernetes-cni and cri-tools.
@@ -87,8 +87,10 @@ fn files(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
 /// Packages, which bring the kubelet's unit.
 fn packages(view: &View, host: &Host) -> Vec<Step> {
     let wanted = &view.inventory.kubernetes.version;
-    let mut steps =
-        repository(view, host, Phase::Binaries, &supply::kubernetes_repository(view.inventory));
+    let mut steps = match supply::kubernetes_repository(view.inventory) {
+        Some(of) => repository(view, host, Phase::Binaries, &of),
+        None => Vec::new(),
+    };
     let names: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
     let package = Package {
         held: names.clone(),

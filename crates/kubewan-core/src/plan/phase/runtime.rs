@@ -13,7 +13,7 @@ use crate::supply::{self, Repository};
 /// containerd's configuration.
 pub(in crate::plan) const CONFIG: &str = "/etc/containerd/config.toml";
 /// containerd's unit, where no package brings one.
-const UNIT: &str = "/etc/systemd/system/containerd.service";
+pub(in crate::plan) const UNIT: &str = "/etc/systemd/system/containerd.service";
 
 /// What kubeadm's preflight and pods' networks need beside a runtime (kubernetes.io, "Installing kubeadm").
 const TOOLS: [&str; 4] = ["conntrack", "iptables", "ethtool", "socat"];
@@ -32,17 +32,21 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     )];
     for (registry, url) in &view.inventory.mirrors.images {
         let path = format!("{}/{registry}/hosts.toml", containerd::CERTS_D);
-        let text = containerd::hosts_toml(registry, url);
+        let text = containerd::hosts_toml(url);
         let why = format!("images of {registry} are pulled from {url}");
         steps.push(step(Action::File(File::text(path, 0o644, text)), &why));
     }
     steps.extend(programs(view, host, facts));
+    let mut restart_on: Vec<String> = vec![CONFIG.into()];
+    if runtime_files(view, facts).next().is_some() {
+        restart_on.extend([UNIT.to_owned(), format!("{}/containerd", supply::FILES_BIN)]);
+    }
     steps.push(step(
         Action::Unit(Unit {
             name: "containerd.service".into(),
             enabled: true,
             active: Some(true),
-            restart_on: vec![CONFIG.into()],
+            restart_on,
         }),
         "the kubelet speaks to it",
     ));
@@ -54,8 +58,14 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
 fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
     let mut steps = Vec::new();
-    if view.inventory.runtime.source == RuntimeSource::Docker {
-        let docker = supply::docker_repository(view.inventory, &facts.os);
+    if supply::downloads_by_hosts(view.inventory) {
+        let names = DOWNLOADERS.map(str::to_owned).to_vec();
+        let package = Package { names, ..Package::default() };
+        steps.push(step(Action::Package(package), "the host downloads over HTTPS"));
+    }
+    if view.inventory.runtime.source == RuntimeSource::Docker
+        && let Some(docker) = supply::docker_repository(view.inventory, &facts.os)
+    {
         steps.extend(repository(view, host, Phase::Runtime, &docker));
     }
     if let Some(package) = package(view, facts) {
@@ -65,11 +75,6 @@ fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             "Kubernetes needs a container runtime; held, so that no upgrade restarts it"
         };
         steps.push(step(Action::Package(package), why));
-    }
-    if downloads(view, facts) {
-        let names = DOWNLOADERS.map(str::to_owned).to_vec();
-        let package = Package { names, ..Package::default() };
-        steps.push(step(Action::Package(package), "the host downloads Kubernetes' programs"));
     }
     let files: Vec<_> = runtime_files(view, facts).collect();
     if !files.is_empty() {
@@ -105,11 +110,6 @@ pub(in crate::plan) fn repository(
         ),
         step(&of.list_path, of.list.clone(), "where the packages come from"),
     ]
-}
-
-/// Whether the host fetches files itself.
-fn downloads(view: &View, facts: &Facts) -> bool {
-    view.inputs.bundle.artifacts.iter().any(|a| a.arch == facts.kernel.arch && a.url.is_some())
 }
 
 /// containerd's programs that come as files: from releases, or from a bundle that has no packages for the host.
@@ -216,10 +216,11 @@ pub(in crate::plan) fn containerd_version(view: &View, facts: &Facts) -> Option<
 
 fn brought_version(view: &View, facts: &Facts) -> Option<String> {
     let (distribution, arch) = (facts.os.distribution(), &facts.kernel.arch);
-    let mut packages = view.inputs.bundle.packages(&distribution, arch);
-    let package = packages.find(|package| package.name == "containerd");
-    let file = || runtime_files(view, facts).find(|program| program.name == "containerd");
-    package.or_else(file).map(|containerd| containerd.version.clone())
+    let packages = view.inputs.bundle.packages(&distribution, arch);
+    let files = runtime_files(view, facts);
+    let bundled = packages.filter(|_| view.inventory.runtime.source == RuntimeSource::Bundle);
+    let containerd = bundled.chain(files).find(|brought| brought.name == "containerd");
+    containerd.map(|containerd| containerd.version.clone())
 }
 
 fn runs_on(host: &Host, image: &bundle::Artifact) -> bool {
