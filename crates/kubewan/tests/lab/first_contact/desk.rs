@@ -132,8 +132,12 @@ impl Desk {
 
     /// What was said, without what every lab has of its own.
     pub fn said(&self, code: i32, text: &str) -> String {
-        // Who else was sent an agent, and when, is another matter.
-        let lines = text.lines().filter(|line| !line.ends_with("agent sent"));
+        // Who else was sent an agent, and how long it was waited, is another matter.
+        let waiting = |line: &str| {
+            let (clock, _) = line.trim_start().split_once(' ').unwrap_or_default();
+            clock.len() > 3 && clock.chars().all(|sign| sign.is_ascii_digit() || sign == ':')
+        };
+        let lines = text.lines().filter(|line| !line.ends_with("agent sent") && !waiting(line));
         let mut text = format!("exit {code}\n");
         lines.for_each(|line| text += &format!("{}\n", unpadded(line)));
         for host in &self.hosts {
