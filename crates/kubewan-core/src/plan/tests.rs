@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
+use crate::action::etcd::{EtcdSeen, EtcdUrls};
 use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::FirewallSeen;
-use crate::action::kubeadm::{InitSeen, JoinSeen, ResetSeen, TokenSeen};
+use crate::action::kubeadm::{CertsSeen, InitSeen, JoinSeen, ResetSeen, TokenSeen};
 use crate::action::package::{ImageSeen, PackageSeen};
 use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
@@ -53,6 +54,8 @@ pub fn untouched(action: &Action) -> Observed {
         }),
         Action::KubeadmInit(_) => Observed::KubeadmInit(InitSeen::default()),
         Action::BootstrapToken(_) => Observed::BootstrapToken(TokenSeen::default()),
+        Action::EtcdListens(_) => Observed::EtcdListens(EtcdSeen::default()),
+        Action::UploadedCerts(_) => Observed::UploadedCerts(CertsSeen::default()),
         Action::KubeadmJoin(_) => Observed::KubeadmJoin(JoinSeen::default()),
         Action::KubeadmReset(_) => Observed::KubeadmReset(ResetSeen::default()),
         Action::Object(_) => Observed::Object(ObjectSeen::default()),
@@ -121,6 +124,11 @@ fn reached(action: &Action) -> Observed {
             ca_hash: Some("sha256:ab".into()),
             ..InitSeen::default()
         }),
+        Action::EtcdListens(etcd) => {
+            let urls = Some(etcd.urls.clone());
+            let (manifest, configured, running) = (urls.clone(), urls.clone(), urls);
+            Observed::EtcdListens(EtcdSeen { manifest, configured, running })
+        }
         Action::KubeadmJoin(_) => {
             Observed::KubeadmJoin(JoinSeen { ended: true, ..JoinSeen::default() })
         }
@@ -192,6 +200,129 @@ fn a_fresh_clusters_plan() {
     assert!(!plan.is_refused(), "{:?}", plan.findings);
 }
 
+/// Lines that tell of every change; of other hosts' preparation only how much it is.
+fn told(plan: &Plan, hosts: &[&str]) -> String {
+    let told =
+        |p: &&PlannedStep| hosts.contains(&p.step.host.as_str()) || p.step.phase > Phase::Binaries;
+    let line = |p: &PlannedStep| {
+        let change = p.change.as_ref().expect("changes() has changes");
+        let (phase, host) = (p.step.phase.name(), &p.step.host);
+        format!("{phase:<19} {host:<8} {:?} {}", change.kind, change.summary)
+    };
+    plan.changes().filter(told).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_plan_of_three_control_planes() {
+    let plan = planned(&samples::control_planes(3), ClusterState::None, untouched);
+    insta::assert_snapshot!(told(&plan, &["node02"]));
+    let codes: Vec<&str> = plan.findings.iter().map(|finding| finding.code.as_str()).collect();
+    let exposed = codes.iter().filter(|code| **code == "control-plane-exposed").count();
+    assert_eq!(exposed, 3, "{codes:?}");
+}
+
+/// A cluster of one control plane that is there, and two hosts that become others.
+#[test]
+fn the_plan_from_one_control_plane_to_three() {
+    let inventory = samples::control_planes(3);
+    let built = samples::inventory(1);
+    let recorded = Recorded::of(&built, &samples::addresses(&built));
+    let mut facts = samples::all_facts(&inventory);
+    facts.get_mut("master01").expect("a host").kubernetes.state = ClusterState::Done;
+    let (addresses, bundle) = (samples::addresses(&inventory), samples::bundle());
+    let inputs = Inputs { recorded: Some(&recorded), ..Inputs::new(&addresses, &bundle) };
+    let goals = steps(&inventory, &facts, &inputs);
+    let before: BTreeMap<String, Step> = {
+        let facts = BTreeMap::from([("master01".to_owned(), facts["master01"].clone())]);
+        let addresses = samples::addresses(&built);
+        let steps = steps(&built, &facts, &Inputs::new(&addresses, &bundle)).steps;
+        steps.into_iter().map(|step| (step.id.clone(), step)).collect()
+    };
+    let alone =
+        EtcdUrls { client: "https://127.0.0.1:2379".into(), peer: "https://127.0.0.1:2380".into() };
+    let see = |step: &Step| match (&step.action, before.get(&step.id)) {
+        (Action::EtcdListens(_), _) => Observed::EtcdListens(EtcdSeen {
+            manifest: Some(alone.clone()),
+            configured: Some(alone.clone()),
+            running: Some(alone.clone()),
+        }),
+        (_, Some(before)) => reached(&before.action),
+        (_, None) => untouched(&step.action),
+    };
+    let seen = goals.steps.iter().map(|step| (step.id.clone(), Ok(see(step)))).collect();
+    let plan = Plan::new("home", false, goals.steps, &seen, goals.findings).expect("all observed");
+    insta::assert_snapshot!(told(&plan, &["master01"]));
+    let refused: Vec<&str> = plan
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| finding.code.as_str())
+        .collect();
+    assert_eq!(refused, ["control-plane-exposed"; 3], "nothing else stands in the way");
+}
+
+/// Both architectures in one cluster: each host gets the binaries and images of its own, by their digests.
+#[test]
+fn the_plan_of_hosts_of_two_architectures() {
+    let inventory = samples::inventory(2);
+    let mut bundle = samples::bundle();
+    let arm64: Vec<_> = bundle
+        .artifacts
+        .iter()
+        .map(|amd64| crate::bundle::Artifact {
+            arch: "arm64".into(),
+            sha256: crate::sha256_hex(format!("{} for arm64", amd64.name).as_bytes()),
+            ..amd64.clone()
+        })
+        .collect();
+    bundle.artifacts.extend(arm64);
+    let mut facts = samples::all_facts(&inventory);
+    facts.get_mut("node01").expect("a host").kernel.arch = "arm64".into();
+    let addresses = samples::addresses(&inventory);
+    let planned = steps(&inventory, &facts, &Inputs::new(&addresses, &bundle));
+    let line = |step: &Step| {
+        let digests: Vec<&str> =
+            step.action.artifacts().iter().map(|artifact| &artifact.sha256[..12]).collect();
+        let shown = |digests: &[&str]| {
+            format!("{:<8} {:<55} {}", step.host, step.action.subject(), digests.join(" "))
+        };
+        (!digests.is_empty()).then(|| shown(&digests))
+    };
+    let lines: Vec<String> = planned.steps.iter().filter_map(line).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    // The manifests of flannel name images by tag: each node has its own architecture's under it.
+    assert!(!planned.findings.iter().any(|finding| finding.code == "bundle-incomplete"));
+}
+
+/// With a firewall that kubewan opens for the cluster's hosts only, or where it is accepted, etcd is not exposed.
+#[test]
+fn several_control_planes_need_a_firewall_or_an_acceptance() {
+    use crate::facts::{FirewallFacts, FirewallTool};
+    use crate::inventory::{Acceptance, Firewall};
+    let exposed = |policy: Option<Firewall>, tool: Option<FirewallTool>, accepted: bool| {
+        let mut inventory = samples::control_planes(3);
+        inventory.firewall = policy;
+        inventory.accept.extend(accepted.then_some(Acceptance::ControlPlaneExposed));
+        let mut facts = samples::all_facts(&inventory);
+        for facts in facts.values_mut() {
+            let active = |tool| FirewallFacts { tool, active: true, enabled: true };
+            facts.firewalls.extend(tool.map(active));
+        }
+        let (addresses, bundle) = (samples::addresses(&inventory), samples::bundle());
+        let findings = steps(&inventory, &facts, &Inputs::new(&addresses, &bundle)).findings;
+        let mut found = findings.into_iter().filter(|f| f.code == "control-plane-exposed");
+        found.next().map(|finding| finding.severity)
+    };
+    use FirewallTool::{Nftables, Ufw};
+    assert_eq!(exposed(Some(Firewall::Open), Some(Ufw), false), None);
+    assert_eq!(exposed(None, None, false), Some(Severity::Error));
+    assert_eq!(exposed(Some(Firewall::Open), None, false), Some(Severity::Error));
+    assert_eq!(exposed(Some(Firewall::Open), Some(Nftables), false), Some(Severity::Error));
+    assert_eq!(exposed(Some(Firewall::Keep), Some(Ufw), false), Some(Severity::Error));
+    assert_eq!(exposed(Some(Firewall::Off), Some(Ufw), false), Some(Severity::Error));
+    assert_eq!(exposed(Some(Firewall::Keep), Some(Nftables), true), Some(Severity::Warning));
+}
+
 #[test]
 fn ids_are_unique_and_phases_in_order() {
     let plan = planned(&samples::inventory(3), ClusterState::None, untouched);
@@ -205,23 +336,29 @@ fn ids_are_unique_and_phases_in_order() {
 
 #[test]
 fn rest_a_host_that_reached_its_goals_has_an_empty_plan() {
-    for hosts in 1..=4 {
-        let plan = planned(&samples::inventory(hosts), ClusterState::Done, reached);
+    let several = [3, 5].map(samples::control_planes);
+    for inventory in (1..=4).map(samples::inventory).chain(several) {
+        let plan = planned(&inventory, ClusterState::Done, reached);
         let changes: Vec<&Change> = plan.changes().filter_map(|p| p.change.as_ref()).collect();
-        assert!(plan.is_empty(), "{hosts} hosts: {changes:?}");
+        assert!(plan.is_empty(), "{} hosts: {changes:?}", inventory.hosts.len());
     }
 }
 
 #[test]
 fn damage_to_one_thing_plans_just_that_step() {
-    let inventory = samples::inventory(3);
-    let all = planned(&inventory, ClusterState::Done, reached);
+    for inventory in [samples::inventory(3), samples::control_planes(3)] {
+        damage_plans_just_that_step(&inventory);
+    }
+}
+
+fn damage_plans_just_that_step(inventory: &Inventory) {
+    let all = planned(inventory, ClusterState::Done, reached);
     for target in &all.steps {
         // Made for joins only, and settled by itself when nothing joins.
-        if matches!(target.step.action, Action::BootstrapToken(_)) {
+        if matches!(target.step.action, Action::BootstrapToken(_) | Action::UploadedCerts(_)) {
             continue;
         }
-        let plan = planned_with(&inventory, ClusterState::Done, reached, |step, seen| {
+        let plan = planned_with(inventory, ClusterState::Done, reached, |step, seen| {
             if step.id == target.step.id {
                 *seen = untouched(&step.action);
             }
@@ -231,7 +368,13 @@ fn damage_to_one_thing_plans_just_that_step() {
             step.host == target.step.host
                 && matches!(&step.action, Action::Unit(u) if u.restart_on.contains(&target.step.action.subject()))
         };
-        let token = |step: &Step| matches!(step.action, Action::BootstrapToken(_));
+        // An etcd without a manifest is init's to make.
+        if matches!(target.step.action, Action::EtcdListens(_)) {
+            continue;
+        }
+        let token = |step: &Step| {
+            matches!(step.action, Action::BootstrapToken(_) | Action::UploadedCerts(_))
+        };
         let joins = matches!(target.step.action, Action::KubeadmJoin(_));
         if matches!(target.step.action, Action::KubeletFlag(_)) {
             continue; // Before kubeadm has run nothing contradicts it: no damage.
