@@ -21,6 +21,7 @@ pub mod overhear;
 pub mod probe;
 pub mod redact;
 pub mod relay;
+pub mod seen;
 
 use std::path::Path;
 

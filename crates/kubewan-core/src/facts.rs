@@ -77,6 +77,8 @@ pub struct Os {
     pub id: String,
     /// `VERSION_ID`, as `12`; empty for rolling releases.
     pub version_id: String,
+    /// `VERSION_CODENAME`, as `bookworm`; empty where there is none.
+    pub codename: String,
     /// `PRETTY_NAME`.
     pub pretty_name: String,
     /// systemd's version number; 0 where there is none.
@@ -254,8 +256,8 @@ pub struct KubernetesFacts {
     pub kubeadm: Option<String>,
     /// What `kubelet --version` printed, without `v`.
     pub kubelet: Option<String>,
-    /// Paths of kubeadm, kubelet, kubectl found on PATH outside /usr/local/bin.
-    pub other_binaries: Vec<String>,
+    /// Paths of kubeadm, kubelet, kubectl found on PATH.
+    pub binaries: Vec<String>,
     /// `kubelet.service` is active.
     pub kubelet_active: bool,
     /// Arguments of the running kubelet.

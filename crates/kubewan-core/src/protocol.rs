@@ -111,6 +111,41 @@ pub enum Request {
     Farewell,
 }
 
+impl Request {
+    /// What is asked, for people; `None` for the parts of an upload, of which there are many. Orders and what goes to
+    /// kubectl's standard input may hold secrets, so only how much there is of them is said.
+    pub fn summary(&self) -> Option<String> {
+        Some(match self {
+            Request::Gather => "its facts".into(),
+            Request::Observe { goals } => format!("the state of {} goals", goals.len()),
+            Request::Offset { sha256 } => {
+                format!("how much it has of {}", sha256.get(..12).unwrap_or(sha256))
+            }
+            Request::Upload { .. } => return None,
+            Request::Run { orders } => {
+                format!("to do {} steps of the phase {}", orders.steps.len(), orders.batch)
+            }
+            Request::Attach { run, from } => format!("how the run {run} goes on, from {from}"),
+            Request::Journal { from } => format!("its journal, from {from}"),
+            Request::Kubectl { args, stdin, .. } => {
+                let input = stdin
+                    .as_ref()
+                    .map_or(String::new(), |text| format!(" with {} bytes of input", text.len()));
+                format!("kubectl {}{input}", args.join(" "))
+            }
+            Request::Read { path } => format!("the text of {path}"),
+            Request::Listen { tcp, udp, .. } if tcp.is_empty() && udp.is_empty() => {
+                "to free the ports that were tried".into()
+            }
+            Request::Listen { tcp, udp, .. } => {
+                format!("to answer on {} TCP and {} UDP ports", tcp.len(), udp.len())
+            }
+            Request::Probe { targets, .. } => format!("whether {} addresses answer", targets.len()),
+            Request::Farewell => "to remove itself".into(),
+        })
+    }
+}
+
 /// What the agent answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -146,8 +146,12 @@ fn inputs_of(action: &Action) -> Vec<&Input> {
 
 /// Brings what the steps need to the host. A lost link is made anew and the upload goes on where it was.
 fn send_artifacts(member: &mut Member, steps: &[&PlannedStep], run: &Run) -> Result<(), HostError> {
-    let needed: BTreeSet<&Artifact> =
-        steps.iter().flat_map(|planned| planned.step.action.artifacts()).collect();
+    // Those with a URL the host downloads itself.
+    let needed: BTreeSet<&Artifact> = steps
+        .iter()
+        .flat_map(|planned| planned.step.action.artifacts())
+        .filter(|artifact| artifact.url.is_none())
+        .collect();
     for artifact in needed {
         send_artifact(member, artifact, run.sources, run.emit)?;
     }
@@ -232,6 +236,8 @@ fn orders(
 }
 
 fn seconds_of(action: &Action) -> u64 {
+    let artifacts = action.artifacts();
+    let downloads = artifacts.iter().filter(|artifact| artifact.url.is_some()).count() as u64;
     match action {
         Action::KubeadmInit(init) => init.timeout_s,
         Action::KubeadmJoin(join) => join.timeout_s,
@@ -240,7 +246,9 @@ fn seconds_of(action: &Action) -> u64 {
         Action::Spread(spread) => spread.timeout_s,
         // What the agent itself allows: ten minutes for others' package locks, half an hour for apt.
         Action::Package(_) => 40 * 60,
-        Action::Image(_) => 15 * 60,
+        // An import; a pull may be tried three times.
+        Action::Image(_) => 3 * 15 * 60,
+        Action::File(_) => 60 * 60 * downloads,
         _ => 0,
     }
 }

@@ -1,5 +1,6 @@
 //! Network namespaces and what is plugged into them.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::call::Call;
@@ -70,6 +71,13 @@ pub(crate) fn existing() -> Vec<String> {
 pub(crate) fn remove_operator_link() {
     let link = Topology::OPERATOR_LINK;
     let _ = Call::new("ip", "remove the operator's link").args(["link", "del", link]).succeeds();
+}
+
+/// Gives the Internet an address more, which hosts and operator reach.
+pub(crate) fn add_site(address: Ipv4Addr) -> Result<PathBuf, LabError> {
+    ip_batch(Some(Topology::INTERNET), &network::site(address))?;
+    ip_batch(None, &network::way_to_site(address))?;
+    Ok(path(Topology::INTERNET))
 }
 
 /// Cuts a cloud off the Internet.

@@ -1,5 +1,7 @@
 //! The commands that make a lab's network, as text for `ip -batch` and `nft -f`. Pure.
 
+use std::net::Ipv4Addr;
+
 use crate::topology::{Cloud, Host, Topology};
 
 /// The next hop on every uplink. The same everywhere, as each uplink is a link of two.
@@ -42,6 +44,17 @@ pub(crate) fn operator(lab: &Topology) -> Vec<String> {
         )
     }));
     lines
+}
+
+/// Run in the Internet's namespace: a server's address.
+pub(crate) fn site(address: Ipv4Addr) -> Vec<String> {
+    vec![format!("addr add {address}/32 dev lo")]
+}
+
+/// Run in the operator's own namespace: the way to that server.
+pub(crate) fn way_to_site(address: Ipv4Addr) -> Vec<String> {
+    let link = Topology::OPERATOR_LINK;
+    vec![format!("route replace {address}/32 via {NEXT_HOP} dev {link} onlink")]
 }
 
 /// Run in a cloud's namespace: its uplink.

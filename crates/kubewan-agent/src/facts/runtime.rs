@@ -7,6 +7,7 @@ use kubewan_core::facts::{Container, RuntimeFacts};
 use kubewan_core::render::containerd::HEADER;
 
 use super::systemd::Units;
+use crate::act::Host;
 use crate::act::package::{Known, parse_known};
 use crate::command::{Program, exists};
 
@@ -20,9 +21,8 @@ const TASKS: [&str; 2] = [
     "/run/containerd/io.containerd.runtime.v1.linux",
 ];
 
-pub(super) fn runtime(units: &Units) -> RuntimeFacts {
-    let printed =
-        exists("containerd").then(|| Program::new("containerd").arg("--version").stdout());
+pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
+    let printed = exists("containerd").then(|| host.seen().version("containerd", &["--version"]));
     let config = fs::read_to_string("/etc/containerd/config.toml").ok();
     let foreign = config.as_ref().is_some_and(|text| !text.starts_with(HEADER));
     let defaults = || Program::new("containerd").args(["config", "default"]).stdout().ok();

@@ -340,7 +340,7 @@ impl Action {
         }
     }
 
-    /// Files of the bundle that performing it needs on the host.
+    /// Files that performing it needs on the host.
     pub fn artifacts(&self) -> Vec<&Artifact> {
         match self {
             Action::File(File {
@@ -348,7 +348,7 @@ impl Action {
                 ..
             }) => vec![a],
             Action::Package(p) => p.artifacts.iter().collect(),
-            Action::Image(i) => vec![&i.artifact],
+            Action::Image(i) => i.artifact.iter().collect(),
             _ => Vec::new(),
         }
     }

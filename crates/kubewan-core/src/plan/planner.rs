@@ -17,8 +17,10 @@ use crate::network::reach::Measured;
 pub struct Inputs<'a> {
     /// The public address of every host, by name: the inventory's, or what its DNS name resolved to.
     pub addresses: &'a BTreeMap<String, Ipv4Addr>,
-    /// Where binaries, images and packages come from.
+    /// Binaries, images and packages: a bundle's, or what [`crate::supply`] names, by URL.
     pub bundle: &'a Bundle,
+    /// Keys of package repositories, ASCII-armoured, by the URL they came from.
+    pub keys: &'a BTreeMap<String, String>,
     /// How far each host's clock is ahead of the operator's, milliseconds.
     pub clock_offsets_ms: &'a BTreeMap<String, i64>,
     /// What the living cluster was built from; `None` where there is none yet.
@@ -29,11 +31,20 @@ pub struct Inputs<'a> {
 
 /// No clock was asked.
 static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
+/// No repository is needed.
+static NO_KEYS: BTreeMap<String, String> = BTreeMap::new();
 
 impl<'a> Inputs<'a> {
     /// Inputs of a cluster that is not there yet, before anything was measured; what is known besides is set in its field.
     pub fn new(addresses: &'a BTreeMap<String, Ipv4Addr>, bundle: &'a Bundle) -> Self {
-        Inputs { addresses, bundle, clock_offsets_ms: &NO_CLOCKS, recorded: None, measured: &[] }
+        Inputs {
+            addresses,
+            bundle,
+            keys: &NO_KEYS,
+            clock_offsets_ms: &NO_CLOCKS,
+            recorded: None,
+            measured: &[],
+        }
     }
 }
 

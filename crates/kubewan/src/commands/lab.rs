@@ -48,14 +48,23 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
 fn replaced_by(command: &mut Command) -> Failure {
     let error = command.exec();
     let program = command.get_program().to_string_lossy().into_owned();
-    Failure::text(Code::Failed, format!("error: can't run {program}: {error}"))
+    Failure::new(
+        Code::Failed,
+        format!("can't run {program}: {error}"),
+        format!("install {program}"),
+    )
+}
+
+/// A path that can't be made absolute: the working folder is gone.
+fn no_path(error: &std::io::Error) -> Failure {
+    let said = format!("can't tell where this is: {error}");
+    Failure::new(Code::Failed, said, "run it in a folder that exists")
 }
 
 fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failure> {
     let bundle = bundle_for(args)?;
     report::rehearsal(bundle.is_none() && !args.hosts_only, || {
-        let dir = std::path::absolute(&args.dir)
-            .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
+        let dir = std::path::absolute(&args.dir).map_err(|error| no_path(&error))?;
         let image = ImageChoice::default();
         let options = LabOptions { dir, hosts: usize::from(args.hosts), image };
         let mut lab = Lab::up(&options, tell)?;
@@ -80,8 +89,7 @@ fn rehearsal(
     image: ImageChoice,
     tell: &mut dyn FnMut(LabEvent),
 ) -> Result<std::path::PathBuf, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
+    let program = std::env::current_exe().map_err(|error| no_path(&error))?;
     Ok(kubewan_lab::rehearsal_bundle(image, &program, tell)?)
 }
 
@@ -108,8 +116,7 @@ fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
     let containerd = bundle.bundle.artifacts.iter().find(|artifact| artifact.name == "containerd");
     let major = containerd.and_then(|artifact| artifact.version.split('.').next()?.parse().ok());
     let root: &Path = &bundle.root;
-    let root = std::path::absolute(root)
-        .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
+    let root = std::path::absolute(root).map_err(|error| no_path(&error))?;
     Ok(KubernetesChoice {
         version: bundle.bundle.kubernetes.clone(),
         bundle: root,
@@ -119,12 +126,15 @@ fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
 
 impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
-        let mut text = format!("error: {error}");
+        let text = error.to_string();
+        let (said, next) =
+            text.split_once("\nnext: ").unwrap_or((&text, "`kubewan lab down` removes it"));
+        let mut said = said.to_owned();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
-            text += &format!("\ncaused by: {error}");
+            said += &format!("\n  | {error}");
             cause = error.source();
         }
-        Failure::text(Code::Failed, text)
+        Failure::new(Code::Failed, said, next)
     }
 }

@@ -22,12 +22,12 @@ pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
     // One document answers; what happens on the way is for people.
-    let progress = Progress::new(Output::Table);
+    let progress = Progress::new(Output::Table, &site.inventory.hosts);
     let emit = |event: Event| progress.hear(&event);
     let mut cluster = Cluster::open(&site, &dial, &emit)?;
     if !cluster.stands() {
-        let text = "error: there is no cluster yet\n  = help: `kubewan up` makes it";
-        return Err(Failure::text(Code::Refused, text));
+        let next = "`kubewan up` makes it";
+        return Err(Failure::new(Code::Refused, "there is no cluster yet", next));
     }
     let rehearsal = nodes::is_rehearsal(cluster.control_plane())?;
     let test = smoke::Test {

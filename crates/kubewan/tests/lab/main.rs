@@ -14,4 +14,5 @@ mod foreign_state;
 mod interruptions;
 mod kill_sweep;
 mod secrets;
+mod sources;
 mod straight_road;

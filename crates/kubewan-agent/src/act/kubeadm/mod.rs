@@ -27,6 +27,7 @@ use crate::disk::make_private_dir;
 
 pub use certs::{observe_uploaded_certs, perform_uploaded_certs};
 pub use etcd::{observe_etcd_listens, perform_etcd_listens};
+pub(super) use init::{asks, observe_answered};
 pub use init::{observe_kubeadm_init, perform_kubeadm_init};
 pub use join::{observe_kubeadm_join, perform_kubeadm_join};
 pub use reset::{observe_kubeadm_reset, perform_kubeadm_reset};

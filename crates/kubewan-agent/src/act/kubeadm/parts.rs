@@ -133,15 +133,21 @@ pub(super) fn missing_objects(
     node: &str,
 ) -> Result<Vec<String>, String> {
     let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
-    let program = admin(host).args(get).stdin(asked(node).to_string());
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": asked(node) });
+    let program = admin(host).args(get).stdin(list.to_string());
     let found = match ask(host, &program)? {
         Answer::Object(found) => found,
         Answer::Nothing => Value::Null,
         Answer::NoApi => return Ok(Vec::new()),
     };
-    let mut missing = missing_of(&found, node);
+    Ok(missing_in(&found, config, node))
+}
+
+/// Phases whose parts are not among what the API has.
+pub(super) fn missing_in(found: &Value, config: Config<'_>, node: &str) -> Vec<String> {
+    let mut missing = missing_of(found, node);
     missing.retain(|phase| !config.skips(phase));
-    Ok(missing)
+    missing
 }
 
 /// Kind, namespace, name, and the phases that make it.
@@ -163,8 +169,9 @@ fn objects(node: &str) -> Vec<(&'static str, &'static str, &'static str, String,
     ]
 }
 
-fn asked(node: &str) -> Value {
-    let items: Vec<Value> = objects(node)
+/// The objects as a question of `kubectl get -f`.
+pub(super) fn asked(node: &str) -> Vec<Value> {
+    objects(node)
         .into_iter()
         .map(|(version, kind, namespace, name, _)| {
             let mut metadata = json!({ "name": name });
@@ -173,8 +180,7 @@ fn asked(node: &str) -> Value {
             }
             json!({ "apiVersion": version, "kind": kind, "metadata": metadata })
         })
-        .collect();
-    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+        .collect()
 }
 
 pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
@@ -212,7 +218,7 @@ mod tests {
     use super::*;
 
     fn whole() -> Value {
-        let mut list = asked("n1");
+        let mut list = json!({ "items": asked("n1") });
         list["items"][0]["metadata"]["labels"] =
             json!({"node-role.kubernetes.io/control-plane": ""});
         list
@@ -230,7 +236,7 @@ mod tests {
         items
             .retain(|i| !matches!(i["metadata"]["name"].as_str(), Some("kube-proxy" | "kube-dns")));
         assert_eq!(missing_of(&list, "n1"), ["addon/coredns", "addon/kube-proxy"]);
-        let unmarked = asked("n1");
+        let unmarked = json!({ "items": asked("n1") });
         assert_eq!(missing_of(&unmarked, "n1"), ["mark-control-plane"]);
         let all = missing_of(&Value::Null, "n1");
         assert_eq!(

@@ -1,12 +1,16 @@
-//! The bundle: whether it holds what a host needs, in versions that fit.
+//! Where things come from: whether the bundle holds what a host needs, in versions that fit, and whether repositories do.
 
 use crate::bundle::ArtifactKind;
 use crate::facts::Facts;
 use crate::finding::Finding;
-use crate::inventory::{Host, RuntimeSource};
+use crate::inventory::{Host, KubernetesSource, RuntimeSource};
 use crate::plan::planner::View;
+use crate::supply;
 
 pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    if view.inventory.source() != KubernetesSource::Bundle {
+        return Vec::new();
+    }
     let bundle = view.inputs.bundle;
     let arch = &facts.kernel.arch;
     let mut missing: Vec<String> = ["kubeadm", "kubelet", "kubectl"]
@@ -30,6 +34,7 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
     let distribution = facts.os.distribution();
     if view.inventory.runtime.source == RuntimeSource::Bundle
         && bundle.packages(&distribution, arch).next().is_none()
+        && bundle.of(ArtifactKind::Runtime, arch).next().is_none()
     {
         missing.push(format!("packages for {distribution} ({arch})"));
     }
@@ -63,6 +68,48 @@ fn flannel_version(view: &View, host: &Host, arch: &str) -> Option<Finding> {
             format!("the bundle's flannel is {}", image.version),
             "use a bundle with flannel 0.28 or later",
         )
+    })
+}
+
+/// Repositories that have nothing for the cluster or the host.
+pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let inventory = view.inventory;
+    let minor = inventory.release().minor;
+    let mut findings = Vec::new();
+    if inventory.source() == KubernetesSource::Packages && minor < supply::PACKAGES_FROM {
+        findings.push(Finding::error(
+            "packages-unavailable",
+            &host.name,
+            format!(
+                "there are no packages of Kubernetes 1.{minor}: they begin with 1.{}",
+                supply::PACKAGES_FROM
+            ),
+            "use `kubernetes: { source: release }`, or a bundle",
+        ));
+    }
+    let docker =
+        ["debian", "ubuntu"].contains(&facts.os.id.as_str()) && !facts.os.codename.is_empty();
+    if inventory.runtime.source == RuntimeSource::Docker && !docker {
+        findings.push(Finding::error(
+            "packages-unavailable",
+            &host.name,
+            format!("Docker has no package repository for {}", facts.os.pretty_name),
+            "use `runtime: { source: distribution }` or `release`",
+        ));
+    }
+    findings
+}
+
+/// Mirrors whose bytes anyone on the way can change, and the checksums with them. Packages are signed all the same.
+pub(super) fn mirrors(view: &View) -> Option<Finding> {
+    let urls = supply::unencrypted(view.inventory);
+    (!urls.is_empty()).then(|| {
+        let message = format!(
+            "{}: no encryption; whoever is on the way can change what is served, and its checksums",
+            urls.into_iter().collect::<Vec<_>>().join(", ")
+        );
+        let remedy = "use https, or a bundle, unless the way there is your own";
+        Finding::warning("mirror-unencrypted", "", message, remedy).for_cluster()
     })
 }
 

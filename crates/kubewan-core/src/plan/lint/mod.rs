@@ -9,7 +9,7 @@
 //! | [`runtime`] | containerd |
 //! | [`foreign`] | containers, settings and packages of others in containerd's place |
 //! | [`containerd`] | what a configuration of containerd says beyond its defaults |
-//! | [`bundle`] | contents and versions of the bundle |
+//! | [`bundle`] | contents and versions of the bundle, repositories and mirrors |
 //! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
 //! | [`firewall`] | host firewalls, and an etcd that answers everyone |
 //! | [`cluster`] | Kubernetes that is there already |
@@ -51,6 +51,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     });
     findings.extend(ways);
     findings.extend(clock::clocks(view));
+    findings.extend(bundle::mirrors(view));
     findings.extend(machine::identities(view));
     if let Some(recorded) = view.inputs.recorded {
         findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));
@@ -77,6 +78,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         system::distribution(view, host, facts),
         system::swap(view, host, facts),
         bundle::bundle_contents(view, host, facts),
+        bundle::repositories(view, host, facts),
         bundle::rehearsal_only_in_labs(view, host, facts),
         network::encryption(view, host, facts),
         network::subnets(view, host, facts),

@@ -12,6 +12,7 @@ use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::flannel;
 use crate::render::kubeadm::{etcd_listens, upload_certs};
+use crate::supply;
 
 /// Name of the secret that joins use; made on the operator's side.
 pub const JOIN_TOKEN: &str = "join-token";
@@ -33,11 +34,13 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
         "a later run has to know what the cluster was built from",
     )];
     let arch = view.facts.get(&host.name).map(|f| f.kernel.arch.clone()).unwrap_or_default();
-    let image = |name: &str| {
-        view.inputs.bundle.image(name, &arch).map(|a| a.name.clone()).unwrap_or_default()
+    let image = |(repository, tag): (&str, &str)| {
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        let bundled = view.inputs.bundle.image(name, &arch).map(|image| image.name.clone());
+        bundled.unwrap_or_else(|| format!("{repository}:{tag}"))
     };
     let outer = mtu(view.inventory, view.facts);
-    let (flannel, plugin) = (image("flannel"), image("flannel-cni-plugin"));
+    let (flannel, plugin) = (image(supply::FLANNEL), image(supply::FLANNEL_CNI_PLUGIN));
     for manifest in flannel::objects(view.inventory, outer, &flannel, &plugin) {
         steps.push(step(
             Action::Object(Object { manifest }),

@@ -56,12 +56,7 @@ fn ids(journal: &[Entry]) -> Vec<String> {
 
 fn package(names: &[&str], held: &[&str]) -> Action {
     let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-    Action::Package(Package {
-        names: own(names),
-        artifacts: Vec::new(),
-        held: own(held),
-        absent: false,
-    })
+    Action::Package(Package { names: own(names), held: own(held), ..Package::default() })
 }
 
 fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {

@@ -118,11 +118,15 @@ impl Desk {
         Terminal::start(&self.command(arguments))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// The program, not yet started; the inventory's name follows the command's, since other arguments may be another
+    /// program's. The terminal can't move its cursor, so that what is shown is what was said.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         let path = std::env::var("PATH").unwrap_or_default();
-        command.args(arguments).args(["-f", &self.stage.inventory()]);
+        let (name, others) = arguments.split_first().expect("a command");
+        command.args([name, "-f", &self.stage.inventory()]).args(others);
         command.env("PATH", format!("{}:{path}", self.folder().join("bin").display()));
+        command.env("TERM", "dumb");
         command
     }
 
