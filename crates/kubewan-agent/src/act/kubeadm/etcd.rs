@@ -9,10 +9,9 @@ use kubewan_core::action::EtcdListens;
 use kubewan_core::action::etcd::{EtcdSeen, EtcdUrls};
 use serde_json::Value;
 
-use super::super::cluster::{Answer, admin, ask, change, wait_for};
+use super::super::cluster::{Answer, admin, ask, change, tolerate, wait_for};
 use super::super::{Host, Performing};
 use super::failure;
-use super::parts::wait_ready;
 use crate::disk::{Access, write_atomic};
 
 /// The static pod's manifest. kubeadm writes it 0600 (`WriteStaticPodToDisk`, cmd/kubeadm/app/util/staticpod/utils.go).
@@ -110,11 +109,9 @@ pub fn perform_etcd_listens(
     };
     let started = wait_for(left(), Duration::from_secs(1), || Ok(is_new().then_some(())))?;
     let words = match started {
-        None => "no etcd runs with the new settings".to_owned(),
-        Some(()) => match wait_ready(cx.host, left()) {
-            None => return Ok(()),
-            Some(words) => words,
-        },
+        None => "no etcd runs with the new settings",
+        Some(()) if answers(cx.host, left())? => return Ok(()),
+        Some(()) => "the API does not answer from it",
     };
     Err(format!(
         "etcd did not come back within {} s after it was told to listen on {}: {words}{}",
@@ -122,6 +119,20 @@ pub fn perform_etcd_listens(
         goal.urls.peer,
         failure::evidence()
     ))
+}
+
+/// Waits until the API reads from etcd as before. `/readyz` does not tell: the API server's clients of etcd back off each
+/// by itself, and requests went on to time out for half a minute after it had said `ok`.
+fn answers(host: &Host, patience: Duration) -> Result<bool, String> {
+    /// So many answers one after another.
+    const STEADY: u32 = 5;
+    let mut steady = 0;
+    let answered = wait_for(patience, Duration::from_secs(1), || {
+        let answer = tolerate(configuration(host))?;
+        steady = if answer.is_some() { steady + 1 } else { 0 };
+        Ok((steady == STEADY).then_some(()))
+    })?;
+    Ok(answered.is_some())
 }
 
 fn configure(goal: &EtcdListens, cx: &mut Performing<'_>) -> Result<(), String> {

@@ -20,8 +20,8 @@ pub const JOIN_TOKEN: &str = "join-token";
 const TOKEN_TTL_S: u64 = 30 * 60;
 /// Name of the secret that encrypts the certificates for further control planes while the cluster holds them.
 pub const CERTIFICATE_KEY: &str = "certificate-key";
-/// Seconds that etcd may take to come back after its settings changed: the kubelet looks at manifests every 20 s, and
-/// the API server's own back-off may have begun.
+/// Seconds that etcd may take to come back after its settings changed: the kubelet first asks the API to forget the pod
+/// that was, which can't answer without etcd and is waited for 34 s; the API server's clients have backed off by then.
 const ETCD_TIMEOUT_S: u64 = 240;
 /// Where the cluster keeps what it was built from.
 pub const RECORD: (&str, &str) = ("kube-system", "kubewan");
