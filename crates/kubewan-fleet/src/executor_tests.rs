@@ -314,3 +314,11 @@ fn a_host_that_is_missing_leaves_the_others_untouched() {
     assert_eq!((fleet.names().collect::<Vec<_>>(), errors.len()), (vec!["two"], 1));
     assert_eq!(dial.0.lock().unwrap().started, ["two"]);
 }
+
+#[test]
+fn control_planes_join_one_after_another_in_the_plans_order() {
+    let set = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+    let order = ["two", "one"];
+    assert_eq!(turns(Phase::JoinControlPlanes, &order), [set(&["two"]), set(&["one"])]);
+    assert_eq!(turns(Phase::Join, &order), [set(&["one", "two"])]);
+}
