@@ -44,7 +44,7 @@ pub fn on(tcp: &[u16], udp: &[u16], overheard: Option<u16>, word: &str) -> Liste
     let until = Instant::now() + LIFE;
     let goes_on = move |stop: &AtomicBool| !stop.load(Ordering::Relaxed) && Instant::now() < until;
     for port in tcp {
-        let listeners = bound(*port, own_addresses, |address| TcpListener::bind(address));
+        let listeners = bound(*port, own_addresses, TcpListener::bind);
         listening.tcp.extend((!listeners.is_empty()).then_some(*port));
         for listener in listeners {
             if listener.set_nonblocking(true).is_err() {
@@ -64,7 +64,7 @@ pub fn on(tcp: &[u16], udp: &[u16], overheard: Option<u16>, word: &str) -> Liste
         }
     }
     for port in udp {
-        let sockets = bound(*port, own_addresses, |address| UdpSocket::bind(address));
+        let sockets = bound(*port, own_addresses, UdpSocket::bind);
         listening.udp.extend((!sockets.is_empty()).then_some(*port));
         for socket in sockets {
             if socket.set_read_timeout(Some(TURN)).is_err() {
