@@ -116,32 +116,32 @@ impl Request {
     /// kubectl's standard input may hold secrets, so only how much there is of them is said.
     pub fn summary(&self) -> Option<String> {
         Some(match self {
-            Request::Gather => "its facts".into(),
-            Request::Observe { goals } => format!("the state of {} goals", goals.len()),
+            Request::Gather => "facts".into(),
+            Request::Observe { goals } => format!("state of {} goals", goals.len()),
             Request::Offset { sha256 } => {
-                format!("how much it has of {}", sha256.get(..12).unwrap_or(sha256))
+                format!("bytes that are there of {}", sha256.get(..12).unwrap_or(sha256))
             }
             Request::Upload { .. } => return None,
             Request::Run { orders } => {
-                format!("to do {} steps of the phase {}", orders.steps.len(), orders.batch)
+                format!("do {} steps of the phase {}", orders.steps.len(), orders.batch)
             }
-            Request::Attach { run, from } => format!("how the run {run} goes on, from {from}"),
-            Request::Journal { from } => format!("its journal, from {from}"),
+            Request::Attach { run, from } => format!("events of the run {run} from {from} on"),
+            Request::Journal { from } => format!("journal from {from} on"),
             Request::Kubectl { args, stdin, .. } => {
                 let input = stdin
                     .as_ref()
                     .map_or(String::new(), |text| format!(" with {} bytes of input", text.len()));
                 format!("kubectl {}{input}", args.join(" "))
             }
-            Request::Read { path } => format!("the text of {path}"),
+            Request::Read { path } => format!("text of {path}"),
             Request::Listen { tcp, udp, .. } if tcp.is_empty() && udp.is_empty() => {
-                "to free the ports that were tried".into()
+                "stop listening".into()
             }
             Request::Listen { tcp, udp, .. } => {
-                format!("to answer on {} TCP and {} UDP ports", tcp.len(), udp.len())
+                format!("listen on {} TCP and {} UDP ports", tcp.len(), udp.len())
             }
-            Request::Probe { targets, .. } => format!("whether {} addresses answer", targets.len()),
-            Request::Farewell => "to remove itself".into(),
+            Request::Probe { targets, .. } => format!("probe {} addresses", targets.len()),
+            Request::Farewell => "remove itself".into(),
         })
     }
 }
@@ -302,4 +302,29 @@ pub enum BatchEnd {
         /// That run.
         run: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_told_without_secrets() {
+        let orders = Orders {
+            run: "1-a".into(),
+            cluster: "home".into(),
+            batch: "join".into(),
+            steps: Vec::new(),
+            values: [("@secret(join-token)@".into(), "abcdef.Sesame".into())].into(),
+            timeout_s: 60,
+            undoes: BTreeMap::new(),
+        };
+        let run = Request::Run { orders: Box::new(orders) };
+        assert_eq!(run.summary().unwrap(), "do 0 steps of the phase join");
+        let args = vec!["apply".into(), "-f".into(), "-".into()];
+        let kubectl = Request::Kubectl { args, stdin: Some("Sesame".into()), timeout_s: 30 };
+        assert_eq!(kubectl.summary().unwrap(), "kubectl apply -f - with 6 bytes of input");
+        let upload = Request::Upload { sha256: "00".into(), offset: 0, last: true };
+        assert_eq!(upload.summary(), None);
+    }
 }

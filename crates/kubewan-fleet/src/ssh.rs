@@ -153,7 +153,8 @@ pub fn by_hand(
     let pin = manner.pin.map(|key| pin_file(host, key)).transpose()?;
     let mut ssh = Command::new("ssh");
     if terminal == FarTerminal::Always {
-        ssh.arg("-t");
+        // Else ssh says below each answer that the connection is closed.
+        ssh.args(["-t", "-o", "LogLevel=ERROR"]);
     }
     ssh.args(verified_login(host, manner, pin.as_ref().map(NamedTempFile::path)));
     ssh.args(command);

@@ -102,6 +102,9 @@ fn changed_since(paths: &[String], ns: i128) -> Vec<String> {
         .collect()
 }
 
+/// There once a containerd has run; its folder may be a disk of its own before.
+const CONTAINERD_RAN: &str = "/var/lib/containerd/io.containerd.metadata.v1.bolt";
+
 /// Enables or disables, starts, restarts or stops the unit.
 pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Result<(), String> {
     let name = goal.name.as_str();
@@ -124,7 +127,7 @@ pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Re
     match goal.active {
         Some(true) if !running || !seen.stale.is_empty() => {
             // A package's first start is its own, and recorded by then.
-            if name == "containerd.service" && !Path::new("/var/lib/containerd").exists() {
+            if name == "containerd.service" && !Path::new(CONTAINERD_RAN).exists() {
                 package::record_containerd(cx)?;
             }
             restart(name, cx)

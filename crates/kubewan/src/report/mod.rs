@@ -139,10 +139,10 @@ pub fn trace() -> Trace {
                 told(Verbosity::Verbose, "ssh", &faint(format!("{host}: {line}")));
             }
             Talk::Asks { what } => {
-                told(Verbosity::Talkative, "agent", &faint(format!("{host}: asked for {what}")));
+                told(Verbosity::Talkative, "agent", &faint(format!("{host}: asked: {what}")));
             }
             Talk::Answers { what, took } => {
-                let text = format!("{host}: answered in {:.1} s: {what}", took.as_secs_f64());
+                let text = format!("{host}: answered after {:.1} s: {what}", took.as_secs_f64());
                 told(Verbosity::Talkative, "agent", &faint(text));
             }
             Talk::Says { words } => {
@@ -217,7 +217,7 @@ pub fn rehearsal<T>(rehearsal: bool, work: impl FnOnce() -> T) -> T {
 /// Prints why a command failed.
 pub fn failure(failure: &Failure) {
     if let Some(text) = &failure.text {
-        told(Verbosity::Quiet, "error", &style::diagnostic(text.trim_end()));
+        diagnostic(Verbosity::Quiet, "error", text.trim_end());
     }
     findings(&failure.findings);
 }
@@ -231,8 +231,18 @@ pub fn findings(findings: &[Finding]) {
             Severity::Error => (Verbosity::Quiet, "error"),
             Severity::Warning => (Verbosity::Usual, "warn"),
         };
-        told(level, kind, &style::diagnostic(&finding_text(finding)));
+        diagnostic(level, kind, &finding_text(finding));
     }
+}
+
+/// Prints an error or a finding, whose lines a terminal would break anywhere.
+fn diagnostic(level: Verbosity, kind: &str, text: &str) {
+    log(kind, text);
+    let text = match screen::is_terminal() {
+        true => style::wrapped_diagnostic(text, screen::size().columns),
+        false => text.to_owned(),
+    };
+    shown(level, &style::diagnostic(&text));
 }
 
 /// One finding as text.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 
 use anstyle::Style;
 use kubewan_core::action::ChangeKind;
 use kubewan_core::plan::{Phase, Plan, PlannedStep};
 use serde::Serialize;
 
-use super::style::{FAINT, GONE, GOOD, HEAD, NEXT, WARN, styled};
-use super::{Verbosity, verbosity};
+use super::style::{FAINT, GONE, GOOD, HEAD, NEXT, WARN, styled, wrapped};
+use super::{Verbosity, screen, verbosity};
 
 /// Most detail lines of one change: a whole manifest says less than its first lines.
 const DETAILS: usize = 60;
@@ -75,10 +76,11 @@ impl Summary {
 
 /// A plan as text; with what is right already, where that is told.
 pub fn text(plan: &Plan) -> String {
-    told(plan, verbosity() >= Verbosity::Verbose)
+    let columns = io::stdout().is_terminal().then(|| screen::size().columns);
+    told(plan, verbosity() >= Verbosity::Verbose, columns)
 }
 
-fn told(plan: &Plan, whole: bool) -> String {
+fn told(plan: &Plan, whole: bool, columns: Option<usize>) -> String {
     let mut text = String::new();
     for phase in Phase::ALL {
         let shown = |p: &&PlannedStep| p.step.phase == phase && (whole || p.change.is_some());
@@ -91,7 +93,7 @@ fn told(plan: &Plan, whole: bool) -> String {
             }
             let _ = writeln!(text, "{}", styled(HEAD, &format!("{host}: {}", phase.title())));
             for planned in steps.iter().filter(|planned| &planned.step.host == host) {
-                step(&mut text, planned);
+                step(&mut text, planned, columns);
             }
             text.push('\n');
         }
@@ -99,7 +101,7 @@ fn told(plan: &Plan, whole: bool) -> String {
     text + &styled(HEAD, &Summary::of(plan).sentence()) + "\n"
 }
 
-fn step(text: &mut String, planned: &PlannedStep) {
+fn step(text: &mut String, planned: &PlannedStep, columns: Option<usize>) {
     let Some(change) = &planned.change else {
         let (_, goal) = planned.step.id.split_once('/').unwrap_or(("", &planned.step.id));
         let _ = writeln!(text, "{}", styled(FAINT, &format!("  = {goal}")));
@@ -107,7 +109,8 @@ fn step(text: &mut String, planned: &PlannedStep) {
     };
     let (sign, style) = sign(change.kind);
     let _ = writeln!(text, "  {} {}", styled(style, sign), change.summary);
-    let _ = writeln!(text, "{}", styled(FAINT, &format!("      # {}", planned.step.why)));
+    let why = wrapped(&format!("      # {}", planned.step.why), columns.unwrap_or(usize::MAX), 8);
+    let _ = writeln!(text, "{}", styled(FAINT, &why));
     for line in change.details.iter().take(DETAILS) {
         let line = match line.as_bytes().first() {
             Some(b'+') => styled(GOOD, line),
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn a_change_has_its_sign_and_reason() {
         assert_eq!(
-            plain(&told(&plan("0"), false)),
+            plain(&told(&plan("0"), false, None)),
             "node01: prepare the hosts\n  ~ set net.ipv4.ip_forward = 1 (now 0)\n      # pods' packets pass\n\n\
              Plan: 0 to create, 1 to change, 0 to delete, 0 to run; 0 right already.\n"
         );
@@ -157,14 +160,14 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_one_line() {
-        let text = told(&plan("1"), false);
+        let text = told(&plan("1"), false, None);
         assert_eq!(plain(&text), "Nothing to do: all 1 goals are reached.\n");
     }
 
     #[test]
     fn what_is_right_already_is_told_to_who_asks() {
         assert_eq!(
-            plain(&told(&plan("1"), true)),
+            plain(&told(&plan("1"), true, Some(80))),
             "node01: prepare the hosts\n  = sysctl:net.ipv4.ip_forward\n\nNothing to do: all 1 goals are reached.\n"
         );
     }

@@ -75,6 +75,45 @@ fn diagnostic_line(line: &str) -> String {
     }
 }
 
+/// A diagnostic whose lines are broken at blanks to so many columns. What stands between backticks is to be copied, and
+/// lines of files are shown as they are: neither is broken.
+pub fn wrapped_diagnostic(text: &str, columns: usize) -> String {
+    let lines = text.lines().map(|line| {
+        let indent = match line.trim_start() {
+            rest if rest.starts_with("= help: ") => line.len() - rest.len() + 8,
+            rest if rest.starts_with("error") || rest.starts_with("warning") => 4,
+            _ => return line.to_owned(),
+        };
+        wrapped(line, columns, indent)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A line broken at blanks to so many columns, with all lines but the first indented.
+pub fn wrapped(line: &str, columns: usize, indent: usize) -> String {
+    // Blanks between backticks are no places to break at.
+    let mut quoted = false;
+    let words = line.split(|c: char| {
+        quoted ^= c == '`';
+        c == ' ' && !quoted
+    });
+    let (mut text, mut used) = (String::new(), 0);
+    for (index, word) in words.enumerate() {
+        let needed = word.width() + usize::from(index > 0);
+        if index > 0 && used + needed > columns && used > indent {
+            text += &format!("\n{}{word}", " ".repeat(indent));
+            used = indent + word.width();
+            continue;
+        }
+        if index > 0 {
+            text.push(' ');
+        }
+        text += word;
+        used += needed;
+    }
+    text
+}
+
 /// The text, cut at its end to so many columns. What would move the cursor becomes a blank.
 pub fn fit(text: &str, columns: usize) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -130,6 +169,20 @@ mod tests {
         // A wide character is never cut in two.
         assert_eq!(fit("节点节点", 6), "节点…");
         assert_eq!(width(&fit_middle("节点一节点二十", 8)), 7);
+    }
+
+    #[test]
+    fn long_lines_are_broken_at_blanks_and_commands_stay_whole() {
+        let text = "error[x]: node01: a message that is long\n 1 | a line of a file that is long, and stays\n  = help: run \
+                    `ssh-keygen -R node01.example` and then go on";
+        assert_eq!(
+            wrapped_diagnostic(text, 24),
+            "error[x]: node01: a\n    message that is long\n 1 | a line of a file that is long, and stays\n  = help: run\n          \
+             `ssh-keygen -R node01.example`\n          and then go on"
+        );
+        assert_eq!(wrapped_diagnostic(text, 200), text);
+        assert_eq!(wrapped("      # one two", 11, 8), "      # one\n        two");
+        assert_eq!(wrapped("节点 节点", 6, 0), "节点\n节点");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::style::{BAD, FAINT, GOOD, HEAD, padded, styled, width};
 use crate::commands::status::{HostStatus, Status};
 
 /// Spaces between two columns.
-const GAP: usize = 3;
+const GAP: usize = 2;
 
 /// A table with a head, as text.
 pub fn text(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -108,7 +108,7 @@ mod tests {
         };
         assert_eq!(
             plain(&ports(&[port])),
-            "HOST       PORT       FROM          WHY\nmaster01   6443/tcp   you, node01   Kubernetes API\n"
+            "HOST      PORT      FROM         WHY\nmaster01  6443/tcp  you, node01  Kubernetes API\n"
         );
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         ]);
         assert!(
             text.contains(
-                "node01     admin@198.51.100.20 port 2222   ED25519   SHA256:aKIC+4oqGfF1tv3H13Tfo1Als/WUohgLlRwP7x0uPlw\n"
+                "node01    admin@198.51.100.20 port 2222  ED25519  SHA256:aKIC+4oqGfF1tv3H13Tfo1Als/WUohgLlRwP7x0uPlw\n"
             ),
             "{text}"
         );

@@ -26,15 +26,13 @@ fn kubectl_runs_by_a_login_with_sudo() {
     let nodes = desk.kubewan(&["kubectl", "get", "nodes", "--no-headers"]);
     nodes.expect_code(0);
     assert_eq!(nodes.stdout.matches(" Ready ").count(), 3, "{}", nodes.stdout);
-    let literal = format!("--from-literal=odd={ODD}");
-    desk.kubewan(&["kubectl", "create", "configmap", "by-hand", &literal]).expect_code(0);
-    let read = ["kubectl", "get", "configmap", "by-hand", "-o", "jsonpath={.data.odd}"];
-    assert_eq!(desk.kubewan(&read).stdout, ODD);
-    let manifest =
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: from-here }\ndata: { a: b }\n";
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: by-hand }\ndata: { a: b }\n";
     piped(&desk, &["kubectl", "create", "-f", "-"], manifest).expect_code(0);
-    let read = ["kubectl", "get", "configmap", "from-here", "-o", "jsonpath={.data.a}"];
-    assert_eq!(desk.kubewan(&read).stdout, "b");
+    let patch = serde_json::json!({ "data": { "odd": ODD } }).to_string();
+    let change = ["kubectl", "patch", "configmap", "by-hand", "--type", "merge", "-p", &patch];
+    desk.kubewan(&change).expect_code(0);
+    let read = ["kubectl", "get", "configmap", "by-hand", "-o", "jsonpath={.data.a}{.data.odd}"];
+    assert_eq!(desk.kubewan(&read).stdout, format!("b{ODD}"));
     // The exit code is kubectl's own, and its words too.
     let missing = desk.kubewan(&["kubectl", "get", "configmap", "not-there"]);
     missing.expect_code(1);
