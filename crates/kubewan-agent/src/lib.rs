@@ -17,6 +17,7 @@ pub mod facts;
 pub mod fuzz;
 pub mod journal;
 pub mod listen;
+pub mod overhear;
 pub mod probe;
 pub mod redact;
 pub mod relay;

@@ -7,6 +7,7 @@
 //! [`Response::Event`] frames may come.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,13 +94,15 @@ pub enum Request {
         tcp: Vec<u16>,
         /// UDP ports.
         udp: Vec<u16>,
-        /// What is answered.
+        /// A UDP port of which is noted who says the word to it, also where a firewall of the host drops it.
+        overheard: Option<u16>,
+        /// What is answered, followed by a blank and the address that the asker came from.
         word: String,
     },
     /// Connect to addresses and say what came back: a proof's probe.
     Probe {
         /// `address:port` or `http://address:port/path`; `greets://address:port/word` and `udp://address:port/word`
-        /// for what [`Request::Listen`] answers.
+        /// for what [`Request::Listen`] answers, `tells://address:port/word` for what it overhears.
         targets: Vec<String>,
         /// Milliseconds for each.
         timeout_ms: u64,
@@ -180,12 +183,14 @@ pub enum Response {
     },
     /// To [`Request::Read`]: the text; `None` where there is no such file.
     Text(Option<String>),
-    /// To [`Request::Listen`]: the ports that could be had.
+    /// To [`Request::Listen`]: the ports that could be had, and what the request before has heard.
     Listening {
         /// TCP ports.
         tcp: Vec<u16>,
         /// UDP ports.
         udp: Vec<u16>,
+        /// Names that were said after the word, and the addresses that they came from.
+        heard: Vec<(String, Ipv4Addr)>,
     },
     /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
     Probed(Vec<Result<String, String>>),

@@ -31,6 +31,16 @@ pub fn inventory(hosts: usize) -> Inventory {
     .expect("the sample is well-formed")
 }
 
+/// A cluster of three hosts or more, of which the first so many are control planes.
+pub fn control_planes(count: usize) -> Inventory {
+    let mut inventory = inventory(count.max(3));
+    let first = inventory.hosts[0].roles.clone();
+    for host in inventory.hosts.iter_mut().take(count) {
+        host.roles.clone_from(&first);
+    }
+    inventory
+}
+
 /// Public addresses as the inventory writes them.
 pub fn addresses(inventory: &Inventory) -> BTreeMap<String, Ipv4Addr> {
     let parse = |text: &str| text.parse().expect("a literal address");

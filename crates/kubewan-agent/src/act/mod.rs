@@ -228,6 +228,10 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::BootstrapToken(a) => {
             Observed::BootstrapToken(kubeadm::observe_bootstrap_token(a, host)?)
         }
+        Action::EtcdListens(a) => Observed::EtcdListens(kubeadm::observe_etcd_listens(a, host)?),
+        Action::UploadedCerts(a) => {
+            Observed::UploadedCerts(kubeadm::observe_uploaded_certs(a, host)?)
+        }
         Action::KubeadmJoin(a) => Observed::KubeadmJoin(kubeadm::observe_kubeadm_join(a, host)?),
         Action::KubeadmReset(a) => Observed::KubeadmReset(kubeadm::observe_kubeadm_reset(a, host)?),
         Action::Object(a) => Observed::Object(cluster::observe_object(a, host)?),
@@ -381,6 +385,8 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         Firewall => firewall::perform_firewall,
         KubeadmInit => kubeadm::perform_kubeadm_init,
         BootstrapToken => kubeadm::perform_bootstrap_token,
+        EtcdListens => kubeadm::perform_etcd_listens,
+        UploadedCerts => kubeadm::perform_uploaded_certs,
         KubeadmJoin => kubeadm::perform_kubeadm_join,
         KubeadmReset => kubeadm::perform_kubeadm_reset,
         Object => cluster::perform_object,

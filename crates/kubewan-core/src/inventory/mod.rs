@@ -445,6 +445,11 @@ impl Inventory {
         self.hosts.iter().filter(|host| host.is_control_plane())
     }
 
+    /// More than one control plane, so that etcd has members on several hosts.
+    pub fn has_several_control_planes(&self) -> bool {
+        self.control_planes().nth(1).is_some()
+    }
+
     /// The host that runs `kubeadm init`. Validation guarantees one.
     pub fn first_control_plane(&self) -> &Host {
         self.control_planes().next().expect("a checked inventory has a control plane")

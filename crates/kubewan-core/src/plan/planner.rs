@@ -70,9 +70,16 @@ impl<'a> View<'a> {
         self.inputs.addresses.get(&host.name).copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    /// The first control plane with its address.
-    pub fn api_address(&self) -> Ipv4Addr {
-        self.address(self.inventory.first_control_plane())
+    /// Where a host finds the API, in the order in which it tries: the first control plane, itself where it is
+    /// another one, the others.
+    ///
+    /// Not itself first: a control plane that joins would ask its own API server, which takes connections before it
+    /// has an etcd to answer from, and kubeadm would wait for it instead of for the first.
+    pub fn api_addresses(&self, host: &Host) -> Vec<Ipv4Addr> {
+        let first = self.inventory.first_control_plane();
+        let mut control_planes: Vec<&Host> = self.inventory.control_planes().collect();
+        control_planes.sort_by_key(|each| (each.name != first.name, each.name != host.name));
+        control_planes.into_iter().map(|each| self.address(each)).collect()
     }
 
     /// Hosts that join, in the operator's order.
@@ -102,7 +109,8 @@ pub fn steps(inventory: &Inventory, facts: &BTreeMap<String, Facts>, inputs: &In
         each(phase::binaries::steps),
         phase::control_plane::steps(&view),
         phase::network::steps(&view),
-        phase::join::steps(&view),
+        phase::join::control_planes(&view),
+        phase::join::workers(&view),
         phase::nodes::steps(&view),
         phase::settle::steps(&view),
     ]

@@ -171,27 +171,21 @@ fn nodes_of(
     let made = |host: &&Host| {
         facts.get(&host.name).is_some_and(|f| f.kubernetes.state == ClusterState::Done)
     };
-    let Some(host) = inventory.control_planes().find(made) else {
-        if facts.contains_key(&inventory.first_control_plane().name) {
-            let finding = Finding::warning(
-                "no-cluster",
-                "",
-                "there is no cluster yet",
-                "`kubewan up` makes it",
-            );
-            findings.push(finding.for_cluster());
-        }
-        return None;
-    };
+    let control_planes: Vec<&Host> = inventory.control_planes().filter(made).collect();
+    if control_planes.is_empty() && facts.contains_key(&inventory.first_control_plane().name) {
+        let finding =
+            Finding::warning("no-cluster", "", "there is no cluster yet", "`kubewan up` makes it");
+        findings.push(finding.for_cluster());
+    }
     let remedy = "look at the API server's container on that host: `crictl ps -a`";
-    let mut silent = |said: String| {
+    for host in control_planes {
+        let said = match nodes::list(fleet.member(&host.name)?) {
+            Ok(Ok(nodes)) => return Some(nodes),
+            Ok(Err(said)) => said,
+            Err(error) => error.to_string(),
+        };
         let message = format!("the API does not answer: {said}");
         findings.push(Finding::error("api-silent", &host.name, message, remedy));
-    };
-    match nodes::list(fleet.member(&host.name)?) {
-        Ok(Ok(nodes)) => return Some(nodes),
-        Ok(Err(said)) => silent(said),
-        Err(error) => silent(error.to_string()),
     }
     None
 }

@@ -8,6 +8,7 @@ mod support;
 mod terminal;
 
 mod closed_ports;
+mod control_planes;
 mod drift;
 mod first_contact;
 mod foreign_state;

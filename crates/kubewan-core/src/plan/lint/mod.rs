@@ -10,8 +10,8 @@
 //! | [`foreign`] | containers, settings and packages of others in containerd's place |
 //! | [`containerd`] | what a configuration of containerd says beyond its defaults |
 //! | [`bundle`] | contents and versions of the bundle, repositories and mirrors |
-//! | [`network`] | encapsulation, subnets, addresses, ports that are closed on the way |
-//! | [`firewall`] | host firewalls |
+//! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
+//! | [`firewall`] | host firewalls, and an etcd that answers everyone |
 //! | [`cluster`] | Kubernetes that is there already |
 //! | [`accept`] | what the operator accepts |
 
@@ -42,7 +42,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
         let found = per_host(view, host, facts);
         findings.extend(found.into_iter().map(|finding| accept::judged(view, host, finding)));
     }
-    let closed = network::closed_ports(view).into_iter().map(|finding| {
+    let ways = network::ways(view).into_iter().map(|finding| {
         let host =
             view.inventory.hosts.iter().find(|host| Some(&host.name) == finding.host.as_ref());
         match host {
@@ -50,7 +50,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
             None => finding,
         }
     });
-    findings.extend(closed);
+    findings.extend(ways);
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
     findings.extend(machine::identities(view));
@@ -86,6 +86,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         network::subnets(view, host, facts),
         network::private_address(view, host, facts),
         firewall::firewalls(view, host, facts),
+        firewall::exposed_control_plane(view, host, facts),
         cluster::foreign_cluster(view, host, facts),
         cluster::other_cluster(view, host, facts),
         cluster::other_binaries(view, host, facts),

@@ -122,6 +122,11 @@ fn shown(title: &str, findings: &[Finding]) -> String {
 
 type Case = (&'static str, fn(&mut Cluster));
 
+fn several_control_planes(cluster: &mut Cluster) {
+    let roles = cluster.inventory.hosts[0].roles.clone();
+    cluster.inventory.hosts.iter_mut().for_each(|host| host.roles.clone_from(&roles));
+}
+
 const CASES: &[Case] = &[
     ("a control plane with 1 CPU", |c| c.master().cores = 1),
     ("the same, accepted for all", |c| {
@@ -151,6 +156,11 @@ const CASES: &[Case] = &[
     ("the same, accepted for this host", |c| {
         c.close_the_api();
         c.inventory.hosts[0].accept = Some(vec![Acceptance::PortClosed]);
+    }),
+    ("three control planes without a firewall", several_control_planes),
+    ("the same, accepted for all", |c| {
+        several_control_planes(c);
+        c.inventory.accept = vec![Acceptance::ControlPlaneExposed];
     }),
     ("little room", |c| c.node().disk_free_bytes = 900 << 20),
     ("/etc can't be written to", |c| c.node().read_only = vec!["/etc".into()]),

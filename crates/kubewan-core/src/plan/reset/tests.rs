@@ -25,6 +25,8 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("image", "goes with the runtime's store"),
     ("link", "goes when the unit that makes it stops"),
     ("bootstrap-token", "goes with the cluster, and expires"),
+    ("etcd-listens", "goes with the control plane, whose manifest it is"),
+    ("uploaded-certs", "goes with the cluster, and expires"),
     ("object", "goes with the cluster"),
     ("node-meta", "goes with the cluster"),
     ("announced", "goes with the cluster"),
@@ -83,6 +85,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
         node: "n".into(),
         endpoint: String::new(),
         timeout_s: 1,
+        control_plane: false,
     };
     let (on, seen) = unit("x.service", ("disabled", "inactive"));
     let swap = SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() };
