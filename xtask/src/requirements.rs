@@ -6,12 +6,15 @@ use std::process::Command;
 use crate::run::show;
 
 /// A program and the Debian/Ubuntu package that brings it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("cc", "gcc"),
     ("ssh", "openssh-client"),
     ("ip", "iproute2"),
     ("openssl", "openssl"),
     ("strace", "strace"),
+    ("curl", "curl"),
+    ("gpg", "gnupg"),
+    ("dpkg-scanpackages", "dpkg-dev"),
 ];
 
 /// Installs the packages of programs that are not there. The lab installs its own.

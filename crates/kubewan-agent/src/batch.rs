@@ -1,6 +1,7 @@
 //! A batch at work: the steps of one phase on this host, in order, inside the transient unit. Each step looks
 //! again before it acts, writes ahead to the journal, acts, and looks again.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -87,14 +88,18 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
         Err(error) => BatchNews::Failed { step: first, error },
         Ok(mut journal) => {
             journal.reset = orders.batch == Phase::Reset.name() || !orders.undoes.is_empty();
-            let mut batch = Batch { orders, host: &host, journal, log };
-            match orders
-                .steps
-                .iter()
-                .try_for_each(|step| batch.step(step).map_err(|error| (step.id.clone(), error)))
-            {
+            let mut batch = Batch { orders, host: &host, journal, log, ahead: BTreeMap::new() };
+            match orders.steps.iter().enumerate().try_for_each(|(place, step)| {
+                batch.look_ahead(&orders.steps[place..]);
+                batch.step(step).map_err(|error| (step.id.clone(), error))
+            }) {
                 Ok(()) => {
                     remove_artifacts(&host, begun);
+                    // What was downloaded meanwhile nobody has sent.
+                    let all = orders.steps.iter().flat_map(|step| step.action.artifacts());
+                    for artifact in all.filter(|artifact| artifact.url.is_some()) {
+                        let _ = std::fs::remove_file(host.artifact(&artifact.sha256));
+                    }
                     BatchNews::Finished
                 }
                 Err((step, error)) => {
@@ -126,13 +131,35 @@ struct Batch<'a> {
     host: &'a Host,
     journal: Journal,
     log: &'a Mutex<Log>,
+    /// What was seen of steps to come, by their ids.
+    ahead: BTreeMap<String, Observed>,
 }
 
 impl Batch<'_> {
+    /// Looks at the steps that begin here and that one question to the API tells of together; no step changes what
+    /// another of them is about.
+    fn look_ahead(&mut self, steps: &[OrderedStep]) {
+        let is_asked =
+            |step: &&OrderedStep| matches!(step.action, Action::Object(_) | Action::NodeMeta(_));
+        let together: Vec<&OrderedStep> = steps.iter().take_while(is_asked).collect();
+        if together.len() < 2 || self.ahead.contains_key(&together[0].id) {
+            return;
+        }
+        let actions = together.iter().map(|step| with_values(&step.action, self.orders));
+        let Ok(actions) = actions.collect::<Result<Vec<Action>, String>>() else { return };
+        // What can't be seen together each step looks at itself, and says why it can't.
+        let seen = act::observe_all(&actions, self.host).into_iter();
+        let ids = together.iter().map(|step| step.id.clone());
+        self.ahead = ids.zip(seen).filter_map(|(id, seen)| Some((id, seen.ok()?))).collect();
+    }
+
     fn step(&mut self, step: &OrderedStep) -> Result<(), String> {
         lock(self.log).step.clone_from(&step.id);
         let action = with_values(&step.action, self.orders)?;
-        let before = act::observe(&action, self.host)?;
+        let before = match self.ahead.remove(&step.id) {
+            Some(seen) => seen,
+            None => act::observe(&action, self.host)?,
+        };
         let change = diff(&action, &before).map_err(|e| e.to_string())?;
         let changed = change.is_some();
         let after = match change {
@@ -181,9 +208,12 @@ impl Batch<'_> {
         let mut cx = Performing::new(self.host, values, &mut progress);
         cx.record(along.into_iter().chain(kept))?;
         act::perform(action, &before, &mut cx)?;
-        let mut along = cx.along;
+        let mut along = std::mem::take(&mut cx.along);
         along.extend(left_behind(&along));
-        let after = has_ended(act::observe(action, self.host)?);
+        let after = match cx.after {
+            Some(after) => after,
+            None => has_ended(act::observe(action, self.host)?),
+        };
         if let Some(left) = diff(action, &after).map_err(|e| e.to_string())? {
             let details: String =
                 left.details.iter().take(8).map(|line| format!("\n  {line}")).collect();

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -248,7 +249,12 @@ impl Output {
 
 /// Whether a program of that name is on [`PATH`].
 pub fn exists(name: &str) -> bool {
-    PATH.split(':').any(|dir| std::path::Path::new(dir).join(name).is_file())
+    find(name).is_some()
+}
+
+/// The file that a program's name stands for on [`PATH`].
+pub fn find(name: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
 }
 
 fn stop(child: &mut Child) {

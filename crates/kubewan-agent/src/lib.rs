@@ -17,9 +17,11 @@ pub mod facts;
 pub mod fuzz;
 pub mod journal;
 pub mod listen;
+pub mod overhear;
 pub mod probe;
 pub mod redact;
 pub mod relay;
+pub mod seen;
 
 use std::path::Path;
 

@@ -14,7 +14,8 @@ const ANSWER_MAX: usize = 64 << 10;
 /// Probes all targets side by side; answers come in their order.
 ///
 /// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body;
-/// `greets://address:port/word` and `udp://address:port/word` answer `connected` where [`crate::listen`] says that word.
+/// `greets://address:port/word` and `udp://address:port/word` answer the address that we came from, as [`crate::listen`]
+/// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`.
 pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>> {
     thread::scope(|scope| {
         let probes: Vec<_> =
@@ -32,8 +33,10 @@ fn one(target: &str, timeout: Duration) -> Result<String, String> {
     let socket: SocketAddr =
         address.parse().map_err(|_| format!("`{target}` is no address with a port"))?;
     let deadline = Instant::now() + timeout;
-    if scheme == "udp" {
-        return echoes(socket, path, timeout);
+    match scheme {
+        "udp" => return echoes(socket, path, timeout),
+        "tells" => return tells(socket, path),
+        _ => {}
     }
     let mut stream =
         TcpStream::connect_timeout(&socket, timeout).map_err(|e| not_connected(&e, timeout))?;
@@ -64,13 +67,25 @@ fn left(deadline: Instant) -> Result<Duration, String> {
 
 /// A line with the word, as soon as one is connected.
 fn greets(stream: &mut TcpStream, word: &str, deadline: Instant) -> Result<String, String> {
-    let mut greeting = vec![0; word.len()];
-    stream.set_read_timeout(Some(left(deadline)?)).map_err(|e| e.to_string())?;
-    match stream.read_exact(&mut greeting) {
-        Ok(()) if greeting == word.as_bytes() => Ok("connected".into()),
-        Ok(()) => Err("something else than this host answers there".into()),
-        Err(error) => Err(format!("connected, and then nobody spoke: {error}")),
+    let mut line = Vec::new();
+    let mut buffer = [0; 256];
+    while !line.ends_with(b"\n") && line.len() < buffer.len() {
+        stream.set_read_timeout(Some(left(deadline)?)).map_err(|e| e.to_string())?;
+        match stream.read(&mut buffer) {
+            Ok(0) if line.is_empty() => return Err("connected, and then nobody spoke".into()),
+            Ok(0) => break,
+            Ok(count) => line.extend_from_slice(&buffer[..count]),
+            Err(error) => return Err(format!("connected, and then nobody spoke: {error}")),
+        }
     }
+    came_from(&line, word).ok_or_else(|| "something else than this host answers there".into())
+}
+
+/// The address in an answer with the word.
+pub(crate) fn came_from(answer: &[u8], word: &str) -> Option<String> {
+    let answer = std::str::from_utf8(answer).ok()?;
+    let address: Ipv4Addr = answer.strip_prefix(word)?.trim().parse().ok()?;
+    Some(address.to_string())
 }
 
 /// Datagrams with the word, until one comes back: one of them may be lost.
@@ -87,8 +102,11 @@ fn echoes(to: SocketAddr, word: &str, timeout: Duration) -> Result<String, Strin
         while let Ok(wait) = left(until) {
             socket.set_read_timeout(Some(wait)).map_err(failed)?;
             match socket.recv(&mut buffer) {
-                Ok(count) if buffer[..count] == *word.as_bytes() => return Ok("connected".into()),
-                Ok(_) => {}
+                Ok(count) => {
+                    if let Some(address) = came_from(&buffer[..count], word) {
+                        return Ok(address);
+                    }
+                }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
                 // ICMP: the packet came through, and nobody listens.
                 Err(e) if turn == TRIES => return Err(failed(e)),
@@ -97,6 +115,18 @@ fn echoes(to: SocketAddr, word: &str, timeout: Duration) -> Result<String, Strin
         }
     }
     Err(no_answer(timeout))
+}
+
+/// Some datagrams with the word, of which one may be lost, and time for the last to arrive.
+fn tells(to: SocketAddr, word: &str) -> Result<String, String> {
+    const TIMES: u32 = 3;
+    const APART: Duration = Duration::from_millis(300);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| e.to_string())?;
+    for _ in 0..TIMES {
+        socket.send_to(word.as_bytes(), to).map_err(|e| e.to_string())?;
+        thread::sleep(APART);
+    }
+    Ok("sent".into())
 }
 
 /// HTTP/1.0, so that no answer comes in chunks.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 use kubewan_core::protocol::{BatchEnd, BatchEvent, BatchNews, Orders};
 
 use crate::act::Host;
-use crate::act::unit::{journal_tail, show};
+use crate::act::unit::journal_tail;
 use crate::batch::{EVENTS, ORDERS, parse_events};
 use crate::command::{Program, exists};
 use crate::disk::{self, Access};
 use crate::facts::os;
+use crate::facts::systemd::Units;
 
 /// The transient unit.
 pub const UNIT: &str = "kubewan-batch.service";
@@ -23,7 +24,7 @@ pub const UNIT: &str = "kubewan-batch.service";
 const RUNS_KEPT: usize = 20;
 
 /// Between two looks at the log.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(30);
 
 /// Between two looks at the unit.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,9 +54,14 @@ pub enum UnitState {
 /// # Errors
 /// Fails where systemd does not answer.
 pub fn unit_state() -> Result<UnitState, String> {
-    let shown = show(UNIT, &["LoadState", "ActiveState", "Result", "Description"])?;
-    let get = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
-    Ok(state_of(get("LoadState"), get("ActiveState"), get("Result"), get("Description")))
+    Units::read(&[UNIT]).map(|units| state_in(&units))
+}
+
+/// What the unit is at where systemd was asked about it with others.
+pub fn state_in(units: &Units) -> UnitState {
+    let unit = units.get(UNIT);
+    let get = |key: &str| unit.get(key);
+    state_of(get("LoadState"), get("ActiveState"), get("Result"), get("Description"))
 }
 
 pub(crate) fn state_of(load: &str, active: &str, result: &str, description: &str) -> UnitState {
@@ -109,7 +115,7 @@ pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
     let bytes = serde_json::to_vec(orders).map_err(|e| format!("can't write the orders: {e}"))?;
     let spool = dir.join(ORDERS);
     disk::write_atomic(&spool, &mut bytes.as_slice(), Access::root(0o600), &|_| Ok(()))?;
-    let started = start(orders, &dir);
+    let started = start(host, orders, &dir);
     if started.is_err() {
         let _ = std::fs::remove_file(&spool);
         // Two may have come at once: systemd lets one have the name.
@@ -169,7 +175,7 @@ fn folder(host: &Host, run: &str, batch: &str) -> Result<PathBuf, String> {
 /// Below /run: what must not outlive a batch.
 const RUNTIME_DIRECTORY: &str = "kubewan-batch";
 
-fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
+fn start(host: &Host, orders: &Orders, dir: &Path) -> Result<(), String> {
     let program =
         std::env::current_exe().map_err(|e| format!("can't find the agent's own program: {e}"))?;
     let program = program.to_string_lossy().into_owned();
@@ -183,7 +189,7 @@ fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
     let mut run = Program::new("systemd-run")
         .arg(format!("--unit={UNIT}"))
         .arg(format!("--description={}", description(&orders.run, &orders.batch)));
-    let systemd = systemd_version();
+    let systemd = os::systemd(host);
     if systemd >= 235 {
         // systemd.exec(5): made with the unit, and gone with it, however it ends.
         run = run.arg(format!("--property=RuntimeDirectory={RUNTIME_DIRECTORY}"));
@@ -198,11 +204,6 @@ fn start(orders: &Orders, dir: &Path) -> Result<(), String> {
         .stdout()
         .map(drop)
         .map_err(|e| format!("can't start the batch as {UNIT}: {e}"))
-}
-
-fn systemd_version() -> u32 {
-    let text = Program::new("systemctl").arg("--version").stdout().unwrap_or_default();
-    os::systemd_version(&text)
 }
 
 /// Orders that no batch came to read. They hold secrets.

@@ -129,13 +129,18 @@ impl<W: Write> Connection<'_, W> {
                 Ok(kubectl(host, &args, stdin.as_deref(), timeout_s))
             }
             Request::Read { path } => read_file(&path).map(Response::Text),
-            Request::Listen { tcp, udp, word } => {
+            Request::Listen { tcp, udp, overheard, word } => {
                 // What was there goes first: the same ports may be asked for again.
-                self.listening = None;
-                let listening = listen::on(&tcp, &udp, &word);
-                let answer =
-                    Response::Listening { tcp: listening.tcp.clone(), udp: listening.udp.clone() };
-                self.listening = Some(listening).filter(|l| !l.tcp.is_empty() || !l.udp.is_empty());
+                let before = self.listening.take();
+                let heard = before.map(|l| l.heard.lock().map(|h| h.clone()).unwrap_or_default());
+                let listening = listen::on(&tcp, &udp, overheard, &word);
+                let answer = Response::Listening {
+                    tcp: listening.tcp.clone(),
+                    udp: listening.udp.clone(),
+                    heard: heard.unwrap_or_default(),
+                };
+                let nothing = tcp.is_empty() && udp.is_empty() && overheard.is_none();
+                self.listening = Some(listening).filter(|_| !nothing);
                 Ok(answer)
             }
             Request::Probe { targets, timeout_ms } => {

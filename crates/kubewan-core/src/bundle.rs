@@ -47,6 +47,9 @@ pub struct Artifact {
     pub size: u64,
     /// SHA-256 of the file, lower-case hex.
     pub sha256: String,
+    /// Where each host downloads it itself, since the file is not here. A bundle's own have none.
+    #[serde(skip)]
+    pub url: Option<String>,
 }
 
 /// What an artifact is.
@@ -61,6 +64,8 @@ pub enum ArtifactKind {
     Image,
     /// A distribution package.
     Package,
+    /// A program of the container runtime for `/usr/local/bin`.
+    Runtime,
 }
 
 /// Reads the text of a `bundle.yaml`.
@@ -93,7 +98,10 @@ pub fn parse(text: &str) -> Result<Bundle, String> {
 }
 
 /// CNI plugins that flannel's configuration chains, and what they need.
-const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+pub const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+
+/// Programs of a container runtime that come as files.
+pub const RUNTIME: [&str; 4] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc"];
 
 /// Images that a cluster runs.
 const IMAGES: [&str; 9] = [

@@ -79,6 +79,8 @@ pub struct Os {
     pub id: String,
     /// `VERSION_ID`, as `12`; empty for rolling releases.
     pub version_id: String,
+    /// `VERSION_CODENAME`, as `bookworm`; empty where there is none.
+    pub codename: String,
     /// `PRETTY_NAME`.
     pub pretty_name: String,
     /// systemd's version number; 0 where there is none.
@@ -236,6 +238,17 @@ pub struct RuntimeFacts {
     pub containerd_io: bool,
     /// Docker is installed.
     pub docker: bool,
+    /// Package sources of apt's that kubewan did not write.
+    pub package_sources: Vec<PackageSource>,
+}
+
+/// A place that apt takes packages from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackageSource {
+    /// The file that names it.
+    pub path: String,
+    /// Its URI, without a password and without a slash at its end.
+    pub uri: String,
 }
 
 /// A container that runs.
@@ -256,8 +269,8 @@ pub struct KubernetesFacts {
     pub kubeadm: Option<String>,
     /// What `kubelet --version` printed, without `v`.
     pub kubelet: Option<String>,
-    /// Paths of kubeadm, kubelet, kubectl found on PATH outside /usr/local/bin.
-    pub other_binaries: Vec<String>,
+    /// Paths of kubeadm, kubelet, kubectl found on PATH.
+    pub binaries: Vec<String>,
     /// `kubelet.service` is active.
     pub kubelet_active: bool,
     /// Arguments of the running kubelet.

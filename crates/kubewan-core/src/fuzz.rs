@@ -19,6 +19,25 @@ use crate::journal::Entry;
 use crate::plan::{self, Inputs, reset};
 use crate::protocol::{FRAME_MAX, Orders, Request, Response};
 use crate::versions::Version;
+use crate::{download, supply};
+
+/// What publishers say of their files, and what curl says of a download.
+pub fn publishers(bytes: &[u8]) {
+    let said = String::from_utf8_lossy(bytes);
+    let file = said.split_whitespace().nth(1).unwrap_or("kubeadm").to_owned();
+    for file in ["kubeadm", file.as_str()] {
+        if let Some(sha256) = supply::published(&said, file) {
+            let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+            assert!(sha256.len() == 64 && sha256.bytes().all(hex), "{sha256:?}");
+            assert!(said.to_ascii_lowercase().contains(&sha256), "it is not there");
+        }
+    }
+    let mut download = download::Download::default();
+    let code = i32::from(bytes.first().copied().unwrap_or(1).max(1));
+    let ends = (0..10_000)
+        .any(|_| matches!(download.after(code, &said, false), download::Next::GiveUp(_)));
+    assert!(ends, "a download that brings nothing is never given up");
+}
 
 /// `cluster.yaml`: a checked inventory that can be planned for and written again, or errors that each have their place.
 pub fn inventory(bytes: &[u8]) {

@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod bundle;
+pub mod download;
 pub mod event;
 pub mod facts;
 pub mod finding;
@@ -23,6 +24,7 @@ pub mod render;
 #[cfg(test)]
 mod samples;
 pub mod secret;
+pub mod supply;
 pub mod versions;
 
 use sha2::{Digest, Sha256};

@@ -7,6 +7,7 @@
 //! [`Response::Event`] frames may come.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,19 +94,56 @@ pub enum Request {
         tcp: Vec<u16>,
         /// UDP ports.
         udp: Vec<u16>,
-        /// What is answered.
+        /// A UDP port of which is noted who says the word to it, also where a firewall of the host drops it.
+        overheard: Option<u16>,
+        /// What is answered, followed by a blank and the address that the asker came from.
         word: String,
     },
     /// Connect to addresses and say what came back: a proof's probe.
     Probe {
         /// `address:port` or `http://address:port/path`; `greets://address:port/word` and `udp://address:port/word`
-        /// for what [`Request::Listen`] answers.
+        /// for what [`Request::Listen`] answers, `tells://address:port/word` for what it overhears.
         targets: Vec<String>,
         /// Milliseconds for each.
         timeout_ms: u64,
     },
     /// Forget this host: remove /var/lib/kubewan, the agent with it. The connection ends.
     Farewell,
+}
+
+impl Request {
+    /// What is asked, for people; `None` for the parts of an upload, of which there are many. Orders and what goes to
+    /// kubectl's standard input may hold secrets, so only how much there is of them is said.
+    pub fn summary(&self) -> Option<String> {
+        Some(match self {
+            Request::Gather => "facts".into(),
+            Request::Observe { goals } => format!("state of {} goals", goals.len()),
+            Request::Offset { sha256 } => {
+                format!("bytes that are there of {}", sha256.get(..12).unwrap_or(sha256))
+            }
+            Request::Upload { .. } => return None,
+            Request::Run { orders } => {
+                format!("do {} steps of the phase {}", orders.steps.len(), orders.batch)
+            }
+            Request::Attach { run, from } => format!("events of the run {run} from {from} on"),
+            Request::Journal { from } => format!("journal from {from} on"),
+            Request::Kubectl { args, stdin, .. } => {
+                let input = stdin
+                    .as_ref()
+                    .map_or(String::new(), |text| format!(" with {} bytes of input", text.len()));
+                format!("kubectl {}{input}", args.join(" "))
+            }
+            Request::Read { path } => format!("text of {path}"),
+            Request::Listen { tcp, udp, .. } if tcp.is_empty() && udp.is_empty() => {
+                "stop listening".into()
+            }
+            Request::Listen { tcp, udp, .. } => {
+                format!("listen on {} TCP and {} UDP ports", tcp.len(), udp.len())
+            }
+            Request::Probe { targets, .. } => format!("probe {} addresses", targets.len()),
+            Request::Farewell => "remove itself".into(),
+        })
+    }
 }
 
 /// What the agent answers.
@@ -145,12 +183,14 @@ pub enum Response {
     },
     /// To [`Request::Read`]: the text; `None` where there is no such file.
     Text(Option<String>),
-    /// To [`Request::Listen`]: the ports that could be had.
+    /// To [`Request::Listen`]: the ports that could be had, and what the request before has heard.
     Listening {
         /// TCP ports.
         tcp: Vec<u16>,
         /// UDP ports.
         udp: Vec<u16>,
+        /// Names that were said after the word, and the addresses that they came from.
+        heard: Vec<(String, Ipv4Addr)>,
     },
     /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
     Probed(Vec<Result<String, String>>),
@@ -262,4 +302,29 @@ pub enum BatchEnd {
         /// That run.
         run: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_told_without_secrets() {
+        let orders = Orders {
+            run: "1-a".into(),
+            cluster: "home".into(),
+            batch: "join".into(),
+            steps: Vec::new(),
+            values: [("@secret(join-token)@".into(), "abcdef.Sesame".into())].into(),
+            timeout_s: 60,
+            undoes: BTreeMap::new(),
+        };
+        let run = Request::Run { orders: Box::new(orders) };
+        assert_eq!(run.summary().unwrap(), "do 0 steps of the phase join");
+        let args = vec!["apply".into(), "-f".into(), "-".into()];
+        let kubectl = Request::Kubectl { args, stdin: Some("Sesame".into()), timeout_s: 30 };
+        assert_eq!(kubectl.summary().unwrap(), "kubectl apply -f - with 6 bytes of input");
+        let upload = Request::Upload { sha256: "00".into(), offset: 0, last: true };
+        assert_eq!(upload.summary(), None);
+    }
 }

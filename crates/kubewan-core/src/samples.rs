@@ -7,7 +7,8 @@ use ipnet::Ipv4Net;
 
 use crate::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
 use crate::facts::{DefaultRoute, Facts, Interface, InterfaceAddress};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, KubernetesSource};
+use crate::supply::{self, Holds, Part};
 
 /// A cluster of `hosts` hosts: `master01`, then `node01`, …
 pub fn inventory(hosts: usize) -> Inventory {
@@ -22,12 +23,22 @@ pub fn inventory(hosts: usize) -> Inventory {
         .collect();
     serde_json::from_value(serde_json::json!({
         "name": "home",
-        "kubernetes": { "version": "1.36.2" },
+        "kubernetes": { "version": "1.36.2", "source": "bundle" },
         "runtime": { "source": "bundle" },
         "network": { "backend": "vxlan" },
         "hosts": hosts,
     }))
     .expect("the sample is well-formed")
+}
+
+/// A cluster of three hosts or more, of which the first so many are control planes.
+pub fn control_planes(count: usize) -> Inventory {
+    let mut inventory = inventory(count.max(3));
+    let first = inventory.hosts[0].roles.clone();
+    for host in inventory.hosts.iter_mut().take(count) {
+        host.roles.clone_from(&first);
+    }
+    inventory
 }
 
 /// Public addresses as the inventory writes them.
@@ -41,6 +52,7 @@ pub fn facts(n: u8) -> Facts {
     let mut facts = Facts::default();
     facts.os.id = "debian".into();
     facts.os.version_id = "12".into();
+    facts.os.codename = "bookworm".into();
     facts.os.systemd = 252;
     facts.kernel.release = "6.1.0-37-amd64".into();
     facts.kernel.arch = "amd64".into();
@@ -69,6 +81,38 @@ pub fn all_facts(inventory: &Inventory) -> BTreeMap<String, Facts> {
     inventory.hosts.iter().zip(0..).map(|(host, n)| (host.name.clone(), facts(n))).collect()
 }
 
+/// What hosts are given beside or in place of a bundle, and keys, as the operator's side finds them.
+pub fn supply(inventory: &Inventory) -> (Bundle, BTreeMap<String, String>) {
+    let mut whole = match inventory.source() {
+        KubernetesSource::Bundle => bundle(),
+        KubernetesSource::Release | KubernetesSource::Packages => {
+            Bundle { artifacts: Vec::new(), ..bundle() }
+        }
+    };
+    for download in supply::downloads(inventory, "amd64") {
+        let file = |part: &Part, url: Option<String>| Artifact {
+            kind: part.kind,
+            name: part.name.clone(),
+            version: download.version.clone(),
+            arch: "amd64".into(),
+            distribution: None,
+            path: format!("files/{}", part.name),
+            size: if url.is_some() { 0 } else { 1000 },
+            sha256: crate::sha256_hex(part.name.as_bytes()),
+            url,
+        };
+        match &download.holds {
+            Holds::Program(part) => whole.artifacts.push(file(part, Some(download.url.clone()))),
+            Holds::Archive(members) => {
+                whole.artifacts.extend(members.values().map(|part| file(part, None)));
+            }
+        }
+    }
+    let repositories = supply::repositories(inventory, &facts(0).os);
+    let keys = repositories.into_iter().map(|r| (r.key_url, "-----BEGIN PGP…\n".into())).collect();
+    (whole, keys)
+}
+
 /// A small bundle with one artifact of what matters.
 pub fn bundle() -> Bundle {
     let artifact = |kind, name: &str, version: &str| Artifact {
@@ -80,6 +124,7 @@ pub fn bundle() -> Bundle {
         path: format!("files/{}", name.replace(['/', ':'], "_")),
         size: 1000,
         sha256: crate::sha256_hex(name.as_bytes()),
+        url: None,
     };
     let artifacts = vec![
         artifact(ArtifactKind::Binary, "kubeadm", "1.36.2"),

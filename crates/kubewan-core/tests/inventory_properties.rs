@@ -199,6 +199,9 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
         "imageRepository" => Some(json!("registry.example.org/k8s")),
         "podSubnet" => Some(json!("172.20.0.0/16")),
         "serviceSubnet" => Some(json!("172.24.0.0/16")),
+        "images" => Some(json!({ "registry.k8s.io": "https://mirror.example.org:5000/k8s" })),
+        "packages" | "docker" | "github" => Some(json!("https://mirror.example.org/")),
+        "kubernetes" if schema["type"] == "string" => Some(json!("http://192.0.2.9:8080")),
         "hostKey" => {
             Some(json!(format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{}", "x".repeat(43))))
         }

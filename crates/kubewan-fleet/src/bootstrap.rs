@@ -63,12 +63,23 @@ fn script(nonce: &str) -> String {
         "read -r sha || exit 70",
         &format!("d={AGENTS}/$sha"),
         "f=$d/kubewan",
+        // To take the sum takes longer than all the rest, so a file that was found whole since the host was booted is
+        // not read again until it changes. A program can set a file's other times, but not that of its last change
+        // (inode(7)); what was not on disk when the power went, another boot finds.
+        "w=$d/whole",
+        "h=",
+        "k=",
+        "s=$(stat -c \"%d %i %s %y %z\" $f 2>/dev/null)",
+        "b=/proc/sys/kernel/random/boot_id",
+        "[ -n \"$s\" ] && [ -r $b ] && read -r k < $b && k=\"$k $s\"",
+        "[ -n \"$k\" ] && [ -f $w ] && read -r h < $w",
         // Folders that were made for nothing go again.
         "n=$d/new.$$",
         "gone() { rm -f $n; rmdir -p $d 2>/dev/null; echo $1; exit 71; }",
         // An empty file is a script that a shell runs, unless the file system is mounted noexec.
         &format!(
-            "if [ {have} ]; then echo kubewan-have {nonce}; else \
+            "if [ -n \"$k\" ] && [ \"$h\" = \"$k\" ]; then echo kubewan-have {nonce}; \
+             elif [ {have} ]; then [ -z \"$k\" ] || echo \"$k\" > $w; echo kubewan-have {nonce}; else \
              mkdir -p $d && touch $n && chmod 700 $n || gone \"kubewan-bad {nonce}\"; \
              $n 2>/dev/null || gone \"kubewan-noexec {nonce}\"; \
              echo kubewan-need {nonce}; \
@@ -197,6 +208,18 @@ mod tests {
         std::fs::create_dir(root.path().join("older")).unwrap();
         assert_eq!(talk(b"frames\n"), ["kubewan-have 00ff", "kubewan-agent 00ff", "frames"]);
         assert!(root.path().join("older").exists());
+        // It is known to be whole until it changes, be it in its size and with its old mtime.
+        let file = root.path().join(&sha).join("kubewan");
+        let known = std::fs::read_to_string(root.path().join(&sha).join("whole")).unwrap();
+        assert_eq!(known.split(' ').nth(3).unwrap(), program.len().to_string(), "{known}");
+        assert_eq!(talk(b"frames\n"), ["kubewan-have 00ff", "kubewan-agent 00ff", "frames"]);
+        let modified = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let mut other = program.to_vec();
+        other[12] ^= 1;
+        std::fs::write(&file, other).unwrap();
+        let times = std::fs::FileTimes::new().set_modified(modified);
+        std::fs::File::options().write(true).open(&file).unwrap().set_times(times).unwrap();
+        assert_eq!(talk(&first), ["kubewan-need 00ff", "kubewan-agent 00ff", "frames"]);
         std::fs::remove_dir_all(root.path().join(&sha)).unwrap();
         talk(&first);
         assert!(!root.path().join("older").exists(), "a new agent takes the place of older ones");

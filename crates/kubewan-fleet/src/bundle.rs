@@ -15,7 +15,10 @@ use sha2::{Digest, Sha256};
 use crate::upload::{Source, Sources};
 
 /// Name of the file that describes a bundle.
-const MANIFEST: &str = "bundle.yaml";
+pub(crate) const MANIFEST: &str = "bundle.yaml";
+
+/// Go's names of the architectures that Kubernetes is released for and that a kubewan can be built for.
+pub const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
 /// Most bytes of a `bundle.yaml`; a full one for two architectures has 40 kB.
 const MANIFEST_MAX: u64 = 4 << 20;
@@ -74,7 +77,7 @@ impl BundleError {
         let (code, remedy) = match self {
             BundleError::NotFound { .. } => (
                 "bundle-not-found",
-                "put one there or set `kubernetes.bundle`; docs/bundle.md says what it holds",
+                "make one with `kubewan bundle create`, name one with `kubernetes.bundle`, or use `source: release`",
             ),
             BundleError::Unreadable { .. } => (
                 "bundle-unreadable",
@@ -156,12 +159,26 @@ pub fn load(root: &Path) -> Result<BundleDir, BundleError> {
     Ok(BundleDir { root: root.to_owned(), bundle })
 }
 
+/// SHA-256 of a file, lower-case hex.
+pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(kubewan_core::hex(&hash.finalize())),
+            bytes => hash.update(&buffer[..bytes]),
+        }
+    }
+}
+
 impl BundleDir {
-    /// Where its artifacts' bytes come from.
+    /// Where the bytes of its artifacts come from that this machine sends.
     pub fn sources(&self) -> Sources {
         self.bundle
             .artifacts
             .iter()
+            .filter(|a| a.url.is_none())
             .map(|a| (a.sha256.clone(), Source::File(self.root.join(&a.path))))
             .collect()
     }
@@ -195,20 +212,12 @@ impl BundleDir {
 
     fn check_one(&self, artifact: &Artifact) -> Result<(), String> {
         let said = |error: io::Error| error.to_string();
-        let mut file = File::open(self.root.join(&artifact.path)).map_err(said)?;
-        let size = file.metadata().map_err(said)?.len();
+        let path = self.root.join(&artifact.path);
+        let size = fs::metadata(&path).map_err(said)?.len();
         if size != artifact.size {
             return Err(format!("has {size} bytes, and bundle.yaml says {}", artifact.size));
         }
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer).map_err(said)? {
-                0 => break,
-                bytes => hash.update(&buffer[..bytes]),
-            }
-        }
-        let sha256 = kubewan_core::hex(&hash.finalize());
+        let sha256 = sha256_of(&path).map_err(said)?;
         if sha256 != artifact.sha256 {
             return Err(format!("has SHA-256 {sha256}, and bundle.yaml says {}", artifact.sha256));
         }

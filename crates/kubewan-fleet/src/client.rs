@@ -5,11 +5,12 @@
 //! sends into messages on a channel, a writer thread keeps a peer that stopped reading from blocking us, and what takes
 //! too long is ended by killing `ssh`.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kubewan_core::frame;
@@ -22,6 +23,7 @@ use crate::failure::{ConnectError, Found, Obstacle, classify};
 use crate::program::Program;
 use crate::random;
 use crate::ssh::{self, Manner, SshChild};
+use crate::trace::{Talk, Trace};
 
 /// Until a login has led to our script: ssh's own time-outs come first.
 const LOGIN: Duration = Duration::from_secs(60);
@@ -34,6 +36,9 @@ const NOISE_MAX: u64 = 1 << 20;
 
 /// What is said of a shell that goes on beyond that.
 const ENDLESS: &str = "it prints without end";
+
+/// How long the last words on standard error are waited for once `ssh` has ended: what holds it open may live on.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The last words on standard error that are kept.
 const STDERR_KEPT: usize = 16 << 10;
@@ -134,8 +139,15 @@ pub struct Connection {
     outgoing: Sender<Vec<u8>>,
     incoming: Receiver<Incoming>,
     stderr: Arc<Mutex<String>>,
+    hears: JoinHandle<()>,
     /// How standard output ended: in the words of something else than our script, or of the one who read it.
     noise: String,
+    host: String,
+    trace: Trace,
+    /// What was said on standard error was told.
+    told: bool,
+    /// What was asked for and is not answered yet, and when; `None` for what nobody is told of.
+    asked: VecDeque<Option<(String, Instant)>>,
     /// Its questions are answered while it lasts.
     _admitted: Option<Admitted>,
 }
@@ -160,10 +172,20 @@ impl Connection {
         thread::spawn(move || write_all(stdin, &to_write));
         let words = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&words);
-        thread::spawn(move || keep_last_words(stderr, &heard, &prompt, &tell_sudo));
-        let _admitted = admitted;
-        let (stderr, noise) = (words, String::new());
-        Ok(Connection { ssh, outgoing, incoming, stderr, noise, _admitted })
+        let hears = thread::spawn(move || keep_last_words(stderr, &heard, &prompt, &tell_sudo));
+        Ok(Connection {
+            ssh,
+            outgoing,
+            incoming,
+            stderr: words,
+            hears,
+            noise: String::new(),
+            host: host.name.clone(),
+            trace: manner.trace.clone(),
+            told: false,
+            asked: VecDeque::new(),
+            _admitted: admitted,
+        })
     }
 
     /// Waits until the script runs as root there; answers the host's system and machine.
@@ -290,9 +312,14 @@ impl Connection {
         }
         let _ = self.ssh.child.kill();
         let status = self.ssh.child.wait();
-        // The thread that keeps the words may be a moment behind the process' end.
-        thread::sleep(Duration::from_millis(20));
+        // The thread that keeps the words may be a moment behind the process' end, on a busy machine a long one.
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && !self.hears.is_finished() {
+            thread::sleep(Duration::from_millis(5));
+        }
         let said = self.stderr.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
+        self.told = true;
+        self.trace.says(&self.host, if said.is_empty() { &self.noise } else { &said });
         let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
         let said = match status {
             Ok(status) if said.is_empty() && self.noise.is_empty() => {
@@ -313,6 +340,11 @@ impl Agent for Connection {
             frame::write(&mut bytes, part).map_err(|error| LinkLost(error.to_string()))?;
         }
         self.write(bytes);
+        let what = request.summary();
+        if let Some(what) = &what {
+            self.trace.tell(&self.host, || Talk::Asks { what: what.clone() });
+        }
+        self.asked.push_back(what.map(|what| (what, Instant::now())));
         Ok(())
     }
 
@@ -340,7 +372,13 @@ impl Agent for Connection {
             };
             match serde_json::from_slice(&frame) {
                 Ok(Response::Event(event)) => events(event),
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    if let Some((what, since)) = self.asked.pop_front().flatten() {
+                        let took = since.elapsed();
+                        self.trace.tell(&self.host, || Talk::Answers { what, took });
+                    }
+                    return Ok(response);
+                }
                 Err(error) => return Err(LinkLost(format!("not an answer of the agent: {error}"))),
             }
         }
@@ -351,6 +389,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let _ = self.ssh.child.kill();
         let _ = self.ssh.child.wait();
+        if let (false, Ok(words)) = (self.told, self.stderr.lock()) {
+            self.trace.says(&self.host, &words);
+        }
     }
 }
 

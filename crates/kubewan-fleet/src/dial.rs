@@ -14,7 +14,8 @@ use crate::client::{Connection, Dial, Dialed, Login};
 use crate::failure::{ConnectError, Obstacle};
 use crate::operator::{Keyring, Operator, Subject};
 use crate::program::{Program, Programs};
-use crate::ssh::{self, Manner};
+use crate::ssh::{self, FarTerminal, Manner};
+use crate::trace::Trace;
 use crate::trust::Looks;
 
 /// Makes connections with the system's `ssh`.
@@ -28,12 +29,18 @@ pub struct SshDial {
     askpass: OnceLock<Option<Askpass>>,
     /// Keys that the inventory pins by their fingerprints, by host.
     pins: Mutex<BTreeMap<String, String>>,
+    trace: Trace,
 }
 
 impl SshDial {
     /// Connections for an inventory in this folder; what has to be asked is asked the operator, where there is one.
     pub fn new(base: PathBuf, operator: Option<Arc<dyn Operator>>) -> SshDial {
         SshDial { base, keyring: Arc::new(Keyring::new(operator)), ..SshDial::default() }
+    }
+
+    /// The same, told to whoever follows.
+    pub fn traced(self, trace: Trace) -> SshDial {
+        SshDial { trace, ..self }
     }
 
     /// Has the operator log in to a host, or run a command there, as [`ssh::by_hand`]; ssh's exit status.
@@ -43,21 +50,22 @@ impl SshDial {
     pub fn by_hand(
         &self,
         host: &Host,
-        terminal: bool,
+        terminal: FarTerminal,
         command: &[String],
     ) -> Result<ExitStatus, ConnectError> {
         if let Some(error) = self.trust(std::slice::from_ref(host), true).pop() {
             return Err(error);
         }
         let pin = self.pin(host);
-        let manner = Manner { base: &self.base, pin: pin.as_deref(), batch: false };
+        let trace = &self.trace;
+        let manner = Manner { base: &self.base, pin: pin.as_deref(), batch: false, trace };
         ssh::by_hand(host, &manner, terminal, command)
             .map_err(|error| ConnectError::new(host, Obstacle::NoSsh, &error.to_string()))
     }
 
     fn looks(&self, all: bool) -> Looks<'_> {
-        let (base, keyring, pins) = (&self.base, &self.keyring, &self.pins);
-        Looks { base, askpass: self.askpass(), keyring, pins, all }
+        let SshDial { base, keyring, pins, trace, .. } = self;
+        Looks { base, askpass: self.askpass(), keyring, pins, all, trace }
     }
 
     /// Where no socket can be made, nothing is asked.
@@ -106,7 +114,8 @@ impl SshDial {
         };
         let askpass = self.askpass();
         let batch = askpass.is_none() || !(may_ask || self.keyring.may_open(&host.name));
-        let manner = Manner { base: &self.base, pin: pin.as_deref(), batch };
+        let trace = &self.trace;
+        let manner = Manner { base: &self.base, pin: pin.as_deref(), batch, trace };
         let admitted = askpass.map(|askpass| askpass.admit(&door));
         let mut connection = Connection::open(host, &manner, admitted, sudo)?;
         let (system, machine) = connection.greeting(host, &door)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kubewan_core::action::{Action, Artifact, Input};
 use kubewan_core::event::Event;
+use kubewan_core::plan::phase::network::CERTIFICATE_KEY;
 use kubewan_core::plan::{Phase, Plan, PlannedStep};
 use kubewan_core::protocol::{
     BatchEnd, BatchEvent, BatchNews, OrderedStep, Orders, Request, Response,
@@ -62,8 +63,13 @@ pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
     let mut changed = 0;
     for phase in Phase::ALL {
         let mut work: BTreeMap<String, Vec<&PlannedStep>> = BTreeMap::new();
+        let mut order: Vec<&str> = Vec::new();
         for planned in run.plan.changes().filter(|planned| planned.step.phase == phase) {
-            work.entry(planned.step.host.clone()).or_default().push(planned);
+            let host = &planned.step.host;
+            work.entry(host.clone()).or_default().push(planned);
+            if !order.contains(&host.as_str()) {
+                order.push(host);
+            }
         }
         if work.is_empty() {
             continue;
@@ -74,41 +80,58 @@ pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
             phase: name.clone(),
             hosts: hosts.iter().cloned().collect(),
         });
-        let known = &outputs;
-        let results = fleet.each_of(&hosts, |member| {
-            let steps = &work[&member.host.name];
-            send_artifacts(member, steps, run)?;
-            let orders = orders(run, phase, steps, &secrets, known);
-            run_batch(member, orders, run.emit)
-        });
-        let mut errors = Vec::new();
-        for result in results.into_values() {
-            match result {
-                Ok(brought) => {
-                    changed += brought.changed;
-                    outputs.extend(brought.outputs);
+        for hosts in turns(phase, &order) {
+            let known = &outputs;
+            let results = fleet.each_of(&hosts, |member| {
+                let steps = &work[&member.host.name];
+                send_artifacts(member, steps, run)?;
+                let orders = orders(run, phase, steps, &secrets, known);
+                run_batch(member, orders, run.emit)
+            });
+            let mut errors = Vec::new();
+            for result in results.into_values() {
+                match result {
+                    Ok(brought) => {
+                        changed += brought.changed;
+                        outputs.extend(brought.outputs);
+                    }
+                    Err(error) => errors.push(error),
                 }
-                Err(error) => errors.push(error),
             }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
+            if !errors.is_empty() {
+                return Err(errors);
+            }
         }
         (run.emit)(Event::PhaseDone { phase: name });
     }
     Ok(changed)
 }
 
-/// A fresh value for every secret that the plan names. All of them are bootstrap tokens: what a cluster keeps secret
-/// for longer is made on its hosts.
+/// The hosts that work side by side in a phase, one turn after another: all at once, or each by itself in the order of
+/// the plan.
+fn turns(phase: Phase, order: &[&str]) -> Vec<BTreeSet<String>> {
+    let hosts = order.iter().map(|host| (*host).to_owned());
+    if phase.is_one_by_one() {
+        return hosts.map(|host| BTreeSet::from([host])).collect();
+    }
+    vec![hosts.collect()]
+}
+
+/// A fresh value for every secret that the plan names: bootstrap tokens, and the key that certificates are encrypted
+/// with. What a cluster keeps secret for longer is made on its hosts.
 fn secrets_of(plan: &Plan) -> BTreeMap<String, Secret> {
     plan.changes()
         .flat_map(|planned| inputs_of(&planned.step.action))
-        .filter(|input| matches!(input, Input::Secret { .. }))
-        .map(|input| input.marker())
+        .filter_map(|input| match input {
+            Input::Secret { name } => Some((input.marker(), name == CERTIFICATE_KEY)),
+            Input::Output { .. } => None,
+        })
         .collect::<BTreeSet<_>>()
         .into_iter()
-        .map(|marker| (marker, random::bootstrap_token()))
+        .map(|(marker, is_key)| {
+            let fresh = if is_key { random::certificate_key() } else { random::bootstrap_token() };
+            (marker, fresh)
+        })
         .collect()
 }
 
@@ -116,14 +139,19 @@ fn inputs_of(action: &Action) -> Vec<&Input> {
     match action {
         Action::KubeadmJoin(join) => join.inputs.iter().collect(),
         Action::BootstrapToken(token) => vec![&token.token],
+        Action::UploadedCerts(certs) => vec![&certs.key],
         _ => Vec::new(),
     }
 }
 
 /// Brings what the steps need to the host. A lost link is made anew and the upload goes on where it was.
 fn send_artifacts(member: &mut Member, steps: &[&PlannedStep], run: &Run) -> Result<(), HostError> {
-    let needed: BTreeSet<&Artifact> =
-        steps.iter().flat_map(|planned| planned.step.action.artifacts()).collect();
+    // Those with a URL the host downloads itself.
+    let needed: BTreeSet<&Artifact> = steps
+        .iter()
+        .flat_map(|planned| planned.step.action.artifacts())
+        .filter(|artifact| artifact.url.is_none())
+        .collect();
     for artifact in needed {
         send_artifact(member, artifact, run.sources, run.emit)?;
     }
@@ -208,14 +236,19 @@ fn orders(
 }
 
 fn seconds_of(action: &Action) -> u64 {
+    let artifacts = action.artifacts();
+    let downloads = artifacts.iter().filter(|artifact| artifact.url.is_some()).count() as u64;
     match action {
         Action::KubeadmInit(init) => init.timeout_s,
         Action::KubeadmJoin(join) => join.timeout_s,
+        Action::EtcdListens(etcd) => etcd.timeout_s,
         Action::Announced(announced) => announced.timeout_s,
         Action::Spread(spread) => spread.timeout_s,
         // What the agent itself allows: ten minutes for others' package locks, half an hour for apt.
         Action::Package(_) => 40 * 60,
-        Action::Image(_) => 15 * 60,
+        // An import; a pull may be tried three times.
+        Action::Image(_) => 3 * 15 * 60,
+        Action::File(_) => 60 * 60 * downloads,
         _ => 0,
     }
 }

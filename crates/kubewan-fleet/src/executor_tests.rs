@@ -279,6 +279,7 @@ fn secrets_go_only_where_they_are_asked_for_and_outputs_are_handed_on() {
         node: "two".into(),
         endpoint: "https://api.test.kubewan:6443".into(),
         timeout_s: 300,
+        control_plane: false,
     });
     let join = Step::new(Phase::Join, "two", goal, "test");
     let steps = vec![
@@ -312,4 +313,12 @@ fn a_host_that_is_missing_leaves_the_others_untouched() {
     let (fleet, errors) = Fleet::connect(&dial, &hosts, &|_| ());
     assert_eq!((fleet.names().collect::<Vec<_>>(), errors.len()), (vec!["two"], 1));
     assert_eq!(dial.0.lock().unwrap().started, ["two"]);
+}
+
+#[test]
+fn control_planes_join_one_after_another_in_the_plans_order() {
+    let set = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+    let order = ["two", "one"];
+    assert_eq!(turns(Phase::JoinControlPlanes, &order), [set(&["two"]), set(&["one"])]);
+    assert_eq!(turns(Phase::Join, &order), [set(&["one", "two"])]);
 }

@@ -355,12 +355,12 @@ impl ConnectError {
             ),
             Obstacle::BrokeOff => "run the same command again".into(),
             Obstacle::BadKeyFile => "name a readable private key of mode 0600 in `ssh.key`".into(),
-            Obstacle::Refused => "is that the port of its SSH server (`ssh.port`), and does sshd run there?".into(),
+            Obstacle::Refused => "check that this is the port of its SSH server (`ssh.port`), and that sshd runs there".into(),
             Obstacle::Silent => {
-                "is the address right, is the host up, and does the provider's firewall let you in?".into()
+                "check the address, that the host is up, and that the provider's firewall lets you in (`kubewan ports` names the ports)".into()
             }
             Obstacle::Dropped => {
-                "the SSH server closed the connection: too many at once (MaxStartups) or a ban (fail2ban)? Try again".into()
+                "try again in a while: the SSH server closes connections when there are too many at once (MaxStartups), or bans (fail2ban)".into()
             }
             Obstacle::NoSuchName => "correct `address` or `ssh.host` of the inventory".into(),
             Obstacle::SudoPassword => format!(

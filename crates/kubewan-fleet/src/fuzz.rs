@@ -3,6 +3,7 @@
 
 use crate::askpass::{self, Asked};
 use crate::failure::{Found, Obstacle, classify};
+use crate::supply::{self, registry};
 use crate::{bootstrap, nodes, program, resolve, smoke, trust};
 
 /// What ssh and login shells say before the agent speaks.
@@ -41,6 +42,27 @@ pub fn cluster(bytes: &[u8]) {
         nodes::shortage("master01", &nodes);
     }
     assert!(smoke::pod::answers(&said).len() <= said.lines().count());
+}
+
+/// What registries answer, and servers of keys.
+pub fn registries(bytes: &[u8]) {
+    let said = String::from_utf8_lossy(bytes);
+    for line in said.lines() {
+        if let Some(reference) = registry::Reference::parse(line) {
+            let again =
+                format!("{}/{}:{}", reference.registry, reference.repository, reference.tag);
+            assert_eq!(again, line, "it does not read the same");
+        }
+        if let Some(url) = registry::token_url(line) {
+            assert!(url.starts_with("http"), "{url:?}");
+        }
+    }
+    if let Ok(digests) = registry::digests("image", bytes) {
+        let hex =
+            |digest: &String| digest["sha256:".len()..].bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(digests.len() > 1 && digests.iter().all(hex), "{digests:?}");
+    }
+    supply::is_key(&said);
 }
 
 /// Answers of a name server, and a pod's `resolv.conf`.

@@ -1,5 +1,5 @@
 //! Effects on many hosts. [`fleet::Fleet`] connects to them over the system's ssh ([`ssh`], [`bootstrap`], [`client`], [`dial`]) once their
-//! keys are trusted ([`trust`]) and what has to be asked is ([`operator`], [`askpass`]),
+//! keys are trusted ([`trust`]) and what has to be asked is ([`operator`], [`askpass`]); whoever follows hears the talk ([`trace`]);
 //! [`survey`] looks at them, [`reach`] tries the ways between them, [`executor`] carries out a plan, [`proofs`] and [`smoke`] show that what stands there works.
 //! Nothing here prints: it answers values and emits [`kubewan_core::event::Event`]s.
 
@@ -15,6 +15,7 @@ pub mod proofs;
 pub mod reach;
 pub mod resolve;
 pub mod smoke;
+pub mod supply;
 pub mod survey;
 pub mod upload;
 
@@ -26,4 +27,5 @@ pub mod failure;
 pub mod operator;
 pub mod random;
 pub mod ssh;
+pub mod trace;
 pub mod trust;

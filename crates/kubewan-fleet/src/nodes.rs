@@ -40,6 +40,14 @@ pub fn list(control_plane: &mut Member) -> Result<Result<Vec<Node>, String>, Hos
     Ok(parse(&output.stdout))
 }
 
+/// The nodes among the objects of a list that kubectl printed as JSON.
+///
+/// # Errors
+/// Fails where it is no list.
+pub fn among(text: &str) -> Result<Vec<Node>, String> {
+    read(text, |item| item["kind"] == "Node")
+}
+
 /// Whether stand-ins take the place of Kubernetes in a cluster that stands: the API server's build says so.
 ///
 /// # Errors
@@ -51,9 +59,13 @@ pub fn is_rehearsal(control_plane: &mut Member) -> Result<bool, HostError> {
 
 /// Reads a NodeList.
 pub(crate) fn parse(text: &str) -> Result<Vec<Node>, String> {
+    read(text, |_| true)
+}
+
+fn read(text: &str, wanted: impl Fn(&&Value) -> bool) -> Result<Vec<Node>, String> {
     let list: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let items = list["items"].as_array().ok_or("kubectl answered no list")?;
-    Ok(items.iter().map(node).collect())
+    Ok(items.iter().filter(wanted).map(node).collect())
 }
 
 fn node(item: &Value) -> Node {
@@ -156,6 +168,10 @@ mod tests {
         assert_eq!(shortage("node01", &nodes), None);
         assert!(nodes[0].ready && nodes[1].ready && !nodes[2].ready);
         assert!(parse("{}").is_err());
+        let mixed = r#"{"items": [{"kind": "ConfigMap", "metadata": {"name": "kubewan"}},
+            {"kind": "Node", "metadata": {"name": "node01"}}]}"#;
+        let names: Vec<String> = among(mixed).unwrap().into_iter().map(|node| node.name).collect();
+        assert_eq!(names, ["node01"]);
     }
 
     #[test]

@@ -10,14 +10,15 @@ use kubewan_core::inventory::Inventory;
 
 use crate::error::HostError;
 use crate::fleet::{Emit, Member};
-use crate::nodes;
+use crate::nodes::{self, Node};
 
 /// A node is Ready about 40 s after its join where images are there already.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until every host's node is Ready with the public address as InternalIP.
+/// Waits until every host's node is Ready with the public address as InternalIP. What this run already knows of the nodes
+/// is asked for only where it does not do; afterwards it is what was seen last.
 ///
 /// # Errors
 /// Fails where the control plane's host can't be reached. A node that does not become ready is a failed proof.
@@ -25,13 +26,17 @@ pub fn readiness(
     control_plane: &mut Member,
     inventory: &Inventory,
     addresses: &BTreeMap<String, Ipv4Addr>,
+    known: &mut Option<Vec<Node>>,
     emit: &Emit,
 ) -> Result<Vec<Proof>, HostError> {
     let deadline = Instant::now() + PATIENCE;
     let mut told: BTreeMap<String, Proof> = BTreeMap::new();
     loop {
         let last_try = Instant::now() > deadline;
-        let answer = nodes::list(control_plane)?;
+        let answer = match known.take() {
+            Some(nodes) => Ok(nodes),
+            None => nodes::list(control_plane)?,
+        };
         for host in &inventory.hosts {
             if told.contains_key(&host.name) {
                 continue;
@@ -54,6 +59,7 @@ pub fn readiness(
             told.insert(host.name.clone(), proof);
         }
         if told.len() == inventory.hosts.len() {
+            *known = answer.ok();
             return Ok(told.into_values().collect());
         }
         thread::sleep(PAUSE);

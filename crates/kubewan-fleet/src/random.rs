@@ -31,6 +31,11 @@ pub fn bootstrap_token() -> Secret {
     Secret::new(format!("{}.{}", word(6), word(16)))
 }
 
+/// A key for `kubeadm`'s certificates: 32 bytes in hex (`CertificateKeySize`, cmd/kubeadm/app/constants/constants.go).
+pub fn certificate_key() -> Secret {
+    Secret::new(kubewan_core::hex(&bytes::<32>()))
+}
+
 fn word(length: usize) -> String {
     let mut word = String::with_capacity(length);
     while word.len() < length {
@@ -60,5 +65,8 @@ mod tests {
         );
         assert_ne!(one, bootstrap_token());
         assert!(!format!("{one:?}").contains(secret));
+        let key = certificate_key();
+        assert!(key.reveal().len() == 64 && key.reveal().bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_ne!(key, certificate_key());
     }
 }

@@ -10,7 +10,7 @@ use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Inventory;
 use kubewan_core::network::Protocol;
 use kubewan_core::network::ports::Source;
-use kubewan_core::network::reach::{self, Measured, Way};
+use kubewan_core::network::reach::{self, Measured, Seen, Way};
 use kubewan_core::protocol::{Request, Response};
 
 use crate::error::HostError;
@@ -38,11 +38,12 @@ pub fn measure(
     probe_here: &ProbeHere,
 ) -> Result<Vec<Measured>, Vec<HostError>> {
     let ways = reach::to_try(inventory, facts);
-    if ways.is_empty() {
+    let overheard = reach::to_overhear(inventory, facts);
+    if ways.is_empty() && overheard.is_empty() {
         return Ok(Vec::new());
     }
     let word = format!("kubewan-{}", random::nonce());
-    let answering = collect(fleet.each(|member| listen(member, &ways, &word)))?;
+    let answering = collect(fleet.each(|member| listen(member, &ways, &overheard, &word)))?;
     let target = |way: &Way| {
         let address = SocketAddr::from((addresses[&way.to], way.port));
         let is_ours = answering[&way.to].contains(&(way.protocol, way.port));
@@ -69,9 +70,46 @@ pub fn measure(
         let here = here.join().expect("knocking does not panic").map_err(|error| vec![error])?;
         collect(theirs).map(|theirs| theirs.into_values().flatten().chain(here).collect())
     });
+    let told = collect(fleet.each(|member| tell(member, &overheard, addresses, &word)));
     // Nobody answers there any longer, whatever came of it.
-    collect(fleet.each(|member| stop_listening(member)))?;
-    answers
+    let heard = collect(fleet.each(|member| stop_listening(member)))?;
+    told?;
+    let mut measured: Vec<Measured> = answers?;
+    measured.extend(overheard.into_iter().map(|way| {
+        let result = source_of(&way, &heard[&way.to]);
+        (way, result)
+    }));
+    Ok(measured)
+}
+
+/// Has a host say its name to others whose firewalls drop it.
+fn tell(
+    member: &mut Member,
+    overheard: &[Way],
+    addresses: &BTreeMap<String, Ipv4Addr>,
+    word: &str,
+) -> Result<(), HostError> {
+    let name = member.host.name.clone();
+    let mine = overheard.iter().filter(|way| way.from == Source::Host(name.clone()));
+    let targets: Vec<String> = mine
+        .map(|way| {
+            let to = SocketAddr::from((addresses[&way.to], way.port));
+            format!("tells://{to}/{word} {name}")
+        })
+        .collect();
+    for part in targets.chunks(AT_ONCE) {
+        member.probe(part.to_vec(), PATIENCE.as_millis() as u64)?;
+    }
+    Ok(())
+}
+
+/// Where the packets came from that were seen in front of a firewall.
+fn source_of(way: &Way, heard: &[(String, Ipv4Addr)]) -> Result<Seen, String> {
+    let is_it = |name: &String| way.from == Source::Host(name.clone());
+    match heard.iter().find(|(name, _)| is_it(name)) {
+        Some((_, source)) => Ok(Seen { source: Some(*source) }),
+        None => Err("no packet came as far as its own firewall".into()),
+    }
 }
 
 fn collect<T>(
@@ -91,6 +129,7 @@ fn collect<T>(
 fn listen(
     member: &mut Member,
     ways: &[Way],
+    overheard: &[Way],
     word: &str,
 ) -> Result<BTreeSet<(Protocol, u16)>, HostError> {
     let ports = |protocol| -> Vec<u16> {
@@ -101,8 +140,9 @@ fn listen(
     };
     let (tcp, udp) = (ports(Protocol::Tcp), ports(Protocol::Udp));
     let attempted = "answering on the ports that the cluster needs";
-    match member.call(attempted, &Request::Listen { tcp, udp, word: word.into() })? {
-        Response::Listening { tcp, udp } => {
+    let overheard = overheard.iter().find(|way| way.to == member.host.name).map(|way| way.port);
+    match member.call(attempted, &Request::Listen { tcp, udp, overheard, word: word.into() })? {
+        Response::Listening { tcp, udp, .. } => {
             let tcp = tcp.into_iter().map(|port| (Protocol::Tcp, port));
             Ok(tcp.chain(udp.into_iter().map(|port| (Protocol::Udp, port))).collect())
         }
@@ -110,9 +150,14 @@ fn listen(
     }
 }
 
-fn stop_listening(member: &mut Member) -> Result<(), HostError> {
-    let nothing = Request::Listen { tcp: Vec::new(), udp: Vec::new(), word: String::new() };
-    member.call("freeing the ports that were tried", &nothing).map(drop)
+/// Who was overheard in the meantime, and from which addresses.
+fn stop_listening(member: &mut Member) -> Result<Vec<(String, Ipv4Addr)>, HostError> {
+    let attempted = "freeing the ports that were tried";
+    let (tcp, udp, word) = (Vec::new(), Vec::new(), String::new());
+    match member.call(attempted, &Request::Listen { tcp, udp, overheard: None, word })? {
+        Response::Listening { heard, .. } => Ok(heard),
+        _ => Err(member.other(attempted)),
+    }
 }
 
 /// Tries ways that begin at one place.
@@ -124,7 +169,12 @@ fn from(
     for part in tried.chunks(AT_ONCE) {
         let answers = probe(part.iter().map(|(_, target)| target.clone()).collect())?;
         let ways = part.iter().map(|(way, _)| (*way).clone());
-        measured.extend(ways.zip(answers.into_iter().map(|answer| answer.map(drop))));
+        measured.extend(ways.zip(answers.into_iter().map(|answer| answer.map(seen))));
     }
     Ok(measured)
+}
+
+/// What one of ours said of a packet; of what someone else answered nothing is known.
+fn seen(answer: String) -> Seen {
+    Seen { source: answer.parse().ok() }
 }

@@ -10,6 +10,7 @@ use kubewan_core::inventory::Host;
 use tempfile::NamedTempFile;
 
 use crate::askpass::Admitted;
+use crate::trace::Trace;
 
 /// Seconds until a host that does not answer is given up.
 const CONNECT_TIMEOUT_S: u32 = 15;
@@ -37,6 +38,17 @@ pub struct Manner<'a> {
     pub pin: Option<&'a str>,
     /// Nothing may be asked.
     pub batch: bool,
+    /// Who follows.
+    pub trace: &'a Trace,
+}
+
+/// Whether what the operator runs on a host has a terminal there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FarTerminal {
+    /// As ssh has it: a login has one, a command has none.
+    AsSsh,
+    /// A command has one too, so that it can ask and fill the screen.
+    Always,
 }
 
 /// What `ssh` is given as destination.
@@ -128,24 +140,26 @@ fn verified_login(host: &Host, manner: &Manner, pin_file: Option<&Path>) -> Vec<
     args
 }
 
-/// The operator himself logs in, or runs a command, on a terminal there too where he asks for one: all streams are his,
-/// and what has to be asked `ssh` asks him.
+/// The operator himself logs in, or runs a command: all streams are his, and what has to be asked `ssh` asks him.
 ///
 /// # Errors
 /// As [`start`].
 pub fn by_hand(
     host: &Host,
     manner: &Manner,
-    terminal: bool,
+    terminal: FarTerminal,
     command: &[String],
 ) -> io::Result<ExitStatus> {
     let pin = manner.pin.map(|key| pin_file(host, key)).transpose()?;
     let mut ssh = Command::new("ssh");
-    if terminal {
-        ssh.arg("-t");
+    if terminal == FarTerminal::Always {
+        // Else ssh says below each answer that the connection is closed.
+        ssh.args(["-t", "-o", "LogLevel=ERROR"]);
     }
     ssh.args(verified_login(host, manner, pin.as_ref().map(NamedTempFile::path)));
-    ssh.args(command).status()
+    ssh.args(command);
+    manner.trace.calls(&host.name, &ssh, command.len());
+    ssh.status()
 }
 
 /// Starts `ssh` with this remote command.
@@ -160,12 +174,10 @@ pub fn start(
 ) -> io::Result<SshChild> {
     let pin = manner.pin.map(|key| pin_file(host, key)).transpose()?;
     let args = arguments(host, manner, pin.as_ref().map(NamedTempFile::path), remote);
-    let child = command(admitted)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut ssh = command(admitted);
+    ssh.args(args);
+    manner.trace.calls(&host.name, &ssh, 1);
+    let child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     Ok(SshChild { child, _pin: pin })
 }
 
@@ -238,7 +250,8 @@ mod tests {
     const OWN: &str = "-o NumberOfPasswordPrompts=3 -o StrictHostKeyChecking=yes";
 
     fn manner(pin: Option<&str>) -> Manner<'_> {
-        Manner { base: Path::new("/c"), pin, batch: true }
+        static NOBODY: std::sync::LazyLock<Trace> = std::sync::LazyLock::new(Trace::default);
+        Manner { base: Path::new("/c"), pin, batch: true, trace: &NOBODY }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::failure::{ConnectError, Found, Obstacle, classify};
 use crate::fleet::some_at_once;
 use crate::operator::{Keyring, NewKey};
 use crate::ssh;
+use crate::trace::Trace;
 
 /// Jump hosts behind one another that are looked at.
 const JUMPS_MAX: usize = 8;
@@ -153,6 +154,8 @@ pub struct Looks<'a> {
     pub pins: &'a Mutex<BTreeMap<String, String>>,
     /// Hosts that fail keep the others from being asked about.
     pub all: bool,
+    /// Who follows.
+    pub trace: &'a Trace,
 }
 
 impl Looks<'_> {
@@ -213,7 +216,7 @@ impl Looks<'_> {
             }
             let files = beside(&seen);
             let door = Door::new(&jump.spec, &jump.spec, None, true, self.keyring);
-            match self.scan(&files, &door, &[], jump.destination()) {
+            match self.scan(&jump.spec, &files, &door, &[], jump.destination()) {
                 Seen::New(lines, key) => Some((jump, seen, lines, key)),
                 // Its own connection tells it better.
                 _ => None,
@@ -269,7 +272,8 @@ impl Looks<'_> {
             Some(pin) => self.look_at_pinned(host, pin),
             None => {
                 let door = self.door(host, Some(seen));
-                match self.scan(&beside(seen), &door, &[], ssh::login(host, self.base)) {
+                let login = ssh::login(host, self.base);
+                match self.scan(&host.name, &beside(seen), &door, &[], login) {
                     Seen::Failed(said) => {
                         let obstacle = classify(&said, false);
                         Err(ConnectError::new(host, obstacle, &said))
@@ -316,7 +320,8 @@ impl Looks<'_> {
                 .flat_map(|kinds| ["-o".to_owned(), format!("HostKeyAlgorithms={kinds}")])
                 .collect();
             let door = self.door(host, None);
-            match self.scan(&Files::Own(host), &door, &options, ssh::login(host, self.base)) {
+            let (files, login) = (Files::Own(host), ssh::login(host, self.base));
+            match self.scan(&host.name, &files, &door, &options, login) {
                 Seen::New(_, key) if key.fingerprint() == pin.fingerprint() => {
                     let line = key.line().unwrap_or_default();
                     self.pins
@@ -347,6 +352,7 @@ impl Looks<'_> {
     /// Has ssh look at a host's key; it logs in nowhere.
     fn scan(
         &self,
+        name: &str,
         files: &Files,
         door: &Arc<Door>,
         options: &[String],
@@ -355,7 +361,8 @@ impl Looks<'_> {
         let attempt = || -> io::Result<Seen> {
             let new = tempfile::Builder::new().prefix("kubewan-new-host-").tempfile()?;
             let admitted = self.askpass.map(|askpass| askpass.admit(door));
-            let output = ssh::command(admitted.as_ref())
+            let mut command = ssh::command(admitted.as_ref());
+            command
                 .args(ssh::common_options())
                 .args(["-o", "BatchMode=yes", "-o", "PreferredAuthentications=none"])
                 .args(["-o", "PubkeyAuthentication=no", "-o", "HashKnownHosts=no"])
@@ -364,8 +371,9 @@ impl Looks<'_> {
                 .args(files.options(new.path()))
                 .args(destination)
                 .arg("true")
-                .stdin(Stdio::null())
-                .output()?;
+                .stdin(Stdio::null());
+            self.trace.calls(name, &command, 0);
+            let output = command.output()?;
             let mut lines = String::new();
             new.reopen()?.read_to_string(&mut lines)?;
             if let Some(key) = scanned(&lines) {
@@ -373,6 +381,9 @@ impl Looks<'_> {
             }
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let known = output.status.success() || classify(&said, false) == Obstacle::Denied;
+            if !known {
+                self.trace.says(name, &said);
+            }
             Ok(if known { Seen::Known } else { Seen::Failed(said) })
         };
         attempt().unwrap_or_else(|error| Seen::Failed(error.to_string()))

@@ -178,6 +178,7 @@ mod tests {
             sha256: kubewan_core::sha256_hex(bytes),
             size: bytes.len() as u64,
             name: "file".into(),
+            url: None,
         }
     }
 

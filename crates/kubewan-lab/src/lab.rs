@@ -408,6 +408,12 @@ impl Lab {
         namespace::filter(self.cloud(host)?, &ports)
     }
 
+    /// Gives the lab's Internet an address more, for a server that hosts and operator reach, and answers the file of the
+    /// network namespace that the server has to listen in.
+    pub fn add_site(&self, address: Ipv4Addr) -> Result<PathBuf, LabError> {
+        namespace::add_site(&self.state.topology, address)
+    }
+
     /// How many packets each host's cloud has dropped for a source address that isn't the host's.
     pub fn spoof_counters(&self) -> Result<BTreeMap<String, u64>, LabError> {
         self.places()

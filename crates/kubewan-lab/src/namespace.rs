@@ -1,5 +1,6 @@
 //! Network namespaces and what is plugged into them.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::call::Call;
@@ -72,6 +73,14 @@ pub(crate) fn existing(lab: Option<&str>) -> Vec<String> {
 pub(crate) fn remove_operator_link(lab: &str) {
     let link = topology::operator_link(lab);
     let _ = Call::new("ip", "remove the operator's link").args(["link", "del", &link]).succeeds();
+}
+
+/// Gives the Internet an address more, which hosts and operator reach.
+pub(crate) fn add_site(lab: &Topology, address: Ipv4Addr) -> Result<PathBuf, LabError> {
+    let internet = lab.internet();
+    ip_batch(Some(&internet), &network::site(address))?;
+    ip_batch(None, &network::way_to_site(lab, address))?;
+    Ok(path(&internet))
 }
 
 /// Cuts a cloud off the Internet.

@@ -1,6 +1,7 @@
 //! The commands that make a lab's network, as text for `ip -batch` and `nft -f`. Pure.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use crate::image::NetworkStack;
 use crate::topology::{Cloud, Host, NEXT_HOP, Nat, OPERATOR, Path, Ports, Protocol, Topology};
@@ -46,6 +47,17 @@ pub(crate) fn operator(lab: &Topology) -> Vec<String> {
         format!("route add {public}/32 via {NEXT_HOP} dev {link} onlink src {}", lab.operator)
     }));
     lines
+}
+
+/// Run in the Internet's namespace: a server's address.
+pub(crate) fn site(address: Ipv4Addr) -> Vec<String> {
+    vec![format!("addr add {address}/32 dev lo")]
+}
+
+/// Run in the operator's own namespace: the way to that server.
+pub(crate) fn way_to_site(lab: &Topology, address: Ipv4Addr) -> Vec<String> {
+    let link = lab.operator_link();
+    vec![format!("route replace {address}/32 via {NEXT_HOP} dev {link} onlink")]
 }
 
 /// Run in a cloud's namespace: its uplink, and the switch that its hosts are plugged into.

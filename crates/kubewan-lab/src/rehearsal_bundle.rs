@@ -416,6 +416,7 @@ impl Contents {
             path: path.into(),
             size,
             sha256: file_sha256(&file)?,
+            url: None,
         });
         Ok(())
     }

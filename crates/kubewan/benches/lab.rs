@@ -104,18 +104,27 @@ fn up_over_script(stage: &Stage, pairs: usize) {
     println!("up over a bare script: median ratio {:.2} of {ratios:.2?}", median(&mut ratios));
 }
 
-/// Fresh hosts, taken as far as the control plane's first step.
+/// Where an administrator's settings of the transient unit would lie (systemd.unit(5)).
+const DROP_IN: &str = "/etc/systemd/system/kubewan-batch.service.d";
+
+/// Fresh hosts, taken as far as the control plane's first step. Systemd there refuses the batch of that phase, so that a run
+/// ends where the phases before have ended, however fast it is.
 fn prepare(stage: &Stage) {
     stage.lab.rewind(&[], &mut |_: LabEvent| {}).expect("a rewind");
-    let mut run = Running::start(stage, &UP);
-    run.until("all is ready for kubeadm", |event| {
-        event["event"] == "phase-done" && event["phase"] == "binaries"
-    });
-    run.kill();
-    // The next batch may have been begun by then; nothing of it may go on, nor be there.
-    let state = "systemctl stop kubewan-batch.service 2> /dev/null; \
-        [ ! -e /etc/kubernetes/manifests/etcd.yaml ] && [ ! -e /etc/kubernetes/pki ]";
-    stage.on("master01", state);
+    let refuse = format!(
+        "mkdir {DROP_IN} && printf '[Service]\nExecCondition=sh -c \"! ls -d /var/lib/kubewan/runs/*/control-plane\"\n' \
+         > {DROP_IN}/bench.conf && systemctl daemon-reload"
+    );
+    stage.on(HOSTS[0], &refuse);
+    let run = Running::start(stage, &UP).end();
+    assert_ne!(run.code, 0, "the control plane's batch was not refused");
+    let phases = run.events.iter().filter(|event| event["event"] == "phase-done");
+    let phases: Vec<&str> = phases.filter_map(|event| event["phase"].as_str()).collect();
+    assert_eq!(phases, ["prepare", "runtime", "binaries"], "{}", run.stderr);
+    let allow = format!(
+        "rm -r {DROP_IN} /var/lib/kubewan/runs/*/control-plane && systemctl daemon-reload && [ ! -e /etc/kubernetes ]"
+    );
+    stage.on(HOSTS[0], &allow);
 }
 
 fn timed(work: impl FnOnce()) -> Duration {

@@ -2,15 +2,115 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::report::Verbosity;
 
 /// Builds and keeps one Kubernetes cluster on servers that share nothing but the public Internet.
 #[derive(Debug, Parser)]
 #[command(name = "kubewan", version, after_help = FIRST_STEPS, max_term_width = 100)]
 pub struct Args {
+    /// What is told.
+    #[command(flatten)]
+    pub telling: Telling,
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What is told of a run, and how; the same for all commands.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Options of all commands")]
+pub struct Telling {
+    /// Tell more: what is right already, ssh's command lines, how long things take; -vv: also what agents are asked
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Tell errors and the result only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Keep everything that happens in this file (0600, appended to), whatever is shown; else $KUBEWAN_LOG_FILE
+    #[arg(long, global = true, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Colours: where there is a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorWhen::Auto)]
+    pub color: ColorWhen,
+}
+
+impl Telling {
+    /// How much is told.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Usual,
+            (false, 1) => Verbosity::Verbose,
+            (false, _) => Verbosity::Talkative,
+        }
+    }
+
+    /// The log file.
+    pub fn log_file(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os("KUBEWAN_LOG_FILE").filter(|name| !name.is_empty());
+        self.log_file.clone().or_else(|| variable().map(PathBuf::from))
+    }
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// Where there is a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl ColorWhen {
+    /// What was typed, before the rest of the command line is understood: its errors have colours too.
+    pub fn typed(words: &[String]) -> ColorWhen {
+        let mut words = words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            let value = match word {
+                "--" => break,
+                "--color" => words.next(),
+                word => word.strip_prefix("--color="),
+            };
+            if let Some(when) = value.and_then(|value| ColorWhen::from_str(value, false).ok()) {
+                return when;
+            }
+        }
+        ColorWhen::Auto
+    }
+
+    /// Makes it so for all that is printed from now on.
+    pub fn apply(self) {
+        let choice = match self.on_this_terminal() {
+            ColorWhen::Auto => anstream::ColorChoice::Auto,
+            ColorWhen::Always => anstream::ColorChoice::Always,
+            ColorWhen::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+
+    /// A dumb terminal has no colours, also where a CI system says that it has.
+    fn on_this_terminal(self) -> ColorWhen {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty());
+        match self {
+            ColorWhen::Auto if is_dumb && !is_forced => ColorWhen::Never,
+            when => when,
+        }
+    }
+}
+
+impl From<ColorWhen> for clap::ColorChoice {
+    fn from(when: ColorWhen) -> Self {
+        match when.on_this_terminal() {
+            ColorWhen::Auto => clap::ColorChoice::Auto,
+            ColorWhen::Always => clap::ColorChoice::Always,
+            ColorWhen::Never => clap::ColorChoice::Never,
+        }
+    }
 }
 
 const FIRST_STEPS: &str = "\
@@ -55,6 +155,8 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual's pages, one for each command
+    Man(ManArgs),
     /// Look at bundles: folders with everything a host needs
     #[command(subcommand)]
     Bundle(BundleCommand),
@@ -64,6 +166,26 @@ pub enum Command {
 }
 
 impl Command {
+    /// What was asked for, without arguments: those of `ssh` and `kubectl` may hold secrets.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Plan(_) => "plan",
+            Command::Up(_) => "up",
+            Command::Status(_) => "status",
+            Command::Smoke(_) => "smoke",
+            Command::Ports(_) => "ports",
+            Command::Kubeconfig(_) => "kubeconfig",
+            Command::Ssh(_) => "ssh",
+            Command::Kubectl(_) => "kubectl",
+            Command::Reset(_) => "reset",
+            Command::Schema => "schema",
+            Command::Completions { .. } => "completions",
+            Command::Man(_) => "man",
+            Command::Bundle(_) => "bundle",
+            Command::Lab(_) => "lab",
+        }
+    }
+
     /// Its answer is one JSON document, so that a failure has to be one too.
     pub fn answers_one_document(&self) -> bool {
         match self {
@@ -228,13 +350,24 @@ pub struct SshArgs {
 Examples:
   kubewan kubectl get nodes -o wide
   kubewan kubectl apply -f - < app.yaml      it runs there: files go in by standard input
-  kubewan kubectl -f home.yaml get pods -A   the inventory's name comes first")]
+  kubewan kubectl -f home.yaml get pods -A   kubewan's own options come first")]
 pub struct KubectlArgs {
     #[command(flatten)]
     pub file: File,
     /// kubectl's arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
+}
+
+/// `man`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  kubewan man ~/.local/share/man/man1    then: man kubewan-up
+  kubewan man | man -l -                 the first page")]
+pub struct ManArgs {
+    /// The folder that they go to; without one, the first page is printed
+    pub dir: Option<PathBuf>,
 }
 
 /// `reset`
@@ -262,6 +395,32 @@ pub enum BundleCommand {
         after_help = "Example:\n  kubewan bundle check ~/.cache/kubewan/bundles/kubernetes-1.36.2"
     )]
     Check(BundleCheckArgs),
+    /// Download everything that a cluster needs into a bundle
+    #[command(after_help = "\
+Examples:
+  kubewan bundle create --kubernetes 1.36.2                     where bundles are looked for
+  kubewan bundle create -f cluster.yaml /media/usb              the inventory's version and mirrors
+  kubewan bundle create --kubernetes 1.36.2 --arch amd64,arm64
+
+What is there already is not downloaded again: interrupted, run the same command again.")]
+    Create(BundleCreateArgs),
+}
+
+/// `bundle create`
+#[derive(Debug, ClapArgs)]
+pub struct BundleCreateArgs {
+    /// The bundle's folder [default: kubernetes-VERSION where bundles are looked for]
+    pub dir: Option<PathBuf>,
+    /// Kubernetes' version, as 1.36.2
+    #[arg(long, value_name = "VERSION", required_unless_present = "file", conflicts_with = "file")]
+    pub kubernetes: Option<String>,
+    /// An inventory that gives version, mirrors and image repository
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Go's names of the hosts' architectures
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', default_value = "amd64",
+        value_parser = clap::builder::PossibleValuesParser::new(kubewan_fleet::bundle::ARCHITECTURES))]
+    pub arch: Vec<String>,
 }
 
 /// `bundle check`
@@ -286,6 +445,7 @@ Examples:
   kubewan lab up --name home --topology home.yaml      clouds and paths of your own (docs/lab.md)")]
     Up(LabUpArgs),
     /// Show all labs of this machine, their hosts, and paths that are not plain
+    #[command(after_help = "Example:\n  kubewan lab ls")]
     Ls,
     /// Log in to a host
     #[command(after_help = "Example:\n  kubewan lab ssh node01")]
@@ -309,6 +469,7 @@ Examples:
         command: Vec<String>,
     },
     /// Reboot a host: nothing of its network is left but the NIC
+    #[command(after_help = "Example:\n  kubewan lab reboot node01")]
     Reboot {
         /// Which lab
         #[command(flatten)]
@@ -317,6 +478,7 @@ Examples:
         host: String,
     },
     /// Take hosts back to how they were when the lab came up: all of them, or those named
+    #[command(after_help = "Examples:\n  kubewan lab rewind node01\n  kubewan lab rewind")]
     Rewind {
         /// Which lab
         #[command(flatten)]
@@ -340,6 +502,7 @@ Examples:
         other: Option<String>,
     },
     /// Undo cuts and impairments: everywhere, at one cloud, or between two
+    #[command(after_help = "Examples:\n  kubewan lab heal\n  kubewan lab heal A C")]
     Heal {
         /// Which lab
         #[command(flatten)]
@@ -356,6 +519,7 @@ Examples:
   kubewan lab impair A B       as it was made")]
     Impair(LabImpairArgs),
     /// Remove a lab: nothing of it is left on this machine
+    #[command(after_help = "Examples:\n  kubewan lab down\n  kubewan lab down home")]
     Down {
         /// Which one
         #[arg(default_value = kubewan_lab::topology::USUAL_NAME)]

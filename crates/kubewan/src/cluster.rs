@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kubewan_agent::probe;
-use kubewan_core::bundle::Bundle;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Recorded;
@@ -14,11 +13,15 @@ use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
+use kubewan_fleet::nodes::{self, Node};
+use kubewan_fleet::supply::Supply;
 use kubewan_fleet::survey::{self, Survey};
 use kubewan_fleet::{reach, resolve};
+use serde_json::Value;
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use crate::report;
 use crate::site::Site;
 
 /// A cluster's hosts, all connected.
@@ -33,7 +36,13 @@ pub struct Cluster<'a> {
     pub fleet: Fleet<'a>,
     /// What they say.
     pub survey: Survey,
+    /// The nodes as this run saw them last; `None` where it has not asked, or has changed something since.
+    pub nodes: Option<Vec<Node>>,
 }
+
+/// Nodes that are asked for with the record, so that the answer stays far below what an agent keeps of it. Of a larger
+/// cluster they are asked for when they are needed.
+const NODES: usize = 50;
 
 /// The cluster's admin, on a control plane.
 const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
@@ -46,17 +55,18 @@ impl<'a> Cluster<'a> {
     pub fn open(site: &'a Site, dial: &'a SshDial, emit: &Emit) -> Result<Cluster<'a>, Failure> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
-        let mut fleet = Fleet::connect_all(dial, &site.inventory.hosts, emit)
+        let hosts = &site.inventory.hosts;
+        let busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
+        let mut fleet = Fleet::connect_all(dial, hosts, emit)
             .map_err(|errors| Failure::unreachable(&errors))?;
-        let survey =
-            survey::survey(&mut fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
-        Ok(Cluster { site, addresses, dial, fleet, survey })
+        drop(busy);
+        let survey = look(&mut fleet, emit)?;
+        Ok(Cluster { site, addresses, dial, fleet, survey, nodes: None })
     }
 
     /// Looks at all hosts once more.
     pub fn look_again(&mut self, emit: &Emit) -> Result<(), Failure> {
-        self.survey =
-            survey::survey(&mut self.fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
+        self.survey = look(&mut self.fleet, emit)?;
         Ok(())
     }
 
@@ -75,19 +85,27 @@ impl<'a> Cluster<'a> {
             .is_some_and(|facts| facts.kubernetes.state == ClusterState::Done)
     }
 
-    /// What the living cluster was built from, as it says itself; `None` where nothing was recorded yet.
+    /// What the living cluster was built from, as it says itself; `None` where nothing was recorded yet. The nodes are
+    /// asked for with it, as a kubectl needs longer to start than to answer.
     fn read_record(&mut self) -> Result<Option<Recorded>, Failure> {
         // Without the admin's rights nothing can be asked; a plan gives them back first.
         if !self.stands() || self.control_plane().read(ADMIN_CONF)?.is_none() {
             return Ok(None);
         }
         let (namespace, name) = RECORD;
-        let get = ["get", "configmap", name, "-n", namespace, "-o", "json", "--ignore-not-found"];
+        let hosts = Some(&self.site.inventory.hosts).filter(|hosts| hosts.len() <= NODES);
+        let nodes = hosts.into_iter().flatten().map(|host| format!("node/{}", host.name));
+        let names: Vec<String> = nodes.chain([format!("configmap/{name}")]).collect();
+        let get = ["get", "-n", namespace, "-o", "json", "--ignore-not-found"];
+        let get: Vec<&str> = get.into_iter().chain(names.iter().map(String::as_str)).collect();
         let until = Instant::now() + SILENT;
         let mut output = self.control_plane().kubectl(&get, None, 30)?;
         while output.code != 0 && Instant::now() < until {
             thread::sleep(Duration::from_secs(2));
             output = self.control_plane().kubectl(&get, None, 30)?;
+        }
+        if output.code == 0 && hosts.is_some() {
+            self.nodes = nodes::among(&output.stdout).ok();
         }
         recorded(&output).map_err(|(said, remedy)| {
             let host = &self.site.inventory.first_control_plane().name;
@@ -97,9 +115,13 @@ impl<'a> Cluster<'a> {
     }
 
     /// What has to be done for the cluster to be as the inventory says.
-    pub fn plan(&mut self, bundle: &Bundle) -> Result<Plan, Failure> {
+    pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
+        let bundle = &supply.bundle.bundle;
+        let busy = report::busy("reading what the cluster was built from");
         let recorded = self.read_record()?;
+        drop(busy);
         let inventory = &self.site.inventory;
+        let busy = report::busy("trying the ways between the hosts");
         let measured = reach::measure(
             &mut self.fleet,
             inventory,
@@ -108,16 +130,20 @@ impl<'a> Cluster<'a> {
             &probe::all,
         )
         .map_err(|errors| Failure::on_hosts(&errors))?;
+        drop(busy);
         let inputs = Inputs {
             addresses: &self.addresses,
             bundle,
+            keys: &supply.keys,
             clock_offsets_ms: &self.survey.clock_offsets_ms,
             recorded: recorded.as_ref(),
             measured: &measured,
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        let busy = report::busy(format!("comparing {} goals", planned.steps.len()));
         let seen = survey::observe(&mut self.fleet, &planned.steps)
             .map_err(|errors| Failure::on_hosts(&errors))?;
+        drop(busy);
         planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
         Ok(Plan::new(&inventory.name, bundle.rehearsal, planned.steps, &seen, planned.findings)?)
     }
@@ -127,6 +153,12 @@ impl<'a> Cluster<'a> {
         let arch = |(host, facts): (&String, &Facts)| (host.clone(), facts.kernel.arch.clone());
         self.survey.facts.iter().map(arch).collect()
     }
+}
+
+/// Looks at all hosts.
+fn look(fleet: &mut Fleet, emit: &Emit) -> Result<Survey, Failure> {
+    let _busy = report::busy("looking at the hosts");
+    survey::survey(fleet, emit).map_err(|errors| Failure::on_hosts(&errors))
 }
 
 /// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.
@@ -144,12 +176,18 @@ fn recorded(output: &Output) -> Result<Option<Recorded>, (String, &'static str)>
         return Ok(None);
     }
     let read = || {
-        let object: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
-        serde_json::from_str(object.pointer("/data/cluster.json")?.as_str()?).ok()
+        let answer: Value = serde_json::from_str(&output.stdout).ok()?;
+        // One object alone is not wrapped into a list.
+        let items = answer["items"].as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+        let Some(record) = items.iter().find(|item| item["kind"] == "ConfigMap") else {
+            return Some(None);
+        };
+        let text = record.pointer("/data/cluster.json")?.as_str()?;
+        serde_json::from_str(text).ok().map(Some)
     };
     let (namespace, name) = RECORD;
     match read() {
-        Some(recorded) => Ok(Some(recorded)),
+        Some(recorded) => Ok(recorded),
         None => Err((
             format!(
                 "the cluster's record, ConfigMap {namespace}/{name}, makes no sense to this kubewan"
@@ -174,6 +212,14 @@ mod tests {
         let (message, _) = recorded(&said(1, "", refused)).unwrap_err();
         assert!(message.ends_with(refused), "{message}");
         assert!(recorded(&said(-1, "", "it did not end within 30 s")).is_err());
-        assert!(recorded(&said(0, r#"{"data":{"cluster.json":"{}"}}"#, "")).is_err());
+        let nodes = r#"{"kind":"List","items":[{"kind":"Node","metadata":{"name":"master01"}}]}"#;
+        assert_eq!(recorded(&said(0, nodes, "")), Ok(None));
+        for unreadable in [
+            r#"{"kind":"ConfigMap","data":{"cluster.json":"{}"}}"#,
+            r#"{"kind":"List","items":[{"kind":"Node"},{"kind":"ConfigMap","data":{}}]}"#,
+            r#"{"kind":"Li"#,
+        ] {
+            assert!(recorded(&said(0, unreadable, "")).is_err(), "{unreadable}");
+        }
     }
 }

@@ -23,7 +23,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that one text explains.
+    /// A failure, and what to do next.
+    pub fn new(code: Code, said: impl std::fmt::Display, next: impl std::fmt::Display) -> Self {
+        Failure::text(code, format!("error: {said}\n  = help: {next}"))
+    }
+
+    /// A failure that one text explains, printed as it is.
     pub fn text(code: Code, text: impl Into<String>) -> Self {
         Failure { code, text: Some(text.into()), findings: Vec::new() }
     }

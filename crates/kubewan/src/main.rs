@@ -9,20 +9,24 @@ mod commands;
 mod exit_code;
 mod failure;
 mod report;
+mod shell;
 mod site;
 
 use std::process::ExitCode;
 
-use args::Args;
-use clap::Parser;
+use args::{Args, ColorWhen};
+use clap::{CommandFactory, FromArgMatches};
 use exit_code::Code;
+use failure::Failure;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     if let Some(code) = commands::hidden(&words) {
         return ExitCode::from(code);
     }
-    let args = match Args::try_parse_from(&words) {
+    let color = ColorWhen::typed(&words);
+    let parsed = Args::command().color(color.into()).try_get_matches_from(&words);
+    let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
             // Help and version are no errors, and go to standard output.
@@ -31,15 +35,26 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    args.telling.color.apply();
     let one_document = args.command.answers_one_document();
-    match commands::run(args.command) {
-        Ok(code) => code.into(),
+    let code = match run(args) {
+        Ok(code) => code,
         Err(failure) => {
             if one_document {
                 report::json::document(&failure);
             }
             report::failure(&failure);
-            failure.code.into()
+            failure.code
         }
-    }
+    };
+    report::log("end", &format!("exit {}", code as u8));
+    code.into()
+}
+
+fn run(args: Args) -> Result<Code, Failure> {
+    let telling = &args.telling;
+    report::set_up(telling.verbosity(), telling.log_file().as_deref())?;
+    let version = env!("CARGO_PKG_VERSION");
+    report::log("begin", &format!("kubewan {version} {}", args.command.name()));
+    commands::run(args.command)
 }

@@ -1,15 +1,18 @@
 //! The inventory file and what lies around it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kubewan_core::inventory::{self, Inventory};
+use kubewan_core::facts::Facts;
+use kubewan_core::inventory::{self, Inventory, KubernetesSource};
 use kubewan_fleet::bundle::{self, BundleDir};
 use kubewan_fleet::dial::SshDial;
+use kubewan_fleet::supply::{self, Supply};
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::terminal::Terminal;
+use crate::report::{self, terminal::Terminal};
 
 /// The operator's side of a cluster.
 #[derive(Debug)]
@@ -25,11 +28,8 @@ impl Site {
     pub fn read(path: &Path) -> Result<Site, Failure> {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|error| {
-            let hint = "name one with `--file`, or make three servers to try with `kubewan lab up`";
-            Failure::text(
-                Code::Refused,
-                format!("error: can't read {name}: {error}\n  = help: {hint}"),
-            )
+            let next = "name one with `--file`, or make three servers to try with `kubewan lab up`";
+            Failure::new(Code::Refused, format!("can't read {name}: {error}"), next)
         })?;
         let inventory = inventory::parse_bytes(&name, &bytes)
             .map_err(|errors| Failure::text(Code::Refused, errors.to_string()))?;
@@ -37,13 +37,33 @@ impl Site {
         Ok(Site { inventory, base: base.unwrap_or(Path::new(".")).to_owned() })
     }
 
-    /// The bundle that the inventory asks for.
-    pub fn bundle(&self) -> Result<BundleDir, Failure> {
-        Ok(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?)
+    /// The bundle that the inventory asks for; `None` where it asks for none, and [`Site::supply`] finds the rest.
+    pub fn bundle(&self) -> Result<Option<BundleDir>, Failure> {
+        if self.inventory.source() != KubernetesSource::Bundle {
+            return Ok(None);
+        }
+        Ok(Some(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?))
+    }
+
+    /// What the hosts take: all of a bundle, and what the inventory has come from elsewhere.
+    pub fn supply(
+        &self,
+        bundle: Option<BundleDir>,
+        facts: &BTreeMap<String, Facts>,
+    ) -> Result<Supply, Failure> {
+        let busy = report::busy("finding out what the hosts need");
+        let elsewhere =
+            supply::resolve(&self.inventory, facts, &supply::cache(), &|what| report::note(what))
+                .map_err(|findings| Failure::findings(Code::Failed, findings))?;
+        drop(busy);
+        Ok(match bundle {
+            Some(bundle) => elsewhere.beside(bundle),
+            None => elsewhere,
+        })
     }
 
     /// How its hosts are connected to; what has to be asked is asked on the terminal, where there is one.
     pub fn dial(&self) -> SshDial {
-        SshDial::new(self.base.clone(), Terminal::operator())
+        SshDial::new(self.base.clone(), Terminal::operator()).traced(report::trace())
     }
 }

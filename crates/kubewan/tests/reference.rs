@@ -65,6 +65,38 @@ fn every_finding_is_in_the_reference_and_exists() {
 }
 
 #[test]
+fn every_command_and_option_is_in_the_reference_and_in_both_readmes() {
+    let kubewan = std::process::Command::new(env!("CARGO_BIN_EXE_kubewan"));
+    let help = { kubewan }.arg("-h").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, commands) = help.split_once("\nCommands:\n").unwrap();
+    let (commands, options) = commands.split_once("\n\n").unwrap();
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let texts = ["README.md", "README.zh-CN.md", "docs/reference.md"];
+    let words = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<&str> = words.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 12, "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        for text in texts {
+            assert!(read(text).contains(&format!("| `kubewan {name}")), "{name} is not in {text}");
+        }
+    }
+    let reference = reference();
+    let (_, table) = reference.split_once("\n## What is told\n").unwrap();
+    let (_, options) = options.split_once("Options of all commands:\n").unwrap();
+    let (options, _) = options.split_once("\n\n").unwrap_or((options, ""));
+    let named: Vec<&str> = options
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("--"))
+        .map(|word| word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()))
+        .collect();
+    assert!(named.len() >= 4, "{named:?} in {options}");
+    for name in named {
+        assert!(table.contains(&format!("`--{name}")), "--{name} is not in docs/reference.md");
+    }
+}
+
+#[test]
 fn every_error_of_the_inventory_is_in_the_reference() {
     let reference = reference();
     for code in Code::ALL {

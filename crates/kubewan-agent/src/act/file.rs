@@ -43,7 +43,7 @@ const PROTECTED: &[&str] = &[
 ];
 
 /// Looks at what is at the path, without following a link.
-pub fn observe_file(goal: &File, _host: &Host) -> Result<FileSeen, String> {
+pub fn observe_file(goal: &File, host: &Host) -> Result<FileSeen, String> {
     let path = Path::new(&goal.path);
     let failed = |e: std::io::Error| format!("can't read {}: {e}", goal.path);
     let metadata = match std::fs::symlink_metadata(path) {
@@ -70,7 +70,7 @@ pub fn observe_file(goal: &File, _host: &Host) -> Result<FileSeen, String> {
         seen.sha256 = Some(kubewan_core::sha256_hex(&bytes));
         seen.text = String::from_utf8(bytes).ok();
     } else {
-        seen.sha256 = Some(disk::sha256_of(path).map_err(failed)?);
+        seen.sha256 = Some(host.seen().sha256(path).map_err(failed)?);
     }
     Ok(seen)
 }
@@ -119,6 +119,9 @@ fn write(
     let check = |sha256: &str| {
         if sha256 == wanted {
             return Ok(());
+        }
+        if let Content::Artifact(artifact) = content {
+            let _ = std::fs::remove_file(cx.host.artifact(&artifact.sha256));
         }
         Err(format!(
             "{}: the content that is to be written has sha256 {sha256}, not {wanted}; run kubewan again, \

@@ -56,7 +56,7 @@ fn an_artifact_is_checked_while_it_is_copied() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::at(dir.path().join("state"));
     let sha256 = kubewan_core::sha256_hex(b"program");
-    let artifact = Artifact { sha256: sha256.clone(), size: 7, name: "kubelet".into() };
+    let artifact = Artifact { sha256: sha256.clone(), size: 7, name: "kubelet".into(), url: None };
     let path = dir.path().join("kubelet");
     let goal = kubewan_core::action::Action::File(File::program(path.to_str().unwrap(), artifact));
     let error = reach(&host, &goal).unwrap_err();

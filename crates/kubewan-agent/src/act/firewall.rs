@@ -6,9 +6,23 @@ use kubewan_core::action::firewall::{
 };
 use kubewan_core::facts::FirewallTool;
 
-use super::unit::show;
 use super::{Host, Performing};
 use crate::command::{Program, exists};
+
+/// The firewalls' services.
+const FIREWALLD: &str = "firewalld.service";
+const IPTABLES: &str = "netfilter-persistent.service";
+const NFTABLES: &str = "nftables.service";
+
+/// The service that a look at this goal asks systemd about.
+pub(super) fn service(goal: &FirewallGoal) -> Option<&'static str> {
+    match goal.tool {
+        FirewallTool::IptablesPersistent => Some(IPTABLES),
+        FirewallTool::Nftables => Some(NFTABLES),
+        FirewallTool::Firewalld => Some(FIREWALLD),
+        FirewallTool::Ufw => None,
+    }
+}
 
 /// Where ufw keeps whether it starts at boot.
 const UFW_CONF: &str = "/etc/ufw/ufw.conf";
@@ -17,12 +31,12 @@ const UFW_CONF: &str = "/etc/ufw/ufw.conf";
 const COMMENT: &str = "kubewan";
 
 /// Looks what the firewall lets in.
-pub fn observe_firewall(goal: &FirewallGoal, _host: &Host) -> Result<FirewallSeen, String> {
+pub fn observe_firewall(goal: &FirewallGoal, host: &Host) -> Result<FirewallSeen, String> {
     match goal.tool {
         FirewallTool::Ufw => observe_ufw(goal),
-        FirewallTool::Firewalld => observe_firewalld(goal),
-        FirewallTool::IptablesPersistent => observe_service("netfilter-persistent.service"),
-        FirewallTool::Nftables => observe_service("nftables.service"),
+        FirewallTool::Firewalld => observe_firewalld(goal, host),
+        FirewallTool::IptablesPersistent => observe_service(IPTABLES, host),
+        FirewallTool::Nftables => observe_service(NFTABLES, host),
     }
 }
 
@@ -61,12 +75,12 @@ pub fn perform_firewall(
 fn switch_off(tool: FirewallTool) -> Result<(), String> {
     let unit = match tool {
         FirewallTool::Ufw => return Program::new("ufw").arg("disable").stdout().map(drop),
-        FirewallTool::Firewalld => "firewalld.service",
-        FirewallTool::Nftables => "nftables.service",
+        FirewallTool::Firewalld => FIREWALLD,
+        FirewallTool::Nftables => NFTABLES,
         FirewallTool::IptablesPersistent => {
             // Stopping it leaves the rules in the kernel, which is not what `off` means.
             Program::new("netfilter-persistent").arg("flush").stdout()?;
-            "netfilter-persistent.service"
+            IPTABLES
         }
     };
     Program::new("systemctl").args(["disable", "--now", unit]).stdout().map(drop)
@@ -82,9 +96,9 @@ fn restore(
 ) -> Result<(), String> {
     let unit = match tool {
         FirewallTool::Ufw => return restore_ufw((active, enabled), replaced, seen),
-        FirewallTool::Firewalld => "firewalld.service",
-        FirewallTool::Nftables => "nftables.service",
-        FirewallTool::IptablesPersistent => "netfilter-persistent.service",
+        FirewallTool::Firewalld => FIREWALLD,
+        FirewallTool::Nftables => NFTABLES,
+        FirewallTool::IptablesPersistent => IPTABLES,
     };
     let systemctl = |verb: &str| Program::new("systemctl").args([verb, unit]).stdout();
     if enabled && !seen.enabled {
@@ -101,9 +115,9 @@ fn restore(
     Ok(())
 }
 
-fn observe_service(unit: &str) -> Result<FirewallSeen, String> {
-    let shown = show(unit, &["ActiveState", "UnitFileState"])?;
-    let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
+fn observe_service(unit: &str, host: &Host) -> Result<FirewallSeen, String> {
+    let shown = host.unit(unit)?;
+    let is = |key: &str, value: &str| shown.get(key) == value;
     Ok(FirewallSeen {
         active: is("ActiveState", "active"),
         enabled: is("UnitFileState", "enabled"),
@@ -264,8 +278,8 @@ fn open_ufw(
     Ok(())
 }
 
-fn observe_firewalld(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
-    let mut seen = observe_service("firewalld.service")?;
+fn observe_firewalld(goal: &FirewallGoal, host: &Host) -> Result<FirewallSeen, String> {
+    let mut seen = observe_service(FIREWALLD, host)?;
     match &goal.state {
         FirewallState::Open { .. } if seen.active => {}
         FirewallState::Restored { ours, .. } if seen.active => {

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kubewan_core::action::Image;
 use kubewan_core::action::package::ImageSeen;
+use kubewan_core::action::{Artifact, Image};
+use kubewan_core::render::containerd::CERTS_D;
 
 use super::{Host, Performing};
 use crate::command::{Program, exists};
@@ -16,6 +17,9 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// How long an import may take; slow disks unpack a gigabyte in minutes.
 const IMPORT_MAX: Duration = Duration::from_secs(900);
+
+/// Tries to pull an image: registries break off, and say "too many requests".
+const PULLS: u32 = 3;
 
 /// Tries to look at an image, and the time in between: a busy containerd may need a moment.
 const LOOKS: u32 = 3;
@@ -79,29 +83,57 @@ pub(crate) fn is_complete(text: &str, reference: &str) -> bool {
     })
 }
 
-/// Imports the image, and gives it its reference where the archive has another name for it.
+/// Brings the image into containerd's store.
 pub fn perform_image(
     goal: &Image,
     _seen: &ImageSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    let archive = cx.host.artifact(&goal.artifact.sha256);
+    if !Path::new(SOCKET).exists() {
+        return Err(format!(
+            "containerd does not answer at {SOCKET}, so {} can't be had; see `systemctl status containerd`",
+            goal.reference
+        ));
+    }
+    match &goal.artifact {
+        Some(artifact) => import(goal, artifact, cx),
+        None => pull(goal, cx),
+    }
+}
+
+/// Pulls the image from its registry, or from the mirror that containerd's configuration names.
+fn pull(goal: &Image, cx: &mut Performing<'_>) -> Result<(), String> {
+    (cx.progress)(&format!("pulls {}", goal.reference));
+    let program = ctr(&["images", "pull", "--hosts-dir", CERTS_D, &goal.reference]);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match program.clone().timeout(IMPORT_MAX).stdout() {
+            Ok(_) => return Ok(()),
+            Err(error) if tries == PULLS => {
+                return Err(format!(
+                    "can't pull {}: {error}\nsee whether this host reaches that registry; `mirrors: {{ images: … }}` of \
+                     the inventory names another, `kubernetes.imageRepository` another name, and a bundle needs none",
+                    goal.reference
+                ));
+            }
+            Err(_) => std::thread::sleep(PAUSE * tries),
+        }
+    }
+}
+
+/// Imports the image, and gives it its reference where the archive has another name for it.
+fn import(goal: &Image, from: &Artifact, cx: &mut Performing<'_>) -> Result<(), String> {
+    let archive = cx.host.artifact(&from.sha256);
     let path = archive.to_string_lossy().into_owned();
     let found = disk::sha256_of(&archive)
-        .map_err(|e| format!("can't take {} of the bundle from {path}: {e}", goal.artifact.name))?;
-    if found != goal.artifact.sha256 {
+        .map_err(|e| format!("can't take {} of the bundle from {path}: {e}", from.name))?;
+    if found != from.sha256 {
         let _ = std::fs::remove_file(&archive);
         return Err(format!(
             "{} of the bundle was damaged on this host (sha256 {found}); run kubewan again, and it is \
              uploaded anew",
-            goal.artifact.name
-        ));
-    }
-    if !Path::new(SOCKET).exists() {
-        return Err(format!(
-            "containerd does not answer at {SOCKET}, so {} can't be imported; see `systemctl status \
-             containerd`",
-            goal.reference
+            from.name
         ));
     }
     (cx.progress)(&format!("imports {}", goal.reference));
@@ -113,7 +145,7 @@ pub fn perform_image(
     match named(&list, &digests(&said)).as_slice() {
         [] => Err(format!(
             "{} was imported and holds no image that fits {}; check the bundle with `kubewan bundle check`",
-            goal.artifact.name, goal.reference
+            from.name, goal.reference
         )),
         [name, ..] => ctr(&["images", "tag", "--force", name, &goal.reference]).stdout().map(drop),
     }

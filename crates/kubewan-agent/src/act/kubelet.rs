@@ -27,9 +27,9 @@ const SETTLES: Duration = Duration::from_secs(3);
 /// Looks where an argument is set.
 ///
 /// # Errors
-/// None so far; files that can't be read set nothing.
-pub fn observe_kubelet_flag(goal: &KubeletFlag, _host: &Host) -> Result<KubeletFlagSeen, String> {
-    let unit = Unit::load(UNIT);
+/// Fails where systemd does not answer; files that can't be read set nothing.
+pub fn observe_kubelet_flag(goal: &KubeletFlag, host: &Host) -> Result<KubeletFlagSeen, String> {
+    let unit = host.unit(UNIT)?;
     let mut seen = KubeletFlagSeen {
         kubelet_runs: unit.active(),
         running: flag_value(&running_args(&unit), &goal.name),

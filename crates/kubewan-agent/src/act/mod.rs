@@ -12,12 +12,16 @@ pub mod package;
 pub mod system;
 pub mod unit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use kubewan_core::action::{Action, Input, Observed};
+
+use crate::facts::systemd::{Unit, Units, unit_files};
+use crate::seen::Seen;
 
 /// This host: where kubewan keeps its own things, and the values that the batch in progress brought.
 ///
@@ -26,6 +30,15 @@ use kubewan_core::action::{Action, Input, Observed};
 pub struct Host {
     root: PathBuf,
     values: BTreeMap<String, String>,
+    seen: Arc<Seen>,
+    look: Option<Arc<Look>>,
+}
+
+/// What the goals of one look ask in common.
+#[derive(Debug)]
+struct Look {
+    unit_names: Vec<String>,
+    units: OnceLock<Result<Units, String>>,
 }
 
 impl Host {
@@ -36,7 +49,33 @@ impl Host {
 
     /// A host that keeps its state elsewhere, for tests.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Host { root: root.into(), values: BTreeMap::new() }
+        let root = root.into();
+        Host { seen: Arc::new(Seen::below(&root)), root, values: BTreeMap::new(), look: None }
+    }
+
+    /// This host during a look at some goals, whose units systemd is asked about once.
+    fn looking(&self, goals: &[Action]) -> Host {
+        let look = Look { unit_names: unit_names(goals), units: OnceLock::new() };
+        Host { look: Some(Arc::new(look)), ..self.clone() }
+    }
+
+    /// What is known of this host's files.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// A unit as systemd has it.
+    pub(crate) fn unit(&self, name: &str) -> Result<Unit, String> {
+        let look = self.look.as_ref().filter(|look| look.unit_names.iter().any(|n| n == name));
+        if let Some(look) = look {
+            let names = || look.unit_names.iter().map(String::as_str).collect::<Vec<_>>();
+            let units = look.units.get_or_init(|| Units::read(&names())).as_ref();
+            if let Some(unit) = units.map_err(Clone::clone)?.find(name) {
+                return Ok(unit.clone());
+            }
+        }
+        let units = Units::read(&[name])?;
+        units.find(name).cloned().ok_or_else(|| format!("systemd says nothing of {name}"))
     }
 
     /// The same host with the values for markers that a batch brought; observations of secrets need them.
@@ -70,7 +109,7 @@ impl Host {
         self.root.join("blobs").join(sha256)
     }
 
-    /// A file of the bundle that was uploaded.
+    /// A file that was uploaded or downloaded.
     pub fn artifact(&self, sha256: &str) -> PathBuf {
         self.root.join("artifacts").join(sha256)
     }
@@ -97,6 +136,9 @@ pub struct Performing<'a> {
     pub progress: &'a mut dyn FnMut(&str),
     /// What the action adds to the host beyond its goal; the words are those of [`kubewan_core::journal`].
     pub along: Vec<String>,
+    /// How the goal's subject is afterwards, where performing it told: what the API answered to a change is as good as what
+    /// it would answer to one more question, and costs no kubectl.
+    pub after: Option<Observed>,
 }
 
 impl<'a> Performing<'a> {
@@ -106,7 +148,7 @@ impl<'a> Performing<'a> {
         values: &'a BTreeMap<String, String>,
         progress: &'a mut dyn FnMut(&str),
     ) -> Self {
-        Performing { host, values, progress, along: Vec::new() }
+        Performing { host, values, progress, along: Vec::new(), after: None }
     }
 
     /// Notes what is about to be added to the host, and brings it to disk *before* it is made: a batch that
@@ -186,6 +228,10 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::BootstrapToken(a) => {
             Observed::BootstrapToken(kubeadm::observe_bootstrap_token(a, host)?)
         }
+        Action::EtcdListens(a) => Observed::EtcdListens(kubeadm::observe_etcd_listens(a, host)?),
+        Action::UploadedCerts(a) => {
+            Observed::UploadedCerts(kubeadm::observe_uploaded_certs(a, host)?)
+        }
         Action::KubeadmJoin(a) => Observed::KubeadmJoin(kubeadm::observe_kubeadm_join(a, host)?),
         Action::KubeadmReset(a) => Observed::KubeadmReset(kubeadm::observe_kubeadm_reset(a, host)?),
         Action::Object(a) => Observed::Object(cluster::observe_object(a, host)?),
@@ -204,6 +250,7 @@ const NODES: usize = 50;
 /// Looks how far this host is from each of some goals.
 pub fn observe_all(goals: &[Action], host: &Host) -> Vec<Result<Observed, String>> {
     let questions = questions(goals);
+    let host = &host.looking(goals);
     let next = AtomicUsize::new(0);
     let look = || -> Vec<(usize, Result<Observed, String>)> {
         let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
@@ -218,8 +265,29 @@ pub fn observe_all(goals: &[Action], host: &Host) -> Vec<Result<Observed, String
         let looks: Vec<_> = (0..LOOKS.min(questions.len())).map(|_| scope.spawn(look)).collect();
         looks.into_iter().flat_map(|look| look.join().expect("a look does not panic")).collect()
     });
+    host.seen().keep();
     seen.sort_by_key(|(index, _)| *index);
     seen.into_iter().map(|(_, seen)| seen).collect()
+}
+
+/// Units that looks at these goals ask about.
+fn unit_names(goals: &[Action]) -> Vec<String> {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let names = |goal: &Action| -> Vec<String> {
+        match goal {
+            Action::Unit(unit) => vec![unit.name.clone()],
+            Action::Unmasked(unmasked) => vec![unmasked.unit.clone()],
+            Action::KubeletFlag(_) => owned(&[kubelet::UNIT]),
+            Action::TimeSyncOn(_) => owned(system::TIME_SERVICES),
+            Action::SwapOff(_) => {
+                unit_files("swap").into_iter().chain(owned(system::SWAP_SERVICES)).collect()
+            }
+            Action::Firewall(goal) => owned(firewall::service(goal).as_slice()),
+            _ => Vec::new(),
+        }
+    };
+    let names: BTreeSet<String> = goals.iter().flat_map(names).collect();
+    names.into_iter().collect()
 }
 
 /// The goals' places, those together that one run of another program tells about: a `kubectl` or `ctr` needs longer to
@@ -230,12 +298,13 @@ fn questions(goals: &[Action]) -> Vec<Vec<usize>> {
     for (place, goal) in goals.iter().enumerate() {
         match goal {
             Action::Image(_) => images.push(place),
-            Action::Object(_) => objects.push(place),
+            Action::KubeadmInit(_) | Action::Object(_) => objects.push(place),
             Action::NodeMeta(_) | Action::Announced(_) => nodes.push(place),
             _ => alone.push(vec![place]),
         }
     }
-    let nodes = nodes.chunks(NODES).map(<[usize]>::to_vec);
+    let mut nodes = nodes.chunks(NODES).map(<[usize]>::to_vec);
+    objects.extend(nodes.next().unwrap_or_default());
     // The longest first.
     let together = [objects, images].into_iter().chain(nodes).filter(|places| !places.is_empty());
     together.chain(alone).collect()
@@ -243,29 +312,35 @@ fn questions(goals: &[Action]) -> Vec<Vec<usize>> {
 
 /// Looks at goals of one question; at each alone where the one question does not tell of all.
 fn observe_together(goals: &[&Action], host: &Host) -> Vec<Result<Observed, String>> {
-    macro_rules! all {
-        ($kind:ident) => {
-            goals
-                .iter()
-                .filter_map(|goal| match goal {
-                    Action::$kind(goal) => Some(goal),
+    let together = |goals: &[&Action]| -> Option<Vec<Observed>> {
+        match goals {
+            [] | [_] => None,
+            [Action::Image(_), ..] => {
+                let images = goals.iter().filter_map(|goal| match goal {
+                    Action::Image(image) => Some(image),
                     _ => None,
-                })
-                .collect::<Vec<_>>()
-        };
-    }
-    let seen: Option<Vec<Observed>> = match goals {
-        [] | [_] => None,
-        [Action::Image(_), ..] => image::observe_images(&all!(Image), host)
-            .ok()
-            .map(|seen| seen.into_iter().map(Observed::Image).collect()),
-        [Action::Object(_), ..] => cluster::observe_objects(&all!(Object), host)
-            .map(|seen| seen.into_iter().map(Observed::Object).collect()),
-        _ => cluster::observe_nodes(goals, host),
+                });
+                let images: Vec<_> = images.collect();
+                let seen = image::observe_images(&images, host).ok()?;
+                Some(seen.into_iter().map(Observed::Image).collect())
+            }
+            _ => cluster::observe_together(goals, host),
+        }
+        .filter(|seen| seen.len() == goals.len())
     };
-    match seen.filter(|seen| seen.len() == goals.len()) {
-        Some(seen) => seen.into_iter().map(Ok).collect(),
-        None => goals.iter().map(|goal| observe(goal, host)).collect(),
+    let alone = |goals: &[&Action]| goals.iter().map(|goal| observe(goal, host)).collect();
+    match (together(goals), goals) {
+        (Some(seen), _) => seen.into_iter().map(Ok).collect(),
+        // A control plane that is not whole keeps nobody from asking for the rest at once.
+        (None, [init @ Action::KubeadmInit(_), rest @ ..]) => {
+            let mut seen = vec![observe(init, host)];
+            match together(rest) {
+                Some(rest) => seen.extend(rest.into_iter().map(Ok)),
+                None => seen.extend::<Vec<_>>(alone(rest)),
+            }
+            seen
+        }
+        (None, _) => alone(goals),
     }
 }
 
@@ -277,6 +352,9 @@ fn observe_together(goals: &[&Action], host: &Host) -> Vec<Result<Observed, Stri
 /// # Errors
 /// What was attempted, what came back, what to do next.
 pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Result<(), String> {
+    for artifact in goal.artifacts() {
+        crate::artifacts::download(artifact, cx)?;
+    }
     macro_rules! pairs {
         ($($kind:ident => $perform:path),+ $(,)?) => {
             match (goal, seen) {
@@ -307,6 +385,8 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         Firewall => firewall::perform_firewall,
         KubeadmInit => kubeadm::perform_kubeadm_init,
         BootstrapToken => kubeadm::perform_bootstrap_token,
+        EtcdListens => kubeadm::perform_etcd_listens,
+        UploadedCerts => kubeadm::perform_uploaded_certs,
         KubeadmJoin => kubeadm::perform_kubeadm_join,
         KubeadmReset => kubeadm::perform_kubeadm_reset,
         Object => cluster::perform_object,
@@ -318,10 +398,40 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use kubewan_core::action::{Announced, Module, Object};
+    use kubewan_core::action::firewall::{FirewallGoal, FirewallState};
+    use kubewan_core::action::{Announced, KubeletFlag, Module, Object, SwapOff};
+    use kubewan_core::facts::FirewallTool;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_look_asks_systemd_about_the_units_of_its_goals() {
+        let unit = |name: &str| {
+            let (name, restart_on) = (name.to_owned(), Vec::new());
+            Action::Unit(kubewan_core::action::Unit {
+                name,
+                enabled: true,
+                active: None,
+                restart_on,
+            })
+        };
+        let flag = KubeletFlag { name: "node-ip".into(), value: "192.0.2.1".into() };
+        let ufw = FirewallGoal { tool: FirewallTool::Ufw, state: FirewallState::Off };
+        let firewalld = FirewallGoal { tool: FirewallTool::Firewalld, ..ufw.clone() };
+        let goals = [
+            unit("kubelet.service"),
+            Action::KubeletFlag(flag),
+            unit("containerd.service"),
+            Action::Firewall(ufw),
+            Action::Firewall(firewalld),
+            Action::Module(Module { name: "overlay".into() }),
+        ];
+        let expected = ["containerd.service", "firewalld.service", "kubelet.service"];
+        assert_eq!(unit_names(&goals), expected);
+        let swap = unit_names(&[Action::SwapOff(SwapOff {})]);
+        assert!(swap.contains(&"zramswap.service".to_owned()), "{swap:?}");
+    }
 
     #[test]
     fn goals_of_one_program_are_one_question() {
@@ -336,6 +446,7 @@ mod tests {
         let many: Vec<Action> = (0..NODES + 1).map(node).collect();
         let sizes: Vec<usize> = questions(&many).iter().map(Vec::len).collect();
         assert_eq!(sizes, [NODES, 1]);
+        assert_eq!(questions(&[node(1), module("a"), object()]), [vec![2, 0], vec![1]]);
         assert!(questions(&[]).is_empty());
     }
 

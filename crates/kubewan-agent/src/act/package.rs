@@ -109,12 +109,14 @@ pub fn perform_package(
     if goal.absent {
         return purge(goal, seen, cx);
     }
-    let missing: Vec<String> =
-        seen.installed.iter().filter(|(_, v)| v.is_none()).map(|(n, _)| n.clone()).collect();
+    let missing = goal.missing(seen);
     if !missing.is_empty() {
         let files = link_files(goal, cx.host)?;
-        let installed =
-            if files.is_empty() { install_names(&missing, cx) } else { install_files(&files, cx) };
+        let installed = if files.is_empty() {
+            install_names(&in_versions(goal, &missing), cx)
+        } else {
+            install_files(&files, cx)
+        };
         let _ = std::fs::remove_dir_all(files_dir(cx.host));
         installed?;
     }
@@ -145,14 +147,35 @@ pub fn install_from_distribution(name: &str, cx: &mut Performing<'_>) -> Result<
     install_names(&[name.to_owned()], cx)
 }
 
+/// Names as apt takes them: `kubeadm=1.36.2-*` is any revision of a version (apt-get(8)).
+fn in_versions(goal: &Package, names: &[String]) -> Vec<String> {
+    names
+        .iter()
+        .map(|name| match goal.versions.get(name) {
+            Some(version) => format!("{name}={version}-*"),
+            None => name.clone(),
+        })
+        .collect()
+}
+
 fn install_names(names: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
     if let Err(first) = install(names, cx) {
         // Lists may be old, or not there at all on a fresh cloud image.
         (cx.progress)("fetches the package lists");
-        apt("update", &[], &[]).stdout().map_err(|e| format!("{first}; and {e}"))?;
-        install(names, cx)?;
+        let update = apt("update", &[], &[]);
+        let updated = update.output()?;
+        let complaints = complaints(&updated.stderr, &updated.stdout);
+        update.checked(updated).map_err(|e| format!("{first}; and {e}"))?;
+        install(names, cx).map_err(|e| format!("{e}{complaints}"))?;
     }
     Ok(())
+}
+
+/// What `apt-get update` warns of and ends well: a repository that does not answer, and is passed over.
+pub(crate) fn complaints(stderr: &str, stdout: &str) -> String {
+    let lines = stderr.lines().chain(stdout.lines());
+    let telling = lines.filter(|line| ["W: ", "E: ", "Err:"].iter().any(|at| line.starts_with(at)));
+    telling.take(8).map(|line| format!("\n  apt-get update: {line}")).collect()
 }
 
 /// Installs files of the bundle: those that are missing, and where these need it, newer versions too.
@@ -190,10 +213,11 @@ fn install_planned(
     refuse_removals(plan)?;
     let before = installed_names()?;
     if newly_installed(plan).iter().any(|n| matches!(n.as_str(), "containerd" | "containerd.io")) {
-        super::file::record_trees(CONTAINERD, cx)?;
+        record_containerd(cx)?;
     }
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
-    let program = apt("install", what, &["--yes", "--no-install-recommends"]);
+    let program = apt("install", what, &["--yes", "--no-install-recommends"])
+        .args(changes(what).iter().copied());
     let result = sources(program, archive).stream(&mut |line| {
         if is_progress(line) {
             (cx.progress)(line);
@@ -222,8 +246,17 @@ pub(crate) fn refuse_removals(plan: &str) -> Result<(), String> {
 }
 
 fn simulate(what: &[String], archive: bool) -> Result<String, String> {
-    let program = apt("install", what, &["--simulate", "--no-install-recommends"]);
+    let program = apt("install", what, &["--simulate", "--no-install-recommends"])
+        .args(changes(what).iter().copied());
     sources(program, archive).stdout()
+}
+
+/// A package of ours that is held in another version gives way to the version that is asked for; nothing else does.
+fn changes(what: &[String]) -> &'static [&'static str] {
+    match what.iter().any(|name| name.contains('=')) {
+        true => &["--allow-change-held-packages", "--allow-downgrades"],
+        false => &[],
+    }
 }
 
 /// With the distribution's archive or without; the caches of the one are not to be taken for the other's.
@@ -311,6 +344,11 @@ fn purge(goal: &Package, seen: &PackageSeen, cx: &mut Performing<'_>) -> Result<
         let _ = mark("hold", &held);
     }
     purged
+}
+
+/// Notes how the folders are that containerd is about to make or fill.
+pub fn record_containerd(cx: &mut Performing<'_>) -> Result<(), String> {
+    super::file::record_trees(CONTAINERD, cx)
 }
 
 fn mark(how: &str, names: &[&String]) -> Result<(), String> {

@@ -45,12 +45,8 @@ fn asks_the_real_dpkg_where_there_is_one() {
     if !exists("dpkg-query") {
         return;
     }
-    let goal = Package {
-        names: vec!["dpkg".into(), "no-such-package-here".into()],
-        artifacts: vec![],
-        held: vec![],
-        absent: false,
-    };
+    let goal =
+        Package { names: vec!["dpkg".into(), "no-such-package-here".into()], ..Package::default() };
     let seen = observe_package(&goal, &Host::at("/nonexistent")).unwrap();
     assert!(seen.installed[0].1.is_some(), "{seen:?}");
     assert_eq!(seen.installed[1], ("no-such-package-here".into(), None));

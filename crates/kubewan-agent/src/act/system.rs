@@ -1,6 +1,5 @@
 //! Kernel and host-wide settings.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use kubewan_core::action::{
 use super::{Host, Performing, file};
 use crate::command::{Program, exists};
 use crate::disk::{self, Access};
-use crate::facts::systemd::unit_files;
+use crate::facts::systemd::{Unit, unit_files};
 
 /// Where swap is switched on at boot.
 pub const FSTAB: &str = "/etc/fstab";
@@ -137,18 +136,17 @@ pub(crate) fn sysctl_path(key: &str) -> Result<String, String> {
 }
 
 /// Looks for swap that is on, and for what brings it back.
-pub fn observe_swap_off(_goal: &SwapOff, _host: &Host) -> Result<SwapSeen, String> {
+pub fn observe_swap_off(_goal: &SwapOff, host: &Host) -> Result<SwapSeen, String> {
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     let fstab = std::fs::read_to_string(FSTAB).unwrap_or_default();
     let mut units = Vec::new();
     for unit in unit_files("swap") {
-        if !brings_nothing_back(&unit)? {
+        if !brings_nothing_back(&host.unit(&unit)?) {
             units.push(unit);
         }
     }
-    let services = super::unit::show_all(SWAP_SERVICES, &["LoadState", "UnitFileState"])?;
-    for (service, shown) in SWAP_SERVICES.iter().zip(services) {
-        if brings_swap(&shown) {
+    for service in SWAP_SERVICES {
+        if brings_swap(&host.unit(service)?) {
             units.push((*service).to_owned());
         }
     }
@@ -156,8 +154,8 @@ pub fn observe_swap_off(_goal: &SwapOff, _host: &Host) -> Result<SwapSeen, Strin
 }
 
 /// A service that is there and not masked starts at boot, or by another unit's wish.
-fn brings_swap(shown: &BTreeMap<String, String>) -> bool {
-    let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
+fn brings_swap(service: &Unit) -> bool {
+    let is = |key: &str, value: &str| service.get(key) == value;
     is("LoadState", "loaded") && !is("UnitFileState", "masked") && !is("UnitFileState", "disabled")
 }
 
@@ -192,13 +190,11 @@ pub(crate) fn fstab_without_swap(text: &str) -> String {
 }
 
 /// Units that the fstab generator made go with their line; masked and disabled ones bring nothing back.
-fn brings_nothing_back(unit: &str) -> Result<bool, String> {
-    let shown = super::unit::show(unit, &["LoadState", "SourcePath", "UnitFileState"])?;
-    let get = |key: &str| shown.get(key).map(String::as_str).unwrap_or_default();
-    Ok(get("LoadState") == "masked"
-        || get("UnitFileState").starts_with("masked")
-        || get("UnitFileState") == "disabled"
-        || get("SourcePath") == FSTAB)
+fn brings_nothing_back(unit: &Unit) -> bool {
+    unit.get("LoadState") == "masked"
+        || unit.get("UnitFileState").starts_with("masked")
+        || unit.get("UnitFileState") == "disabled"
+        || unit.get("SourcePath") == FSTAB
 }
 
 /// Comments swap out of fstab, masks its units, switches it off.
@@ -356,11 +352,11 @@ pub fn perform_hostname(
 }
 
 /// Looks for time services.
-pub fn observe_time_sync_on(_goal: &TimeSyncOn, _host: &Host) -> Result<TimeSyncSeen, String> {
+pub fn observe_time_sync_on(_goal: &TimeSyncOn, host: &Host) -> Result<TimeSyncSeen, String> {
     let mut seen = TimeSyncSeen::default();
-    let all = super::unit::show_all(TIME_SERVICES, &["LoadState", "ActiveState", "UnitFileState"])?;
-    for (unit, shown) in TIME_SERVICES.iter().zip(all) {
-        let is = |key: &str, value: &str| shown.get(key).is_some_and(|v| v == value);
+    for unit in TIME_SERVICES {
+        let shown = host.unit(unit)?;
+        let is = |key: &str, value: &str| shown.get(key) == value;
         if is("LoadState", "loaded") {
             seen.installed.get_or_insert((*unit).to_owned());
             // One that runs now and is not started at boot is gone after it.
@@ -408,6 +404,7 @@ pub fn perform_time_sync_on(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::systemd::parse;
 
     #[test]
     fn reads_modules_builtin() {
@@ -443,8 +440,8 @@ mod tests {
     #[test]
     fn a_swap_service_counts_unless_it_is_masked_or_disabled() {
         let shown = |load: &str, file: &str| {
-            let pairs = [("LoadState", load), ("UnitFileState", file)];
-            brings_swap(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into())
+            let text = format!("Id=a.service\nLoadState={load}\nUnitFileState={file}\n");
+            brings_swap(&parse(&text).get("a.service"))
         };
         assert!(
             shown("loaded", "enabled") && shown("loaded", "static") && shown("loaded", "generated")

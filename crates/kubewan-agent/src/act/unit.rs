@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kubewan_core::action::unit::{LinkSeen, UnitSeen, UnmaskedSeen};
@@ -9,7 +10,7 @@ use kubewan_core::action::{Link, Unit, Unmasked};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use super::{Host, Performing};
+use super::{Host, Performing, package};
 use crate::command::Program;
 
 /// How long a unit may take to become active.
@@ -29,9 +30,13 @@ const QUESTIONS: usize = 20;
 
 /// Asks systemd. While it is busy with a reload, `systemctl show` may print nothing and still succeed, which says
 /// nothing of the units.
-fn ask(units: &[&str], properties: &[&str]) -> Result<String, String> {
+///
+/// # Errors
+/// Fails where systemd does not answer.
+pub(crate) fn ask(units: &[&str], properties: &[&str]) -> Result<String, String> {
+    // Without --all, patterns leave out units that do not run.
     let program = Program::new("systemctl")
-        .arg("show")
+        .args(["show", "--all"])
         .arg(format!("--property={}", properties.join(",")))
         .args(["--no-pager", "--"])
         .args(units.iter().copied());
@@ -45,22 +50,6 @@ fn ask(units: &[&str], properties: &[&str]) -> Result<String, String> {
     Err(format!("systemd says nothing of {}", units.join(", ")))
 }
 
-/// Properties of several units, in their order, by one call.
-///
-/// # Errors
-/// Fails where systemd does not answer.
-pub fn show_all(
-    units: &[&str],
-    properties: &[&str],
-) -> Result<Vec<BTreeMap<String, String>>, String> {
-    let text = ask(units, properties)?;
-    let shown: Vec<_> = text.split("\n\n").map(parse_properties).collect();
-    if shown.len() == units.len() {
-        return Ok(shown);
-    }
-    Err(format!("systemctl was asked for {} units and told of {}", units.len(), shown.len()))
-}
-
 /// `Key=value` lines.
 pub(crate) fn parse_properties(text: &str) -> BTreeMap<String, String> {
     text.lines()
@@ -70,12 +59,9 @@ pub(crate) fn parse_properties(text: &str) -> BTreeMap<String, String> {
 }
 
 /// Looks at the unit, and at files that changed after it started.
-pub fn observe_unit(goal: &Unit, _host: &Host) -> Result<UnitSeen, String> {
-    let shown = show(
-        &goal.name,
-        &["LoadState", "ActiveState", "UnitFileState", "ActiveEnterTimestampMonotonic"],
-    )?;
-    let get = |key: &str| shown.get(key).cloned().unwrap_or_default();
+pub fn observe_unit(goal: &Unit, host: &Host) -> Result<UnitSeen, String> {
+    let shown = host.unit(&goal.name)?;
+    let get = |key: &str| shown.get(key).to_owned();
     let started = get("ActiveEnterTimestampMonotonic").parse().unwrap_or(0);
     let active = get("ActiveState");
     let stale = match (active.as_str(), started) {
@@ -116,6 +102,9 @@ fn changed_since(paths: &[String], ns: i128) -> Vec<String> {
         .collect()
 }
 
+/// There once a containerd has run; its folder may be a disk of its own before.
+const CONTAINERD_RAN: &str = "/var/lib/containerd/io.containerd.metadata.v1.bolt";
+
 /// Enables or disables, starts, restarts or stops the unit.
 pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Result<(), String> {
     let name = goal.name.as_str();
@@ -136,7 +125,13 @@ pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Re
     }
     let running = seen.active == "active" || seen.active == "activating";
     match goal.active {
-        Some(true) if !running || !seen.stale.is_empty() => restart(name, cx),
+        Some(true) if !running || !seen.stale.is_empty() => {
+            // A package's first start is its own, and recorded by then.
+            if name == "containerd.service" && !Path::new(CONTAINERD_RAN).exists() {
+                package::record_containerd(cx)?;
+            }
+            restart(name, cx)
+        }
         Some(false) if running => {
             Program::new("systemctl").args(["stop", name]).timeout(START_MAX).stdout().map(drop)
         }
@@ -189,9 +184,9 @@ pub fn journal_tail(name: &str) -> String {
 }
 
 /// Looks whether the unit is masked.
-pub fn observe_unmasked(goal: &Unmasked, _host: &Host) -> Result<UnmaskedSeen, String> {
-    let shown = show(&goal.unit, &["LoadState", "UnitFileState"])?;
-    let masked = |key: &str| shown.get(key).is_some_and(|state| state.starts_with("masked"));
+pub fn observe_unmasked(goal: &Unmasked, host: &Host) -> Result<UnmaskedSeen, String> {
+    let shown = host.unit(&goal.unit)?;
+    let masked = |key: &str| shown.get(key).starts_with("masked");
     Ok(UnmaskedSeen { masked: masked("LoadState") || masked("UnitFileState") })
 }
 

@@ -28,14 +28,15 @@ const ASKED: &[&str] = &[
     "tun",
 ];
 
-/// Name of the link that is made and deleted in a throw-away namespace.
-const PROBE: &str = "kw-probe";
+/// Kinds of links that are made in a throw-away namespace, with what they need.
+const LINKS: &[(&str, &str)] =
+    &[("vxlan", " id 1 dstport 0"), ("dummy", ""), ("bridge", ""), ("wireguard", ""), ("veth", "")];
 
 pub(super) fn kernel() -> Kernel {
     let modules = Modules::read();
     // What the lists of modules don't tell is tried, once.
-    let tried = ASKED.iter().filter(|name| !modules.has(name) && works(name));
-    let tried: BTreeSet<&str> = tried.copied().collect();
+    let unknown: Vec<&str> = ASKED.iter().filter(|name| !modules.has(name)).copied().collect();
+    let tried = working(&unknown);
     let supports = |name: &str| modules.has(name) || tried.contains(name);
     Kernel {
         release: text("/proc/sys/kernel/osrelease"),
@@ -57,7 +58,7 @@ pub(super) fn kernel() -> Kernel {
 /// A module is part of the kernel, or loaded, or does its work without any trace of a module.
 pub fn present(name: &str) -> bool {
     let modules = Modules::read();
-    modules.present(name) || (!modules.loadable(name) && works(name))
+    modules.present(name) || (!modules.loadable(name) && working(&[name]).contains(name))
 }
 
 /// Go's name of the architecture.
@@ -104,34 +105,62 @@ pub(crate) fn lists(list: &str, name: &str) -> bool {
     })
 }
 
-/// Built into a kernel whose modules.builtin is not installed (many cloud and lab kernels): ask for what
+/// Those that are built into a kernel whose modules.builtin is not installed (many cloud and lab kernels): ask for what
 /// the module does. Called where no module of that name could be loaded by asking.
-fn works(name: &str) -> bool {
-    match name {
+fn working<'a>(names: &[&'a str]) -> BTreeSet<&'a str> {
+    let links = made_links(names);
+    let works = |name: &str| match name {
         "overlay" => text("/proc/filesystems").lines().any(|l| l.ends_with("\toverlay")),
         "br_netfilter" => Path::new("/proc/sys/net/bridge").exists(),
         "nf_conntrack" => Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists(),
         "tun" => Path::new("/dev/net/tun").exists(),
-        "vxlan" => makes_link(name, &["id", "1", "dstport", "0"]),
-        "dummy" | "bridge" | "wireguard" | "veth" => makes_link(name, &[]),
-        _ => false,
-    }
+        _ => links.contains(name),
+    };
+    names.iter().copied().filter(|name| works(name)).collect()
 }
 
-/// Whether a link of that kind can be made, tried in a network namespace that ends with the program.
-fn makes_link(kind: &str, options: &[&str]) -> bool {
-    let add = ["-n", "ip", "link", "add", PROBE, "type", kind];
-    Program::new("unshare")
-        .args(add)
-        .args(options.iter().copied())
-        .timeout(Duration::from_secs(5))
-        .output()
-        .is_ok_and(|output| output.code == 0)
+/// Which of these kinds of links can be made, tried in a network namespace that ends with the program.
+fn made_links(kinds: &[&str]) -> BTreeSet<String> {
+    let asked: Vec<String> = LINKS
+        .iter()
+        .filter(|(kind, _)| kinds.contains(kind))
+        .map(|(kind, needs)| format!("link add {} type {kind}{needs}\n", probe(kind)))
+        .collect();
+    if asked.is_empty() {
+        return BTreeSet::new();
+    }
+    // What fails is passed over; what is there in the end tells.
+    let ip = ["-n", "ip", "-force", "-batch", "-"];
+    let batch = Program::new("unshare").args(ip).stdin(asked.concat() + "link show\n");
+    let there = batch.timeout(Duration::from_secs(5)).output().unwrap_or_default().stdout;
+    let kinds = LINKS.iter().filter(|(kind, _)| shows_link(&there, &probe(kind)));
+    kinds.map(|(kind, _)| (*kind).to_owned()).collect()
+}
+
+/// Name of the link of a kind that is tried.
+fn probe(kind: &str) -> String {
+    format!("kw-{kind}")
+}
+
+/// `2: kw-veth@veth0: <BROADCAST,MULTICAST> mtu 1500 …`
+pub(crate) fn shows_link(shown: &str, name: &str) -> bool {
+    shown.lines().any(|line| {
+        let word = line.split_whitespace().nth(1).unwrap_or_default();
+        word.split(['@', ':']).next() == Some(name) && word.ends_with(':')
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_links() {
+        let shown = "1: lo: <LOOPBACK> mtu 65536 qdisc noop state DOWN\n    link/loopback 00:00:00:00:00:00 brd 00\n\
+                     2: kw-veth@veth0: <BROADCAST> mtu 1500\n3: kw-bridge: <BROADCAST> mtu 1500\n";
+        assert!(shows_link(shown, "kw-veth") && shows_link(shown, "kw-bridge"));
+        assert!(!shows_link(shown, "kw-dummy") && !shows_link("", "kw-veth"));
+    }
 
     #[test]
     fn reads_module_lists() {

@@ -9,17 +9,15 @@ use super::cluster_state::ownership;
 use super::kubelet;
 use super::systemd::Units;
 use crate::act::Host;
-use crate::command::{PATH, Program, exists};
-
-/// Where kubewan puts binaries.
-const OWN_FOLDER: &str = "/usr/local/bin";
+use crate::command::PATH;
 
 pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, String> {
     let unit = units.get("kubelet.service");
+    let version = |program, args| last_version(&host.seen().version(program, args)?);
     Ok(KubernetesFacts {
         kubeadm: version("kubeadm", &["version", "-o", "short"]),
         kubelet: version("kubelet", &["--version"]),
-        other_binaries: other_binaries(),
+        binaries: binaries(),
         kubelet_active: unit.active(),
         kubelet_args: kubelet::running_args(&unit),
         kubelet_arg_files: kubelet::arg_files(&unit),
@@ -32,24 +30,16 @@ pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, 
     })
 }
 
-fn version(program: &str, args: &[&str]) -> Option<String> {
-    if !exists(program) {
-        return None;
-    }
-    let printed = Program::new(program).args(args.iter().copied()).stdout().ok()?;
-    last_version(&printed)
-}
-
 /// `v1.36.2` and `Kubernetes v1.36.2`.
 pub(crate) fn last_version(printed: &str) -> Option<String> {
     let word = printed.split_whitespace().next_back()?;
     Some(word.strip_prefix('v').unwrap_or(word).to_owned())
 }
 
-fn other_binaries() -> Vec<String> {
-    let folders = PATH.split(':').filter(|folder| *folder != OWN_FOLDER);
+fn binaries() -> Vec<String> {
     // /bin is /usr/bin on merged systems.
-    let folders = folders.filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
+    let folders =
+        PATH.split(':').filter(|f| !fs::symlink_metadata(f).is_ok_and(|m| m.is_symlink()));
     folders
         .flat_map(|folder| {
             ["kubeadm", "kubelet", "kubectl"].map(|program| format!("{folder}/{program}"))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::command::Program;
+use super::systemd::{Unit, Units};
 
 pub(super) fn memory_bytes() -> u64 {
     mem_total(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
@@ -77,38 +77,22 @@ pub(crate) fn parse_fstab(text: &str) -> Vec<String> {
 
 /// systemd swap units that start at boot and do not come from /etc/fstab (zram generators, partitions
 /// found by their type, units that someone wrote).
-pub fn swap_units() -> Vec<String> {
-    let list = ["list-units", "--all", "--type=swap", "--plain", "--no-legend", "--no-pager"];
-    let Ok(listed) = Program::new("systemctl").args(list).stdout() else { return Vec::new() };
-    let names: Vec<&str> = listed.lines().filter_map(|l| l.split_whitespace().next()).collect();
-    if names.is_empty() {
-        return Vec::new();
-    }
-    let show = ["show", "--no-pager", "-p", "Id,LoadState,SourcePath,FragmentPath,Following", "--"];
-    let shown = Program::new("systemctl").args(show).args(names).stdout().unwrap_or_default();
-    parse_swap_units(&shown)
-}
-
-pub(crate) fn parse_swap_units(shown: &str) -> Vec<String> {
-    shown
-        .split("\n\n")
-        .filter_map(|block| {
-            let get = |key: &str| {
-                block.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or("")
-            };
-            // Without a file it only mirrors an area that someone switched on by hand; one that follows is
-            // another name of the same device.
-            let own = get("LoadState") == "loaded"
-                && !get("FragmentPath").is_empty()
-                && get("SourcePath") != "/etc/fstab"
-                && get("Following").is_empty();
-            own.then(|| get("Id").to_owned())
-        })
-        .collect()
+pub fn swap_units(units: &Units) -> Vec<String> {
+    // Without a file it only mirrors an area that someone switched on by hand; one that follows is another name of the
+    // same device.
+    let own = |unit: &&Unit| {
+        unit.get("Id").ends_with(".swap")
+            && unit.get("LoadState") == "loaded"
+            && !unit.get("FragmentPath").is_empty()
+            && unit.get("SourcePath") != "/etc/fstab"
+            && unit.get("Following").is_empty()
+    };
+    units.all().filter(own).map(|unit| unit.get("Id").to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::systemd::parse;
     use super::*;
 
     #[test]
@@ -136,6 +120,6 @@ mod tests {
                      Id=dev-zram0.swap\nLoadState=loaded\nSourcePath=\nFragmentPath=/run/systemd/generator/dev-zram0.swap\nFollowing=\n\n\
                      Id=dev-vdb.swap\nLoadState=loaded\nSourcePath=\nFragmentPath=\nFollowing=\n\n\
                      Id=dev-vdc.swap\nLoadState=masked\nSourcePath=\nFragmentPath=/dev/null\nFollowing=\n";
-        assert_eq!(parse_swap_units(shown), ["dev-zram0.swap"]);
+        assert_eq!(swap_units(&parse(shown)), ["dev-zram0.swap"]);
     }
 }

@@ -1,5 +1,6 @@
 //! What this host says about itself. One file per subject; each reads through small pure parsers that are
-//! tested on recorded output. Reading changes nothing: no module is loaded, no file is written.
+//! tested on recorded output. Reading changes nothing: no module is loaded, and no file is written but kubewan's own of what
+//! it saw ([`crate::seen`]).
 
 pub(crate) mod cluster_state;
 pub mod firewall;
@@ -27,7 +28,7 @@ use kubewan_core::plan::reset;
 
 use crate::act::Host;
 use crate::journal;
-use crate::relay::{UnitState, settled_unit_state};
+use crate::relay::{UnitState, settled_unit_state, state_in};
 
 pub use cluster_state::{Ownership, evidence, ownership};
 pub use memory::{fstab_swap, swap_areas, swap_units};
@@ -46,16 +47,14 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
     // Those that start programs of others, side by side.
     thread::scope(|scope| {
         let kernel = scope.spawn(kernel::kernel);
-        let swap = scope.spawn(|| (swap_units(), swap::returns()));
-        let runtime = scope.spawn(|| runtime::runtime(&units));
+        let runtime = scope.spawn(|| runtime::runtime(host, &units));
         let kubernetes = scope.spawn(|| kubernetes::kubernetes(host, &units));
         let firewalls = scope.spawn(|| firewall::firewalls(&units));
         let links = network::links()?;
         let routes = network::routes()?;
         let hostname = text("/proc/sys/kernel/hostname");
-        let (swap_units, swap_returns) = joined(swap);
-        Ok(Facts {
-            os: os::os(),
+        let facts = Facts {
+            os: os::os(host),
             kernel: joined(kernel),
             cgroup: os::cgroup(),
             interfaces: links.interfaces,
@@ -66,8 +65,8 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
             memory_bytes: memory::memory_bytes(),
             cores: memory::cores(),
             swaps: swap_areas(),
-            swap_configured: fstab_swap().into_iter().chain(swap_units).collect(),
-            swap_returns,
+            swap_configured: fstab_swap().into_iter().chain(swap_units(&units)).collect(),
+            swap_returns: swap::returns(&units),
             selinux: os::selinux(),
             apparmor: os::apparmor(),
             clock_unix_ms: clock_unix_ms(),
@@ -84,8 +83,10 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
             time_sync: time_sync(&units),
             disk_free_bytes: memory::disk_free("/var/lib"),
             read_only: memory::read_only(&["/etc", "/usr", "/usr/local", "/opt", "/var/lib"]),
-            own: own(host)?,
-        })
+            own: own(host, &units)?,
+        };
+        host.seen().keep();
+        Ok(facts)
     })
 }
 
@@ -104,21 +105,23 @@ fn clock_unix_ms() -> i64 {
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn own(host: &Host) -> Result<OwnFacts, String> {
+fn own(host: &Host, units: &systemd::Units) -> Result<OwnFacts, String> {
     let entries = journal::read(host)?;
     let stands = !reset::steps("this host", &entries).steps.is_empty();
     Ok(OwnFacts {
         journal_entries: entries.len() as u64,
         cluster: cluster(&entries).filter(|_| stands).map(str::to_owned),
-        running: running(host),
+        running: running(host, units),
         left: reset::left(&entries),
         rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),
     })
 }
 
 /// The run that has the host now.
-fn running(host: &Host) -> Option<String> {
-    match settled_unit_state(host) {
+fn running(host: &Host, units: &systemd::Units) -> Option<String> {
+    // One that ran may be about to end.
+    let runs = matches!(state_in(units), UnitState::Runs { .. });
+    match runs.then(|| settled_unit_state(host))? {
         Ok(UnitState::Runs { run, .. }) => Some(run),
         _ => None,
     }

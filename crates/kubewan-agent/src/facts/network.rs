@@ -23,7 +23,7 @@ pub(crate) struct Routes {
     pub(crate) others: Vec<Route>,
 }
 
-pub(super) fn links() -> Result<Links, String> {
+pub(crate) fn links() -> Result<Links, String> {
     parse_links(&Program::new("ip").args(["-json", "-details", "address", "show"]).stdout()?)
 }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use kubewan_core::facts::{CgroupVersion, Os, Selinux};
 
 use super::text;
-use crate::command::Program;
+use crate::act::Host;
 
-pub(super) fn os() -> Os {
+pub(super) fn os(host: &Host) -> Os {
     let release = ["/etc/os-release", "/usr/lib/os-release"]
         .iter()
         .find_map(|path| fs::read_to_string(path).ok())
@@ -19,8 +19,9 @@ pub(super) fn os() -> Os {
     Os {
         id: get("ID"),
         version_id: get("VERSION_ID"),
+        codename: get("VERSION_CODENAME"),
         pretty_name: get("PRETTY_NAME"),
-        systemd: systemd(),
+        systemd: systemd(host),
     }
 }
 
@@ -34,13 +35,13 @@ pub(crate) fn assignments(text: &str) -> BTreeMap<String, String> {
 }
 
 /// systemd's version, if it is what runs the services here.
-fn systemd() -> u32 {
+pub(crate) fn systemd(host: &Host) -> u32 {
     // sd_booted(3): the test that systemd itself recommends.
     if !Path::new("/run/systemd/system").is_dir() {
         return 0;
     }
-    let printed = Program::new("systemctl").arg("--version").stdout().unwrap_or_default();
-    systemd_version(&printed)
+    let printed = host.seen().version("systemctl", &["--version"]);
+    systemd_version(&printed.unwrap_or_default())
 }
 
 pub(crate) fn systemd_version(printed: &str) -> u32 {

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use kubewan_core::facts::{Container, RuntimeFacts};
+use kubewan_core::facts::{Container, PackageSource, RuntimeFacts};
 use kubewan_core::render::containerd::HEADER;
 
 use super::systemd::Units;
+use crate::act::Host;
 use crate::act::package::{Known, parse_known};
 use crate::command::{Program, exists};
 
@@ -20,9 +21,8 @@ const TASKS: [&str; 2] = [
     "/run/containerd/io.containerd.runtime.v1.linux",
 ];
 
-pub(super) fn runtime(units: &Units) -> RuntimeFacts {
-    let printed =
-        exists("containerd").then(|| Program::new("containerd").arg("--version").stdout());
+pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
+    let printed = exists("containerd").then(|| host.seen().version("containerd", &["--version"]));
     let config = fs::read_to_string("/etc/containerd/config.toml").ok();
     let foreign = config.as_ref().is_some_and(|text| !text.starts_with(HEADER));
     let defaults = || Program::new("containerd").args(["config", "default"]).stdout().ok();
@@ -35,7 +35,42 @@ pub(super) fn runtime(units: &Units) -> RuntimeFacts {
         containerd_active: units.get("containerd.service").active(),
         containerd_config: config,
         docker: exists("dockerd") || units.get("docker.service").loaded(),
+        package_sources: package_sources(Path::new("/etc/apt")),
     }
+}
+
+/// Where apt takes packages from, but for kubewan's own files. Passwords in them are nobody's business.
+fn package_sources(apt: &Path) -> Vec<PackageSource> {
+    let entries = fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten();
+    let others = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let read = name.ends_with(".list") || name.ends_with(".sources");
+        read && !name.starts_with("kubewan-")
+    });
+    let mut sources: Vec<PackageSource> = others
+        .chain([apt.join("sources.list")])
+        .flat_map(|path| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let source = |uri| PackageSource { path: path.display().to_string(), uri };
+            uris(&text).into_iter().map(source).collect::<Vec<_>>()
+        })
+        .collect();
+    sources.sort();
+    sources
+}
+
+/// The URIs in a file of either form (sources.list(5)).
+pub(crate) fn uris(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let words = lines.flat_map(str::split_whitespace);
+    words
+        .filter_map(|word| {
+            let (scheme, rest) = word.split_once("://")?;
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            Some(format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned())
+        })
+        .collect()
 }
 
 /// Containers that run and are not the kubelet's, from the folders that containerd has for them: no program of the host
@@ -102,6 +137,42 @@ fn candidate(policy: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn package_sources_are_read_in_both_forms_and_without_passwords() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "sources.list",
+            "# deb http://old.example/debian x\ndeb http://deb.debian.org/debian bookworm main\n",
+        );
+        write(
+            "sources.list.d/docker.list",
+            "deb [signed-by=/k.asc] https://user:pw@download.docker.com/linux/debian/ bookworm stable\n",
+        );
+        write(
+            "sources.list.d/kubernetes.sources",
+            "Types: deb\nURIs: https://pkgs.k8s.io/core:/stable:/v1.36/deb/\nSuites: /\n",
+        );
+        write(
+            "sources.list.d/kubewan-docker.list",
+            "deb https://download.docker.com/linux/debian bookworm stable\n",
+        );
+        write("sources.list.d/old.list.save", "deb https://gone.example/x y\n");
+        let uris: Vec<String> = package_sources(dir.path()).into_iter().map(|s| s.uri).collect();
+        assert_eq!(
+            uris,
+            [
+                "http://deb.debian.org/debian",
+                "https://download.docker.com/linux/debian",
+                "https://pkgs.k8s.io/core:/stable:/v1.36/deb",
+            ]
+        );
+    }
 
     #[test]
     fn reads_debian_s_and_upstream_s_version() {

@@ -1,15 +1,13 @@
 //! What would bring swap back at boot although kubewan comments out /etc/fstab and masks units.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use kubewan_core::facts::SwapSource;
 
-use super::systemd::unit_files;
+use super::systemd::{Unit, Units};
 use crate::act::system::SWAP_SERVICES;
-use crate::command::Program;
 
 /// Where an administrator's unit lies and `systemctl mask` would put its link: it refuses where a file is (systemctl(1)).
 /// A mask goes before everything else but /etc/systemd/system.control and early generators, which make no swap
@@ -18,8 +16,8 @@ const MASKS: &str = "/etc/systemd/system/";
 const RC_LOCAL: &str = "/etc/rc.local";
 
 /// Everything of the kind, sorted.
-pub(super) fn returns() -> Vec<SwapSource> {
-    let mut sources = units();
+pub(super) fn returns(units: &Units) -> Vec<SwapSource> {
+    let mut sources = from_units(units);
     for path in boot_scripts() {
         let text = fs::read_to_string(&path).unwrap_or_default();
         sources.extend(lines(&path.to_string_lossy(), &text));
@@ -29,40 +27,13 @@ pub(super) fn returns() -> Vec<SwapSource> {
     sources
 }
 
-fn units() -> Vec<SwapSource> {
-    let args =
-        ["list-units", "--all", "--type=swap", "--plain", "--no-legend", "--no-pager", "--full"];
-    let loaded = Program::new("systemctl").args(args).stdout().unwrap_or_default();
-    let files = unit_files("swap");
-    let mut names: Vec<&str> = loaded
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| name.ends_with(".swap"))
-        .chain(files.iter().map(String::as_str))
-        .chain(SWAP_SERVICES.iter().copied())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let properties =
-        "Id,LoadState,ActiveState,UnitFileState,SourcePath,FragmentPath,Following,What";
-    let show = Program::new("systemctl").args(["show", "--no-pager", "-p", properties, "--"]);
-    from_units(&show.args(names).stdout().unwrap_or_default())
-}
-
-fn from_units(shown: &str) -> Vec<SwapSource> {
-    let units: Vec<BTreeMap<&str, &str>> = shown
-        .split("\n\n")
-        .map(|block| block.lines().filter_map(|line| line.split_once('=')).collect())
-        .collect();
-    let get = |unit: &BTreeMap<&str, &str>, key: &str| {
-        unit.get(key).copied().unwrap_or_default().to_owned()
-    };
-    let is_service = |unit: &BTreeMap<&str, &str>| get(unit, "Id").ends_with(".service");
+fn from_units(units: &Units) -> Vec<SwapSource> {
+    let get = |unit: &Unit, key: &str| unit.get(key).to_owned();
     // It switches its area on itself, and systemd sees only the area.
-    let by_service =
-        units.iter().any(|unit| is_service(unit) && get(unit, "LoadState") == "loaded");
+    let by_service = SWAP_SERVICES.iter().any(|name| units.get(name).get("LoadState") == "loaded");
+    let is_swap = |unit: &&Unit| unit.get("Id").ends_with(".swap");
     let mut sources = Vec::new();
-    for unit in units.iter().filter(|unit| get(unit, "LoadState") == "loaded") {
+    for unit in units.all().filter(is_swap).filter(|unit| get(unit, "LoadState") == "loaded") {
         let path = get(unit, "FragmentPath");
         let at_boot = get(unit, "UnitFileState") != "disabled";
         if path.starts_with(MASKS) && get(unit, "SourcePath") != "/etc/fstab" && at_boot {
@@ -109,6 +80,7 @@ fn lines(path: &str, text: &str) -> Vec<SwapSource> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::systemd::parse;
     use super::*;
 
     /// `systemctl show` of systemd 252, shortened.
@@ -135,6 +107,7 @@ mod tests {
             path: "/etc/systemd/system/own.swap".into(),
         };
         let unknown = SwapSource::Area { name: "/dev/unknown.swap".into() };
+        let from_units = |shown: &str| from_units(&parse(shown));
         assert_eq!(from_units(&shown.join("\n")), [own.clone(), unknown]);
         let path = "/lib/systemd/system/zramswap.service";
         let service = block("zramswap.service", "loaded", "", path, "");

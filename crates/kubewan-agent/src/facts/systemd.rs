@@ -1,14 +1,32 @@
-//! States of systemd units, read with one `systemctl show` for all that any fact asks about.
+//! States of systemd units, read with one `systemctl show` for all that any fact asks about: each start of it costs the
+//! system manager more than the program itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::command::Program;
+use crate::act::system::SWAP_SERVICES;
+use crate::act::unit::ask;
+use crate::relay;
 
 /// Properties that are read.
-const PROPERTIES: &str = "Id,Names,LoadState,ActiveState,UnitFileState,MainPID,FragmentPath,DropInPaths,\
-                          EnvironmentFiles";
+const PROPERTIES: &[&str] = &[
+    "Id",
+    "Names",
+    "Description",
+    "LoadState",
+    "ActiveState",
+    "ActiveEnterTimestampMonotonic",
+    "UnitFileState",
+    "Result",
+    "MainPID",
+    "FragmentPath",
+    "SourcePath",
+    "DropInPaths",
+    "EnvironmentFiles",
+    "Following",
+    "What",
+];
 
 /// Units that facts ask about. Those that a host does not have show `LoadState=not-found`.
 const ASKED: &[&str] = &[
@@ -27,7 +45,11 @@ const ASKED: &[&str] = &[
     "ntpd.service",
     "ntpsec.service",
     "openntpd.service",
+    relay::UNIT,
 ];
+
+/// Every swap unit that systemd has loaded, whatever made it: `systemctl show` takes patterns for those.
+const SWAPS: &str = "*.swap";
 
 /// One unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,10 +66,11 @@ pub struct Units {
 impl Unit {
     /// Reads one unit; all its properties are empty where there is no systemd.
     pub fn load(name: &str) -> Unit {
-        Units::load_named(&[name]).get(name)
+        Units::read(&[name]).unwrap_or_default().get(name)
     }
 
-    fn get(&self, property: &str) -> &str {
+    /// A property, in systemd's words; empty where it has none.
+    pub fn get(&self, property: &str) -> &str {
         self.properties.get(property).map_or("", String::as_str)
     }
 
@@ -89,22 +112,35 @@ impl Unit {
 }
 
 impl Units {
-    /// Reads all units that facts ask about.
+    /// Reads all units that facts ask about; nothing where there is no systemd.
     pub fn load() -> Units {
-        Units::load_named(ASKED)
+        let files = unit_files("swap");
+        let names =
+            ASKED.iter().chain(SWAP_SERVICES).copied().chain(files.iter().map(String::as_str));
+        Units::read(&names.chain([SWAPS]).collect::<Vec<_>>()).unwrap_or_default()
     }
 
-    fn load_named(names: &[&str]) -> Units {
-        let show = Program::new("systemctl").args(["show", "--no-pager", "-p", PROPERTIES, "--"]);
-        match show.args(names.iter().copied()).output() {
-            Ok(output) => parse(&output.stdout),
-            Err(_) => Units::default(),
-        }
+    /// Reads units by their names.
+    ///
+    /// # Errors
+    /// Fails where systemd does not answer. A unit that systemd does not know is no error.
+    pub fn read(names: &[&str]) -> Result<Units, String> {
+        ask(names, PROPERTIES).map(|text| parse(&text))
     }
 
     /// A unit; empty where it was not read.
     pub fn get(&self, name: &str) -> Unit {
-        self.units.get(name).cloned().unwrap_or_default()
+        self.find(name).cloned().unwrap_or_default()
+    }
+
+    /// A unit; `None` where it was not read.
+    pub fn find(&self, name: &str) -> Option<&Unit> {
+        self.units.get(name)
+    }
+
+    /// All units that were read, each once, in the order of their names.
+    pub fn all(&self) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(|(name, unit)| *name == unit.get("Id")).map(|(_, unit)| unit)
     }
 }
 
@@ -133,9 +169,13 @@ pub fn unit_files(kind: &str) -> Vec<String> {
 
 fn unit_files_in<P: AsRef<Path>>(folders: &[P], kind: &str) -> Vec<String> {
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
+    // One name that is none of a unit, or a template's, and `systemctl` would answer nothing of any.
+    let may_stand = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let is_of_kind = |name: &String| {
         let stem = name.rsplit_once('.').filter(|(_, ending)| *ending == kind);
-        stem.is_some_and(|(stem, _)| !stem.is_empty())
+        stem.is_some_and(|(stem, _)| {
+            !stem.is_empty() && !stem.ends_with('@') && stem.chars().all(may_stand)
+        })
     };
     let names: BTreeSet<String> = entries
         .flatten()
@@ -219,7 +259,7 @@ UnitFileState=
             fs::write(folder.join("dev-vdb.swap"), "").unwrap();
         }
         std::os::unix::fs::symlink("/dev/null", etc.join("dev-zram0.swap")).unwrap();
-        for other in ["swap", ".swap", "swap.target", "a.swap.d"] {
+        for other in ["swap", ".swap", "swap.target", "a.swap.d", "a@.swap", "my own.swap"] {
             fs::write(lib.join(other), "").unwrap();
         }
         let none = root.path().join("none");

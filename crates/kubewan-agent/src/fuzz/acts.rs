@@ -11,7 +11,7 @@ use crate::act::cluster::{self, node, spread};
 use crate::act::kubeadm::config::Config;
 use crate::act::kubeadm::rules::{self, Ruleset};
 use crate::act::kubeadm::token::{self, Token};
-use crate::act::kubeadm::{failure, parts, pin, reset, traces};
+use crate::act::kubeadm::{etcd, failure, parts, pin, traces};
 use crate::act::{file, firewall, image, package};
 use crate::facts::firewall as rulesets;
 
@@ -88,6 +88,7 @@ pub fn packages(bytes: &[u8]) {
     }
     assert_eq!(package::refuse_removals(&said).is_err(), !gone.is_empty());
     package::parse_fields(&said);
+    assert!(package::complaints(&said, &said).lines().count() <= 9, "a message without an end");
     said.lines().map(package::is_progress).for_each(drop);
 }
 
@@ -143,7 +144,7 @@ pub fn kubeadm_files(bytes: &[u8]) {
     for phase in ["addon/kube-proxy", "addon/coredns", "mark-control-plane", ""] {
         config.skips(phase);
     }
-    reset::is_alone(&said);
+    etcd::configured_argument(&said, "listen-peer-urls");
     failure::meaning(&said);
     for complains in [failure::is_etcd_complaint, failure::is_klog_error] {
         assert!(failure::complaints(&said, complains).len() <= 2);

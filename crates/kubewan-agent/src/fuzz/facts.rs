@@ -65,12 +65,15 @@ pub fn units(bytes: &[u8]) {
     assert!(block.len() <= said.lines().count());
     let get = |key: &str| block.get(key).map(String::as_str).unwrap_or_default();
     relay::state_of(get("LoadState"), get("ActiveState"), get("Result"), get("Description"));
-    memory::parse_swap_units(&said);
+    let swaps = memory::swap_units(&all);
+    assert!(swaps.iter().all(|name| name.ends_with(".swap")));
 }
 
 /// Files of the host: os-release, meminfo, fstab and more.
 pub fn host_files(bytes: &[u8]) {
     let said = text(bytes);
+    assert!(crate::seen::count(bytes) <= bytes.len());
+    kernel::shows_link(&said, "kw-veth");
     let release = os::assignments(&said);
     assert!(release.keys().all(|key| !key.starts_with('#')));
     memory::mem_total(&said);

@@ -11,7 +11,7 @@ use kubewan_core::protocol::Orders;
 use serde_json::Value;
 
 use crate::command::Kept;
-use crate::{batch, journal, probe, redact, relay};
+use crate::{batch, journal, overhear, probe, redact, relay};
 
 pub use acts::{
     certificate, firewalls, images, kubeadm_files, kubectl, mounts, packages, packet_filter,
@@ -78,6 +78,17 @@ pub fn orders(bytes: &[u8]) {
     for step in &orders.steps {
         let Ok(action) = batch::with_values(&step.action, &orders) else { continue };
         assert_eq!(action.kind(), step.action.kind());
+    }
+}
+
+/// What comes over the network while ports are tried: an address and a name, and nothing that a terminal takes for more.
+pub fn packets(bytes: &[u8]) {
+    let port = bytes.get(22..24).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
+    if let Some((name, _)) = overhear::said(bytes, port, "") {
+        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')));
+    }
+    if let Some(address) = probe::came_from(bytes, "") {
+        assert!(address.parse::<std::net::Ipv4Addr>().is_ok(), "{address:?} is no address");
     }
 }
 

@@ -17,6 +17,7 @@ targets! {
     events: 60_000, ["src/batch.rs"], samples::events();
     orders: 15_000, ["src/batch_tests.rs"], samples::messages();
     output: 20_000, ["src/redact.rs", "src/command.rs", "src/relay_tests.rs", "src/probe.rs"], vec![];
+    packets: 60_000, ["src/overhear.rs", "src/listen.rs"], samples::datagrams();
     network: 50_000, ["src/facts/network.rs", "src/act/unit.rs", "src/act/firewall.rs"], vec![];
     sockets: 40_000, ["src/facts/sockets.rs"], vec![];
     units: 40_000, ["src/facts/systemd.rs", "src/act/unit.rs", "src/facts/memory.rs", "src/act/system.rs"], vec![];
@@ -32,7 +33,7 @@ targets! {
     images: 60_000, ["src/act/image.rs"], vec![];
     mounts: 50_000, ["src/act/file_tests.rs", "src/act/kubeadm/traces.rs"], vec![];
     kubeadm_files: 40_000,
-        ["src/act/kubeadm/config.rs", "src/act/kubeadm/failure.rs", "src/act/kubeadm/reset.rs",
+        ["src/act/kubeadm/config.rs", "src/act/kubeadm/failure.rs", "src/act/kubeadm/etcd.rs",
          "src/act/kubeadm/second_run.rs", "src/act/kubeadm/token.rs"], vec![];
     certificate: 50_000, ["src/act/kubeadm/testdata"], samples::certificates();
     kubectl: 50_000, ["src/act/cluster/node.rs", "src/act/cluster/spread.rs", "src/act/kubeadm/parts.rs"],

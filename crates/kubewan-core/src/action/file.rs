@@ -49,21 +49,37 @@ fn is_root(owner: &(u32, u32)) -> bool {
 pub enum Content {
     /// This text.
     Text(String),
-    /// A file of the bundle.
+    /// A file that is brought to the host or downloaded there.
     Artifact(Artifact),
     /// A blob that the host's journal kept, by SHA-256.
     Blob(String),
 }
 
-/// A file of the bundle, by content.
+/// A file that is brought to the host or downloaded there, by content.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Artifact {
     /// Lower-case hex.
     pub sha256: String,
-    /// Bytes.
+    /// Bytes; 0 where it is not known before it is downloaded.
     pub size: u64,
     /// Its file name, for people.
     pub name: String,
+    /// Where the host downloads it; `None`: the operator's machine sends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl Artifact {
+    /// Lines of details.
+    pub fn describe(&self) -> Vec<String> {
+        let size = match self.size {
+            0 => String::new(),
+            size => format!("{size} bytes, "),
+        };
+        let line = format!("{}, {size}sha256 {}", self.name, self.sha256);
+        let from = self.url.as_ref().map(|url| format!("from {url}"));
+        [line].into_iter().chain(from).collect()
+    }
 }
 
 /// What is at a path.
@@ -90,7 +106,7 @@ impl File {
         }
     }
 
-    /// A program of the bundle.
+    /// A program.
     pub fn program(path: impl Into<String>, artifact: Artifact) -> Self {
         File {
             path: path.into(),
@@ -182,9 +198,7 @@ impl Content {
     fn describe(&self, seen: &FileSeen) -> Vec<String> {
         match self {
             Content::Text(text) => unified_diff(seen.text.as_deref().unwrap_or_default(), text),
-            Content::Artifact(a) => {
-                vec![format!("{}, {} bytes, sha256 {}", a.name, a.size, a.sha256)]
-            }
+            Content::Artifact(artifact) => artifact.describe(),
             Content::Blob(sha256) => vec![format!("the first content, sha256 {sha256}")],
         }
     }

@@ -96,6 +96,33 @@ impl BootstrapToken {
     }
 }
 
+/// The authorities and keys that control planes share, in the cluster and encrypted, for those that join.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedCerts {
+    /// What they are encrypted with.
+    pub key: Input,
+    /// The whole kubeadm configuration; carries the key's marker.
+    pub config: String,
+}
+
+/// Whether they are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertsSeen {
+    /// They are there, encrypted with the key.
+    pub usable: bool,
+}
+
+impl UploadedCerts {
+    /// What has to change; see [`super::diff`].
+    pub fn diff(&self, seen: &CertsSeen) -> Option<Change> {
+        (!seen.usable).then(|| {
+            let summary =
+                "hand the certificates that control planes share to the cluster, encrypted";
+            Change::new(ChangeKind::Create, summary)
+        })
+    }
+}
+
 /// A node that has joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubeadmJoin {
@@ -111,6 +138,9 @@ pub struct KubeadmJoin {
     pub endpoint: String,
     /// Seconds after which a run of kubeadm is stopped.
     pub timeout_s: u64,
+    /// It joins as a control plane.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control_plane: bool,
 }
 
 /// How far a join is.
@@ -122,7 +152,9 @@ pub struct JoinSeen {
     pub ended: bool,
     /// State of a cluster that no journal of ours knows: what was found.
     pub foreign: Vec<String>,
-    /// Parts that are not there: `kubelet.conf`, `kubelet-config`, `node` (the API has no such node).
+    /// Parts that are not there: `kubelet.conf`, `kubelet-config`, `node` (the API has no such node), `credentials`; of a
+    /// control plane also its own, by the name of the `kubeadm join phase` that makes them, as
+    /// `control-plane-prepare/certs` or `etcd-join`.
     pub missing: Vec<String>,
     /// The API did not answer, with its last words; `node` is then not known.
     pub unreachable: Option<String>,
@@ -134,10 +166,11 @@ impl KubeadmJoin {
         if seen.ended && seen.missing.is_empty() {
             return None;
         }
+        let what = if self.control_plane { " as a control plane" } else { "" };
         let summary = match (seen.ended, seen.begun) {
             (true, _) => format!("join again: {} missing", seen.missing.join(", ")),
-            (false, true) => "finish the kubeadm join that was begun here".into(),
-            (false, false) => "join the cluster with kubeadm join".into(),
+            (false, true) => format!("finish the kubeadm join{what} that was begun here"),
+            (false, false) => format!("join the cluster{what} with kubeadm join"),
         };
         let details = self.config.lines().map(str::to_owned).collect();
         Some(Change::new(ChangeKind::Run, summary).with_details(details))

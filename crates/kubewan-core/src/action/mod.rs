@@ -5,6 +5,7 @@
 //! One file per group of kinds; each holds the goals, what is observed, and the pure diff.
 
 pub mod cluster;
+pub mod etcd;
 pub mod file;
 pub mod firewall;
 pub mod kubeadm;
@@ -15,9 +16,10 @@ pub mod unit;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Announced, NodeMeta, Object, Spread};
+pub use etcd::EtcdListens;
 pub use file::{Artifact, Block, Content, Extent, File, Removed};
 pub use firewall::{FirewallGoal, FirewallState};
-pub use kubeadm::{BootstrapToken, KubeadmInit, KubeadmJoin, KubeadmReset};
+pub use kubeadm::{BootstrapToken, KubeadmInit, KubeadmJoin, KubeadmReset, UploadedCerts};
 pub use package::{Image, Package, Unheld};
 pub use system::{
     Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
@@ -70,6 +72,10 @@ pub enum Action {
     KubeadmInit(KubeadmInit),
     /// A bootstrap token that joins can use.
     BootstrapToken(BootstrapToken),
+    /// An etcd that listens where it has to.
+    EtcdListens(EtcdListens),
+    /// Certificates that control planes can join with.
+    UploadedCerts(UploadedCerts),
     /// A node that has joined.
     KubeadmJoin(KubeadmJoin),
     /// No trace of kubeadm's work.
@@ -130,6 +136,10 @@ pub enum Observed {
     KubeadmInit(kubeadm::InitSeen),
     /// See [`kubeadm::TokenSeen`].
     BootstrapToken(kubeadm::TokenSeen),
+    /// See [`etcd::EtcdSeen`].
+    EtcdListens(etcd::EtcdSeen),
+    /// See [`kubeadm::CertsSeen`].
+    UploadedCerts(kubeadm::CertsSeen),
     /// See [`kubeadm::JoinSeen`].
     KubeadmJoin(kubeadm::JoinSeen),
     /// See [`kubeadm::ResetSeen`].
@@ -236,6 +246,8 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
         Firewall,
         KubeadmInit,
         BootstrapToken,
+        EtcdListens,
+        UploadedCerts,
         KubeadmJoin,
         KubeadmReset,
         Object,
@@ -284,6 +296,8 @@ kinds! {
     Firewall: "firewall",
     KubeadmInit: "kubeadm-init",
     BootstrapToken: "bootstrap-token",
+    EtcdListens: "etcd-listens",
+    UploadedCerts: "uploaded-certs",
     KubeadmJoin: "kubeadm-join",
     KubeadmReset: "kubeadm-reset",
     Object: "object",
@@ -315,6 +329,8 @@ impl Action {
             Action::Firewall(a) => a.tool_name().into(),
             Action::KubeadmInit(_) => "kubeadm init".into(),
             Action::BootstrapToken(_) => "bootstrap token".into(),
+            Action::EtcdListens(_) => "etcd".into(),
+            Action::UploadedCerts(_) => "control planes' certificates".into(),
             Action::KubeadmJoin(_) => "kubeadm join".into(),
             Action::KubeadmReset(_) => "kubeadm reset".into(),
             Action::Object(a) => a.subject(),
@@ -324,7 +340,7 @@ impl Action {
         }
     }
 
-    /// Files of the bundle that performing it needs on the host.
+    /// Files that performing it needs on the host.
     pub fn artifacts(&self) -> Vec<&Artifact> {
         match self {
             Action::File(File {
@@ -332,7 +348,7 @@ impl Action {
                 ..
             }) => vec![a],
             Action::Package(p) => p.artifacts.iter().collect(),
-            Action::Image(i) => vec![&i.artifact],
+            Action::Image(i) => i.artifact.iter().collect(),
             _ => Vec::new(),
         }
     }

@@ -1,11 +1,13 @@
 //! Distribution packages and container images.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Artifact, Change, ChangeKind};
 
 /// Packages that are installed and held, or absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
     /// Package names. Installed from `artifacts`, or where there are none by the host's package manager.
     pub names: Vec<String>,
@@ -15,6 +17,12 @@ pub struct Package {
     pub held: Vec<String>,
     /// They are to be gone (purged) instead.
     pub absent: bool,
+    /// Upstream's version of those that have to have a certain one, as `1.36.2` for `1.36.2-1.1`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
+    /// Where they come from, for people; empty: the bundle or the distribution.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
 }
 
 /// State of packages, in the order of the goal's names.
@@ -39,26 +47,53 @@ impl Package {
             return (!there.is_empty())
                 .then(|| Change::new(ChangeKind::Delete, format!("purge {}", there.join(" "))));
         }
-        let missing: Vec<String> = seen
-            .installed
-            .iter()
-            .filter(|(_, version)| version.is_none())
-            .map(|(name, _)| name.clone())
-            .collect();
+        let missing = self.missing(seen);
         let unheld: Vec<String> =
             self.held.iter().filter(|name| !seen.held.contains(name)).cloned().collect();
         if missing.is_empty() && unheld.is_empty() {
             return None;
         }
         let mut details: Vec<String> = Vec::new();
-        let origin = if self.artifacts.is_empty() { "the distribution" } else { "the bundle" };
-        details.extend(missing.iter().map(|name| format!("install {name} from {origin}")));
+        let origin = match self.origin.as_str() {
+            "" if self.artifacts.is_empty() => "the distribution",
+            "" => "the bundle",
+            origin => origin,
+        };
+        details.extend(missing.iter().map(|name| {
+            let wanted = self.versions.get(name).map(|v| format!(" {v}")).unwrap_or_default();
+            let there = seen.version(name).map(|v| format!(" in place of {v}")).unwrap_or_default();
+            format!("install {name}{wanted} from {origin}{there}")
+        }));
         details.extend(unheld.iter().map(|name| format!("hold {name}")));
         let kind = if missing.is_empty() { ChangeKind::Update } else { ChangeKind::Create };
         let names = if missing.is_empty() { unheld } else { missing };
         let verb = if kind == ChangeKind::Create { "install" } else { "hold" };
         Some(Change::new(kind, format!("{verb} {}", names.join(" "))).with_details(details))
     }
+
+    /// Names that are not installed, or in another version than the one they have to have.
+    pub fn missing(&self, seen: &PackageSeen) -> Vec<String> {
+        let right = |name: &str, there: &str| {
+            self.versions.get(name).is_none_or(|wanted| is_of(there, wanted))
+        };
+        let is_missing = |(name, version): &&(String, Option<String>)| {
+            !version.as_ref().is_some_and(|there| right(name, there))
+        };
+        seen.installed.iter().filter(is_missing).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl PackageSeen {
+    /// The installed version of a package.
+    pub fn version(&self, name: &str) -> Option<&str> {
+        self.installed.iter().find(|(known, _)| known == name)?.1.as_deref()
+    }
+}
+
+/// Whether a package's version is a revision of upstream's (deb-version(7): `[epoch:]upstream[-revision]`).
+fn is_of(version: &str, upstream: &str) -> bool {
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    version.rsplit_once('-').map_or(version, |(upstream, _)| upstream) == upstream
 }
 
 /// Packages that were there before us and that are not held any more.
@@ -83,8 +118,9 @@ impl Unheld {
 pub struct Image {
     /// Its reference with tag.
     pub reference: String,
-    /// The archive it is imported from.
-    pub artifact: Artifact,
+    /// The archive it is imported from; `None`: containerd pulls it from its registry, or from the mirror of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
 }
 
 /// Whether an image is there.
@@ -97,12 +133,50 @@ pub struct ImageSeen {
 impl Image {
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &ImageSeen) -> Option<Change> {
-        (!seen.present).then(|| {
-            Change::new(ChangeKind::Create, format!("import image {}", self.reference))
-                .with_details(vec![format!(
-                    "{} bytes, sha256 {}",
-                    self.artifact.size, self.artifact.sha256
-                )])
+        if seen.present {
+            return None;
+        }
+        Some(match &self.artifact {
+            Some(artifact) => {
+                Change::new(ChangeKind::Create, format!("import image {}", self.reference))
+                    .with_details(vec![format!(
+                        "{} bytes, sha256 {}",
+                        artifact.size, artifact.sha256
+                    )])
+            }
+            None => Change::new(ChangeKind::Create, format!("pull image {}", self.reference)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(version: Option<&str>) -> PackageSeen {
+        let installed = vec![("kubeadm".into(), version.map(str::to_owned))];
+        PackageSeen { installed, held: vec!["kubeadm".into()] }
+    }
+
+    #[test]
+    fn a_certain_version_is_a_goal() {
+        let goal = Package {
+            names: vec!["kubeadm".into()],
+            held: vec!["kubeadm".into()],
+            versions: BTreeMap::from([("kubeadm".into(), "1.36.2".into())]),
+            origin: "https://pkgs.example".into(),
+            ..Package::default()
+        };
+        assert_eq!(goal.diff(&seen(Some("1.36.2-1.1"))), None);
+        assert_eq!(goal.diff(&seen(Some("1:1.36.2-2"))), None);
+        for (there, told) in [
+            (None, "install kubeadm 1.36.2 from https://pkgs.example"),
+            (
+                Some("1.36.20-1.1"),
+                "install kubeadm 1.36.2 from https://pkgs.example in place of 1.36.20-1.1",
+            ),
+        ] {
+            assert_eq!(goal.diff(&seen(there)).expect("a change").details, [told]);
+        }
     }
 }

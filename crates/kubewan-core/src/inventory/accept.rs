@@ -72,6 +72,8 @@ acceptances! {
     CgroupV1 => "cgroup-v1", Some("SystemVerification"), Some(CGROUP_V1);
     /// A port that hosts need from each other stays closed: what goes over it does not work, or the measurement erred.
     PortClosed => "port-closed", None, None;
+    /// etcd and the kubelet of a control plane answer everyone who gets that far: TLS with client certificates is what guards them, and a provider's firewall, where there is one.
+    ControlPlaneExposed => "control-plane-exposed", None, None;
     /// Swap stays as it is on the host, and its kubelet runs with it; pods don't swap.
     SwapReturns => "swap-returns", Some("Swap"), Some(SWAP);
     /// Containers of others go on beside Kubernetes: containerd is started again under them, with kubewan's settings.
@@ -94,6 +96,10 @@ const NEVER: &[(&str, &str)] = &[
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
     ("port-in-use", "Kubernetes could not listen there"),
     ("distribution-unsupported", "kubewan does not know how to install anything there"),
+    (
+        "other-source-address",
+        "etcd would refuse the member: have its packets leave by its own address, or make the host a worker",
+    ),
     ("host-firewall-active", "say `firewall: open`, `firewall: off` or `firewall: keep`"),
     ("no-wireguard", "say `network: { backend: vxlan }`"),
 ];

@@ -138,7 +138,7 @@ codes! {
     NoControlPlane => "no-control-plane",
     /// An even number of control planes: etcd's voters.
     EtcdVoters => "etcd-voters",
-    /// More control planes than this release can build.
+    /// More control planes than etcd has use for.
     TooManyControlPlanes => "too-many-control-planes",
     /// A label that Kubernetes does not allow.
     BadLabel => "bad-label",

@@ -307,6 +307,10 @@ fn roles(report: &mut Report<'_>, hosts: &[Node], hosts_at: Span) {
     number_of_control_planes(report, &control_planes);
 }
 
+/// etcd's own advice: "an etcd cluster probably should have no more than seven nodes" (etcd's FAQ, "What is maximum
+/// cluster size?"): every write waits for more than half of them.
+const CONTROL_PLANES_MAX: usize = 7;
+
 /// Every control plane runs a voter of etcd, which needs more than half of its voters (etcd's FAQ, "Why an odd number
 /// of cluster members?").
 fn number_of_control_planes(report: &mut Report<'_>, control_planes: &[(Span, String)]) {
@@ -314,12 +318,11 @@ fn number_of_control_planes(report: &mut Report<'_>, control_planes: &[(Span, St
     let Some((at, path)) = control_planes.get(1..).and_then(|others| others.last()) else { return };
     if count.is_multiple_of(2) {
         let message = format!("{count} control planes make {count} etcd voters, an even number");
-        let help =
-            "one voter less survives as many failures: use one for now, three in a later release";
+        let help = "one voter less survives as many failures: use one, three or five";
         report.push(Code::EtcdVoters, *at, path, message, help);
-    } else {
-        let message = format!("this release builds one control plane, not {count}");
-        let help = "several need a firewalled etcd between clouds, which comes later: make the others workers";
+    } else if count > CONTROL_PLANES_MAX {
+        let message = format!("{count} control planes are more than {CONTROL_PLANES_MAX}");
+        let help = "every write waits for more than half of etcd's voters: use three or five, and make the others workers";
         report.push(Code::TooManyControlPlanes, *at, path, message, help);
     }
 }

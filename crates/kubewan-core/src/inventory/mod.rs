@@ -46,6 +46,9 @@ pub struct Inventory {
     /// The container runtime and where its packages come from.
     #[serde(default)]
     pub runtime: Runtime,
+    /// Servers that things are downloaded from, where the publishers' own are slow or can't be reached.
+    #[serde(default)]
+    pub mirrors: Mirrors,
     /// Addresses and encapsulation of the cluster's networks.
     #[serde(default)]
     pub network: Network,
@@ -75,11 +78,11 @@ pub struct Kubernetes {
     /// The release, `MAJOR.MINOR.PATCH`, as in `1.36.2`.
     #[schemars(regex(pattern = r"^1\.[1-9][0-9]*\.(0|[1-9][0-9]*)$"))]
     pub version: String,
-    /// Where binaries and images come from.
-    #[serde(default)]
-    pub source: KubernetesSource,
-    /// The bundle's folder; a relative path is taken from the inventory's folder. Default: the
-    /// bundle cache, by version.
+    /// Where binaries and images come from. Default: `bundle` where `bundle` is given, else `release`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<KubernetesSource>,
+    /// The bundle's folder; a relative path is taken from the inventory's folder. Where `source` is `bundle`, the default
+    /// is the bundle cache, by version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
     /// The registry that the control plane's images are named by.
@@ -97,11 +100,14 @@ pub struct Kubernetes {
 }
 
 /// Where Kubernetes' binaries and images come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KubernetesSource {
-    /// A folder on the operator's machine, see docs/bundle.md.
-    #[default]
+    /// The release servers' binaries, which each host downloads, and images from their registries.
+    Release,
+    /// Packages of the apt repositories of Kubernetes, and images from their registries.
+    Packages,
+    /// A folder on the operator's machine, see docs/bundle.md: hosts need nothing of the Internet for it.
     Bundle,
 }
 
@@ -154,8 +160,34 @@ pub enum RuntimeSource {
     /// The host's own distribution, by its package manager.
     #[default]
     Distribution,
+    /// Docker's apt repository: its package containerd.io.
+    Docker,
+    /// The release archives of containerd and runc.
+    Release,
     /// The packages in the Kubernetes bundle.
     Bundle,
+}
+
+/// `mirrors:` servers that things are downloaded from. Each takes the place of the publisher's own, and has the same
+/// folders below its URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mirrors {
+    /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
+    #[serde(default = "kubernetes_server")]
+    pub kubernetes: String,
+    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` lies below it.
+    #[serde(default = "packages_server")]
+    pub packages: String,
+    /// The server of Docker's package repositories: `/linux/debian/` lies below it.
+    #[serde(default = "docker_server")]
+    pub docker: String,
+    /// The server of the releases of the CNI plugins, containerd and runc: `/OWNER/NAME/releases/download/` lies below it.
+    #[serde(default = "github_server")]
+    pub github: String,
+    /// By the name of a registry, as `registry.k8s.io`: the URL of another that is asked in its place.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
 }
 
 /// `network:` addresses and encapsulation.
@@ -344,6 +376,37 @@ pub enum TaintEffect {
     NoExecute,
 }
 
+impl Default for Mirrors {
+    fn default() -> Self {
+        Mirrors {
+            kubernetes: kubernetes_server(),
+            packages: packages_server(),
+            docker: docker_server(),
+            github: github_server(),
+            images: BTreeMap::new(),
+        }
+    }
+}
+
+/// kubernetes.io, "Download Kubernetes".
+fn kubernetes_server() -> String {
+    "https://dl.k8s.io".into()
+}
+
+/// kubernetes.io, "Installing kubeadm"; packages of 1.24 and later.
+fn packages_server() -> String {
+    "https://pkgs.k8s.io".into()
+}
+
+/// docs.docker.com, "Install Docker Engine on Debian".
+fn docker_server() -> String {
+    "https://download.docker.com".into()
+}
+
+fn github_server() -> String {
+    "https://github.com".into()
+}
+
 impl Default for Network {
     fn default() -> Self {
         Network {
@@ -382,6 +445,11 @@ impl Inventory {
         self.hosts.iter().filter(|host| host.is_control_plane())
     }
 
+    /// More than one control plane, so that etcd has members on several hosts.
+    pub fn has_several_control_planes(&self) -> bool {
+        self.control_planes().nth(1).is_some()
+    }
+
     /// The host that runs `kubeadm init`. Validation guarantees one.
     pub fn first_control_plane(&self) -> &Host {
         self.control_planes().next().expect("a checked inventory has a control plane")
@@ -397,6 +465,15 @@ impl Inventory {
     pub fn release(&self) -> &'static Release {
         let version: Option<Version> = self.kubernetes.version.parse().ok();
         version.and_then(Version::release).expect("a checked inventory names a known release")
+    }
+
+    /// Where Kubernetes' binaries and images come from.
+    pub fn source(&self) -> KubernetesSource {
+        let unsaid = match self.kubernetes.bundle {
+            Some(_) => KubernetesSource::Bundle,
+            None => KubernetesSource::Release,
+        };
+        self.kubernetes.source.unwrap_or(unsaid)
     }
 
     /// The pause image that this release's kubeadm expects: containerd must use the same.

@@ -15,6 +15,10 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         version(report, kubernetes);
         image_repository(report, kubernetes);
         not_empty(report, kubernetes, "bundle", "kubernetes.bundle");
+        bundle_for_nothing(report, root, kubernetes);
+    }
+    if let Some(mirrors) = root.get("mirrors") {
+        mirror_urls(report, mirrors);
     }
     if let Some(node) = root.get("network").and_then(|network| network.get("dnsDomain"))
         && let Some(domain) = node.text()
@@ -83,6 +87,62 @@ fn image_repository(report: &mut Report<'_>, kubernetes: &Node) {
         let help = "a registry and path without scheme and tag, as registry.example.org:5000/k8s";
         report.push(Code::BadValue, node.span, "kubernetes.imageRepository", message, help);
     }
+}
+
+/// A bundle that is named and not used, or asked for and not named.
+fn bundle_for_nothing(report: &mut Report<'_>, root: &Node, kubernetes: &Node) {
+    let source = kubernetes.get("source").and_then(Node::text);
+    let bundle = kubernetes.get("bundle");
+    if let (Some(node), Some(source @ ("release" | "packages"))) = (bundle, source) {
+        let message = format!("`kubernetes.bundle` is not used with `kubernetes.source: {source}`");
+        let help = "take one of the two out";
+        report.push(Code::BadValue, node.span, "kubernetes.bundle", message, help);
+    }
+    let runtime = root.get("runtime").and_then(|runtime| runtime.get("source"));
+    let bundled = source == Some("bundle") || (source.is_none() && bundle.is_some());
+    if let Some(node) = runtime.filter(|node| node.text() == Some("bundle") && !bundled) {
+        let message = "`runtime.source: bundle` needs a bundle, and none is asked for".to_owned();
+        let help = "say `kubernetes: { source: bundle }`, or name one with `kubernetes.bundle`";
+        report.push(Code::BadValue, node.span, "runtime.source", message, help);
+    }
+}
+
+/// URLs go into files of apt and containerd and to curl, so they hold nothing that has a meaning there.
+fn mirror_urls(report: &mut Report<'_>, mirrors: &Node) {
+    for key in ["kubernetes", "packages", "docker", "github"] {
+        if let Some(node) = mirrors.get(key) {
+            url(report, node, &format!("mirrors.{key}"));
+        }
+    }
+    let images = mirrors.get("images").map(Node::entries).unwrap_or_default();
+    for entry in images {
+        let path = format!("mirrors.images.{}", entry.key);
+        url(report, &entry.value, &path);
+        if !is_registry(&entry.key) {
+            let message = format!("{} is no registry's name", quoted(&entry.key));
+            let help = "as images have it: registry.k8s.io, docker.io or registry.example.org:5000";
+            report.push(Code::BadValue, entry.key_span, &path, message, help);
+        }
+    }
+}
+
+fn url(report: &mut Report<'_>, node: &Node, path: &str) {
+    let Some(text) = node.text() else { return };
+    let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/.-_~:+%".contains(c);
+    if !is_registry(host) || !text.chars().all(plain) {
+        let message = format!("`{path}` cannot be {}", quoted(text));
+        let help = "a URL without user and query, as https://mirror.example.org/kubernetes";
+        report.push(Code::BadValue, node.span, path, message, help);
+    }
+}
+
+/// `host[:port]`.
+fn is_registry(text: &str) -> bool {
+    let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    names::dns_subdomain(&name.to_ascii_lowercase()).is_ok()
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// Notes a key whose text is empty.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::firewall::Opening;
 use crate::inventory::{Backend, Host, Inventory};
 use crate::render::flannel::{VXLAN_PORT, WIREGUARD_PORT};
-use crate::render::kubeadm::API_PORT;
+use crate::render::kubeadm::{API_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT};
 
 /// The kubelet's API (pkg/cluster/ports/ports.go, KubeletPort).
 pub const KUBELET_PORT: u16 = 10250;
@@ -82,8 +82,8 @@ pub fn ports(inventory: &Inventory) -> Vec<Port> {
 
 /// The ports of one host (kubernetes.io, "Ports and Protocols"; flannel's from its backends).
 fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
-    let others = inventory.hosts.iter().filter(|other| other.name != host.name);
-    let everyone: Vec<Source> = others.map(|other| Source::Host(other.name.clone())).collect();
+    let everyone: Vec<Source> =
+        others_of(inventory, host).map(|other| Source::Host(other.name.clone())).collect();
     let port = |protocol, first, last, from: Vec<Source>, why: &str| Port {
         host: host.name.clone(),
         protocol,
@@ -110,6 +110,16 @@ fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
             "Kubernetes API: kubelets, kube-proxy, pods, kubectl",
         ));
     }
+    let members: Vec<Source> = others_of(inventory, host)
+        .filter(|other| host.is_control_plane() && other.is_control_plane())
+        .map(|other| Source::Host(other.name.clone()))
+        .collect();
+    for (number, why) in [
+        (ETCD_CLIENT_PORT, "etcd, asked by a control plane that joins or leaves"),
+        (ETCD_PEER_PORT, "etcd: its members among each other"),
+    ] {
+        ports.push(port(Protocol::Tcp, number, number, members.clone(), why));
+    }
     // The API server on a control plane, and on any host a pod that gathers metrics (metrics-server asks all kubelets).
     ports.push(port(
         Protocol::Tcp,
@@ -128,6 +138,10 @@ fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
     }
     ports.retain(|p| !p.from.is_empty());
     ports
+}
+
+fn others_of<'a>(inventory: &'a Inventory, host: &'a Host) -> impl Iterator<Item = &'a Host> {
+    inventory.hosts.iter().filter(move |other| other.name != host.name)
 }
 
 /// What a host's firewall has to let in. Ports that only peers need are open to those alone; where the operator sits
@@ -162,6 +176,22 @@ mod tests {
         let inventory = crate::samples::inventory(1);
         let notations: Vec<String> = ports(&inventory).iter().map(Port::notation).collect();
         assert_eq!(notations, ["22/tcp", "6443/tcp", "30000-32767/tcp", "30000-32767/udp"]);
+    }
+
+    #[test]
+    fn etcd_is_reached_by_other_control_planes_only() {
+        let etcd = |inventory: &Inventory| -> Vec<(String, u16, Vec<Source>)> {
+            let etcd = ports(inventory).into_iter().filter(|p| (2379..=2380).contains(&p.first));
+            etcd.map(|port| (port.host, port.first, port.from)).collect()
+        };
+        assert!(etcd(&crate::samples::inventory(4)).is_empty());
+        let mut inventory = crate::samples::control_planes(3);
+        inventory.hosts.push(crate::samples::inventory(4).hosts.remove(3));
+        let found = etcd(&inventory);
+        assert_eq!(found.len(), 6, "two ports on each control plane, none on the worker");
+        let others = ["node01", "node02"].map(|name| Source::Host(name.into())).to_vec();
+        assert_eq!(found[0], ("master01".into(), 2379, others.clone()));
+        assert_eq!(found[1], ("master01".into(), 2380, others));
     }
 
     #[test]

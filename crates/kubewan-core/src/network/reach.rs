@@ -27,8 +27,15 @@ pub struct Way {
     pub why: String,
 }
 
-/// What became of a way when it was tried: nothing, or why nobody answered.
-pub type Measured = (Way, Result<(), String>);
+/// What became of a way when it was tried: who came through, or why nobody answered.
+pub type Measured = (Way, Result<Seen, String>);
+
+/// What was seen of a packet where its way ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The address that it came from; `None` where what answered can't tell.
+    pub source: Option<Ipv4Addr>,
+}
 
 /// All ways that the cluster needs, in the order of [`ports`]. SSH's is left out: kubewan has come that way. Of a range
 /// its first port stands for all.
@@ -66,20 +73,39 @@ fn to_port(inventory: &Inventory, port: &Port) -> Vec<Way> {
 /// Those that can be tried before a run: to or from a host that is not part of a cluster yet, unless a firewall of the
 /// host itself is in the way that the run opens or switches off.
 pub fn to_try(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Vec<Way> {
-    let is_new =
-        |host: &str| facts.get(host).is_none_or(|f| f.kubernetes.state != ClusterState::Done);
-    let opens = |name: &str| {
-        let host = inventory.hosts.iter().find(|host| host.name == name);
-        let policy = host.and_then(|host| inventory.firewall_of(host));
-        let active = facts.get(name).is_some_and(|f| f.firewalls.iter().any(|f| f.active));
-        active && policy != Some(Firewall::Keep)
-    };
-    let mut ways = ways(inventory);
+    let mut ways = ways_of_new_hosts(inventory, facts);
+    ways.retain(|way| !opens(inventory, facts, &way.to));
+    ways
+}
+
+/// Those that end at a firewall which the run opens, but lead from one control plane to another: packets are looked at
+/// before they come to it. Where etcd's peers come from has to be known beforehand. The overlay's port stands for all,
+/// since it takes a datagram without an answer.
+pub fn to_overhear(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Vec<Way> {
+    let is_member = |name: &str| inventory.control_planes().any(|host| host.name == name);
+    let mut ways = ways_of_new_hosts(inventory, facts);
     ways.retain(|way| {
-        let new = is_new(&way.to) || matches!(&way.from, Source::Host(name) if is_new(name));
-        new && !opens(&way.to)
+        let between =
+            is_member(&way.to) && matches!(&way.from, Source::Host(name) if is_member(name));
+        between && way.protocol == Protocol::Udp && opens(inventory, facts, &way.to)
     });
     ways
+}
+
+fn ways_of_new_hosts(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Vec<Way> {
+    let is_new =
+        |host: &str| facts.get(host).is_none_or(|f| f.kubernetes.state != ClusterState::Done);
+    let mut ways = ways(inventory);
+    ways.retain(|way| is_new(&way.to) || matches!(&way.from, Source::Host(name) if is_new(name)));
+    ways
+}
+
+/// Whether a run opens a host's firewall, or switches it off.
+fn opens(inventory: &Inventory, facts: &BTreeMap<String, Facts>, name: &str) -> bool {
+    let host = inventory.hosts.iter().find(|host| host.name == name);
+    let policy = host.and_then(|host| inventory.firewall_of(host));
+    let active = facts.get(name).is_some_and(|f| f.firewalls.iter().any(|f| f.active));
+    active && policy != Some(Firewall::Keep)
 }
 
 /// What is to be said of ways that were tried: one finding for a port and the reason that nobody came through.
@@ -134,6 +160,52 @@ pub fn findings(
     closed.into_iter().map(finding).collect()
 }
 
+/// Hosts whose packets leave by another address than their own, as behind a NAT gateway or with a second uplink.
+///
+/// etcd takes a member for what its certificate says only if it comes from an address of that certificate (`checkCertSAN`
+/// in client/pkg/transport/listener_tls.go), and there the host's own public address stands. Elsewhere packets are told
+/// apart by ports and keys, but for firewalls that are opened for peers only.
+pub fn sources(
+    inventory: &Inventory,
+    addresses: &BTreeMap<String, Ipv4Addr>,
+    measured: &[Measured],
+) -> Vec<Finding> {
+    let mut found: BTreeMap<(&str, Ipv4Addr), Vec<&str>> = BTreeMap::new();
+    for (way, result) in measured {
+        let (Source::Host(from), Ok(Seen { source: Some(source) })) = (&way.from, result) else {
+            continue;
+        };
+        if addresses.get(from) != Some(source) {
+            let seen_by = found.entry((from, *source)).or_default();
+            if !seen_by.contains(&way.to.as_str()) {
+                seen_by.push(&way.to);
+            }
+        }
+    }
+    let several = inventory.has_several_control_planes();
+    let is_member =
+        |name: &str| several && inventory.control_planes().any(|host| host.name == name);
+    let finding = |((from, source), seen_by): ((&str, Ipv4Addr), Vec<&str>)| {
+        let own = addresses.get(from).map(ToString::to_string).unwrap_or_default();
+        let message = format!(
+            "its packets come to {} from {source}, and its address is {own}",
+            seen_by.join(", ")
+        );
+        if is_member(from) && seen_by.iter().any(|name| is_member(name)) {
+            let remedy = format!(
+                "have its provider send them from {own} (one NIC, a 1:1 address); or make it a worker: etcd refuses a \
+                 member that comes from another address than its certificate's"
+            );
+            return Finding::error("other-source-address", from, message, remedy);
+        }
+        let remedy = format!(
+            "let {source} in too where a firewall lets only the cluster's hosts in: `kubewan ports` lists what for"
+        );
+        Finding::warning("other-source-address", from, message, remedy)
+    };
+    found.into_iter().map(finding).collect()
+}
+
 /// The whole range that a way's port stands for.
 fn port_range(inventory: &Inventory, way: &Way) -> Option<String> {
     let listed = ports(inventory);
@@ -179,6 +251,46 @@ mod tests {
     }
 
     #[test]
+    fn etcds_ways_lead_from_control_plane_to_control_plane() {
+        let mut inventory = samples::control_planes(3);
+        inventory.hosts.push(samples::inventory(4).hosts.remove(3));
+        let mut ways = ways(&inventory);
+        ways.retain(|way| matches!(way.port, 2379 | 2380));
+        assert_eq!(ways.len(), 3 * 2 * 2);
+        assert!(ways.iter().all(|way| way.must));
+        assert_eq!(
+            told(&ways[..2]),
+            ["node01 master01 2379/tcp must", "node02 master01 2379/tcp must"]
+        );
+    }
+
+    #[test]
+    fn a_host_that_comes_from_elsewhere_is_no_member_of_etcd() {
+        let told = |inventory: &Inventory| {
+            let addresses = samples::addresses(inventory);
+            let elsewhere = Ipv4Addr::new(203, 0, 113, 7);
+            let seen = |way: Way| {
+                let own = match &way.from {
+                    Source::Host(name) if name == "node01" => Some(elsewhere),
+                    Source::Host(name) => addresses.get(name).copied(),
+                    _ => None,
+                };
+                (way, Ok(Seen { source: own }))
+            };
+            let measured: Vec<Measured> = ways(inventory).into_iter().map(seen).collect();
+            sources(inventory, &addresses, &measured)
+        };
+        let severity = |findings: &[Finding]| {
+            findings.iter().map(|finding| finding.severity).collect::<Vec<_>>()
+        };
+        use crate::finding::Severity;
+        assert_eq!(severity(&told(&samples::inventory(3))), [Severity::Warning]);
+        let findings = told(&samples::control_planes(3));
+        assert_eq!(severity(&findings), [Severity::Error]);
+        insta::assert_snapshot!(format!("{}\n{}", findings[0].message, findings[0].remedy));
+    }
+
+    #[test]
     fn a_cluster_at_work_is_not_tried_and_nor_is_what_a_run_opens() {
         let mut inventory = samples::inventory(3);
         let mut facts = samples::all_facts(&inventory);
@@ -205,13 +317,38 @@ mod tests {
     }
 
     #[test]
+    fn packets_to_a_control_plane_are_seen_in_front_of_its_firewall() {
+        let mut inventory = samples::control_planes(3);
+        inventory.firewall = Some(Firewall::Open);
+        let mut facts = samples::all_facts(&inventory);
+        assert!(to_overhear(&inventory, &facts).is_empty(), "who can be tried is tried");
+        let firewall = crate::facts::FirewallFacts {
+            tool: crate::facts::FirewallTool::Ufw,
+            active: true,
+            enabled: true,
+        };
+        facts.get_mut("node02").expect("a host").firewalls.push(firewall);
+        let ways = told(&to_overhear(&inventory, &facts));
+        assert_eq!(ways, ["master01 node02 8472/udp must", "node01 node02 8472/udp must"]);
+        inventory.hosts[2].roles = vec![crate::inventory::Role::Worker];
+        assert!(to_overhear(&inventory, &facts).is_empty());
+    }
+
+    #[test]
     fn a_closed_port_is_named_once_with_who_needs_it() {
         let inventory = samples::inventory(3);
         let measured: Vec<Measured> = ways(&inventory)
             .into_iter()
             .map(|way| {
                 let closed = way.port == 6443 || way.port == 30000;
-                (way, if closed { Err("no answer within 3 s".to_owned()) } else { Ok(()) })
+                (
+                    way,
+                    if closed {
+                        Err("no answer within 3 s".to_owned())
+                    } else {
+                        Ok(Seen::default())
+                    },
+                )
             })
             .collect();
         let findings = findings(&inventory, &samples::addresses(&inventory), &measured);

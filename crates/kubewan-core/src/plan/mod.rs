@@ -45,7 +45,7 @@ impl Step {
 }
 
 /// The order of work. A phase begins when the one before it has ended on all hosts; within a phase hosts run
-/// in parallel, and a host's steps in order.
+/// in parallel (but for [`Phase::is_one_by_one`]), and a host's steps in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -59,6 +59,8 @@ pub enum Phase {
     ControlPlane,
     /// What joins need: flannel's objects, the first node's marks, a token.
     Network,
+    /// The other control planes join, one after another.
+    JoinControlPlanes,
     /// The other hosts join, side by side.
     Join,
     /// Labels, taints, announcements of all nodes.
@@ -71,12 +73,13 @@ pub enum Phase {
 
 impl Phase {
     /// The order of work, whole.
-    pub const ALL: [Phase; 9] = [
+    pub const ALL: [Phase; 10] = [
         Phase::Prepare,
         Phase::Runtime,
         Phase::Binaries,
         Phase::ControlPlane,
         Phase::Network,
+        Phase::JoinControlPlanes,
         Phase::Join,
         Phase::Nodes,
         Phase::Settle,
@@ -91,11 +94,18 @@ impl Phase {
             Phase::Binaries => "binaries",
             Phase::ControlPlane => "control-plane",
             Phase::Network => "network",
+            Phase::JoinControlPlanes => "join-control-planes",
             Phase::Join => "join",
             Phase::Nodes => "nodes",
             Phase::Settle => "settle",
             Phase::Reset => "reset",
         }
+    }
+
+    /// Its hosts work one after another, in the order of the plan's steps: each join adds a member to etcd, which takes
+    /// one at a time.
+    pub fn is_one_by_one(self) -> bool {
+        self == Phase::JoinControlPlanes
     }
 
     /// What it does, for people.
@@ -106,6 +116,7 @@ impl Phase {
             Phase::Binaries => "install Kubernetes' programs",
             Phase::ControlPlane => "make the control plane",
             Phase::Network => "set up the pod network",
+            Phase::JoinControlPlanes => "join the other control planes, one after another",
             Phase::Join => "join the other hosts",
             Phase::Nodes => "mark the nodes",
             Phase::Settle => "settle",
@@ -194,7 +205,8 @@ impl Plan {
     }
 
     /// Changes that follow from other changes of the same plan: a unit restarts when a file it reads changes,
-    /// and a bootstrap token is made only when some host joins, and a folder that a reset empties goes.
+    /// and a bootstrap token is made only when some host joins, certificates are handed over only when a control plane
+    /// does, and a folder that a reset empties goes.
     fn foresee(&mut self) {
         let changed_files: Vec<(String, String)> = self
             .steps
@@ -207,10 +219,12 @@ impl Plan {
                 _ => None,
             })
             .collect();
-        let joins = self
-            .steps
-            .iter()
-            .any(|p| matches!(p.step.action, Action::KubeadmJoin(_)) && p.change.is_some());
+        let joining = |p: &PlannedStep| match &p.step.action {
+            Action::KubeadmJoin(join) if p.change.is_some() => Some(join.control_plane),
+            _ => None,
+        };
+        let joining: Vec<bool> = self.steps.iter().filter_map(joining).collect();
+        let (joins, control_planes_join) = (!joining.is_empty(), joining.contains(&true));
         for planned in &mut self.steps {
             let host = &planned.step.host;
             match &planned.step.action {
@@ -231,6 +245,7 @@ impl Plan {
                     }
                 }
                 Action::BootstrapToken(_) if !joins => planned.change = None,
+                Action::UploadedCerts(_) if !control_planes_join => planned.change = None,
                 Action::Removed(removed)
                     if planned.change.is_none() && removed.extent == Extent::IfEmpty =>
                 {

@@ -17,8 +17,10 @@ use crate::network::reach::Measured;
 pub struct Inputs<'a> {
     /// The public address of every host, by name: the inventory's, or what its DNS name resolved to.
     pub addresses: &'a BTreeMap<String, Ipv4Addr>,
-    /// Where binaries, images and packages come from.
+    /// Binaries, images and packages: a bundle's, or what [`crate::supply`] names, by URL.
     pub bundle: &'a Bundle,
+    /// Keys of package repositories, ASCII-armoured, by the URL they came from.
+    pub keys: &'a BTreeMap<String, String>,
     /// How far each host's clock is ahead of the operator's, milliseconds.
     pub clock_offsets_ms: &'a BTreeMap<String, i64>,
     /// What the living cluster was built from; `None` where there is none yet.
@@ -29,11 +31,20 @@ pub struct Inputs<'a> {
 
 /// No clock was asked.
 static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
+/// No repository is needed.
+static NO_KEYS: BTreeMap<String, String> = BTreeMap::new();
 
 impl<'a> Inputs<'a> {
     /// Inputs of a cluster that is not there yet, before anything was measured; what is known besides is set in its field.
     pub fn new(addresses: &'a BTreeMap<String, Ipv4Addr>, bundle: &'a Bundle) -> Self {
-        Inputs { addresses, bundle, clock_offsets_ms: &NO_CLOCKS, recorded: None, measured: &[] }
+        Inputs {
+            addresses,
+            bundle,
+            keys: &NO_KEYS,
+            clock_offsets_ms: &NO_CLOCKS,
+            recorded: None,
+            measured: &[],
+        }
     }
 }
 
@@ -59,9 +70,16 @@ impl<'a> View<'a> {
         self.inputs.addresses.get(&host.name).copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    /// The first control plane with its address.
-    pub fn api_address(&self) -> Ipv4Addr {
-        self.address(self.inventory.first_control_plane())
+    /// Where a host finds the API, in the order in which it tries: the first control plane, itself where it is
+    /// another one, the others.
+    ///
+    /// Not itself first: a control plane that joins would ask its own API server, which takes connections before it
+    /// has an etcd to answer from, and kubeadm would wait for it instead of for the first.
+    pub fn api_addresses(&self, host: &Host) -> Vec<Ipv4Addr> {
+        let first = self.inventory.first_control_plane();
+        let mut control_planes: Vec<&Host> = self.inventory.control_planes().collect();
+        control_planes.sort_by_key(|each| (each.name != first.name, each.name != host.name));
+        control_planes.into_iter().map(|each| self.address(each)).collect()
     }
 
     /// Hosts that join, in the operator's order.
@@ -91,7 +109,8 @@ pub fn steps(inventory: &Inventory, facts: &BTreeMap<String, Facts>, inputs: &In
         each(phase::binaries::steps),
         phase::control_plane::steps(&view),
         phase::network::steps(&view),
-        phase::join::steps(&view),
+        phase::join::control_planes(&view),
+        phase::join::workers(&view),
         phase::nodes::steps(&view),
         phase::settle::steps(&view),
     ]

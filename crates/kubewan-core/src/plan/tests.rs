@@ -1,12 +1,15 @@
 //! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
 
+mod control_planes;
+
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
+use crate::action::etcd::EtcdSeen;
 use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::FirewallSeen;
-use crate::action::kubeadm::{InitSeen, JoinSeen, ResetSeen, TokenSeen};
+use crate::action::kubeadm::{CertsSeen, InitSeen, JoinSeen, ResetSeen, TokenSeen};
 use crate::action::package::{ImageSeen, PackageSeen};
 use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
@@ -53,6 +56,8 @@ pub fn untouched(action: &Action) -> Observed {
         }),
         Action::KubeadmInit(_) => Observed::KubeadmInit(InitSeen::default()),
         Action::BootstrapToken(_) => Observed::BootstrapToken(TokenSeen::default()),
+        Action::EtcdListens(_) => Observed::EtcdListens(EtcdSeen::default()),
+        Action::UploadedCerts(_) => Observed::UploadedCerts(CertsSeen::default()),
         Action::KubeadmJoin(_) => Observed::KubeadmJoin(JoinSeen::default()),
         Action::KubeadmReset(_) => Observed::KubeadmReset(ResetSeen::default()),
         Action::Object(_) => Observed::Object(ObjectSeen::default()),
@@ -94,7 +99,15 @@ fn reached(action: &Action) -> Observed {
             installed: None,
         }),
         Action::Package(package) => Observed::Package(PackageSeen {
-            installed: package.names.iter().map(|name| (name.clone(), Some("1".into()))).collect(),
+            installed: package
+                .names
+                .iter()
+                .map(|name| {
+                    let version =
+                        package.versions.get(name).map(|version| format!("{version}-1.1"));
+                    (name.clone(), version.or(Some("1".into())))
+                })
+                .collect(),
             held: package.held.clone(),
         }),
         Action::Image(_) => Observed::Image(ImageSeen { present: true }),
@@ -121,6 +134,11 @@ fn reached(action: &Action) -> Observed {
             ca_hash: Some("sha256:ab".into()),
             ..InitSeen::default()
         }),
+        Action::EtcdListens(etcd) => {
+            let urls = Some(etcd.urls.clone());
+            let (manifest, configured, running) = (urls.clone(), urls.clone(), urls);
+            Observed::EtcdListens(EtcdSeen { manifest, configured, running })
+        }
         Action::KubeadmJoin(_) => {
             Observed::KubeadmJoin(JoinSeen { ended: true, ..JoinSeen::default() })
         }
@@ -156,8 +174,9 @@ fn planned_with(
 ) -> Plan {
     let mut facts = samples::all_facts(inventory);
     facts.values_mut().for_each(|f| f.kubernetes.state = state);
-    let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
-    let inputs = Inputs::new(&addresses, &bundle);
+    let addresses = samples::addresses(inventory);
+    let (bundle, keys) = samples::supply(inventory);
+    let inputs = Inputs { keys: &keys, ..Inputs::new(&addresses, &bundle) };
     let planned = steps(inventory, &facts, &inputs);
     let seen = planned
         .steps
@@ -192,6 +211,41 @@ fn a_fresh_clusters_plan() {
     assert!(!plan.is_refused(), "{:?}", plan.findings);
 }
 
+/// The same cluster from elsewhere than a bundle: what is different on a host.
+#[test]
+fn a_fresh_clusters_plan_from_each_source() {
+    use crate::inventory::{KubernetesSource, RuntimeSource};
+    let mut text = String::new();
+    for (kubernetes, runtime) in [
+        (KubernetesSource::Release, RuntimeSource::Distribution),
+        (KubernetesSource::Release, RuntimeSource::Release),
+        (KubernetesSource::Packages, RuntimeSource::Docker),
+        (KubernetesSource::Bundle, RuntimeSource::Release),
+    ] {
+        let mut inventory = samples::inventory(2);
+        inventory.kubernetes.source = Some(kubernetes);
+        inventory.runtime.source = runtime;
+        inventory.mirrors.images =
+            BTreeMap::from([("ghcr.io".into(), "https://ghcr.mirror.example/".into())]);
+        text += &format!("## Kubernetes {kubernetes:?}, runtime {runtime:?}\n");
+        let plan = planned(&inventory, ClusterState::None, untouched);
+        let of_node = |p: &&PlannedStep| {
+            p.step.host == "node01" && [Phase::Runtime, Phase::Binaries].contains(&p.step.phase)
+        };
+        for planned in plan.changes().filter(of_node) {
+            let change = planned.change.as_ref().expect("changes() has changes");
+            text += &format!("{}: {}\n", planned.step.phase.name(), change.summary);
+            let telling = change.details.iter().filter(|_| change.details.len() < 12);
+            text.extend(telling.map(|line| format!("    {line}\n")));
+        }
+        assert!(!plan.is_refused(), "{:?}", plan.findings);
+        let rest = planned(&inventory, ClusterState::Done, reached);
+        let left: Vec<&Change> = rest.changes().filter_map(|p| p.change.as_ref()).collect();
+        assert!(rest.is_empty(), "{kubernetes:?}, {runtime:?}: {left:?}");
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn ids_are_unique_and_phases_in_order() {
     let plan = planned(&samples::inventory(3), ClusterState::None, untouched);
@@ -205,23 +259,29 @@ fn ids_are_unique_and_phases_in_order() {
 
 #[test]
 fn rest_a_host_that_reached_its_goals_has_an_empty_plan() {
-    for hosts in 1..=4 {
-        let plan = planned(&samples::inventory(hosts), ClusterState::Done, reached);
+    let several = [3, 5].map(samples::control_planes);
+    for inventory in (1..=4).map(samples::inventory).chain(several) {
+        let plan = planned(&inventory, ClusterState::Done, reached);
         let changes: Vec<&Change> = plan.changes().filter_map(|p| p.change.as_ref()).collect();
-        assert!(plan.is_empty(), "{hosts} hosts: {changes:?}");
+        assert!(plan.is_empty(), "{} hosts: {changes:?}", inventory.hosts.len());
     }
 }
 
 #[test]
 fn damage_to_one_thing_plans_just_that_step() {
-    let inventory = samples::inventory(3);
-    let all = planned(&inventory, ClusterState::Done, reached);
+    for inventory in [samples::inventory(3), samples::control_planes(3)] {
+        damage_plans_just_that_step(&inventory);
+    }
+}
+
+fn damage_plans_just_that_step(inventory: &Inventory) {
+    let all = planned(inventory, ClusterState::Done, reached);
     for target in &all.steps {
         // Made for joins only, and settled by itself when nothing joins.
-        if matches!(target.step.action, Action::BootstrapToken(_)) {
+        if matches!(target.step.action, Action::BootstrapToken(_) | Action::UploadedCerts(_)) {
             continue;
         }
-        let plan = planned_with(&inventory, ClusterState::Done, reached, |step, seen| {
+        let plan = planned_with(inventory, ClusterState::Done, reached, |step, seen| {
             if step.id == target.step.id {
                 *seen = untouched(&step.action);
             }
@@ -231,7 +291,13 @@ fn damage_to_one_thing_plans_just_that_step() {
             step.host == target.step.host
                 && matches!(&step.action, Action::Unit(u) if u.restart_on.contains(&target.step.action.subject()))
         };
-        let token = |step: &Step| matches!(step.action, Action::BootstrapToken(_));
+        // An etcd without a manifest is init's to make.
+        if matches!(target.step.action, Action::EtcdListens(_)) {
+            continue;
+        }
+        let token = |step: &Step| {
+            matches!(step.action, Action::BootstrapToken(_) | Action::UploadedCerts(_))
+        };
         let joins = matches!(target.step.action, Action::KubeadmJoin(_));
         if matches!(target.step.action, Action::KubeletFlag(_)) {
             continue; // Before kubeadm has run nothing contradicts it: no damage.

@@ -11,6 +11,9 @@ const CRI_V2: &str = "io.containerd.grpc.v1.cri";
 const RUNTIME_V3: &str = "io.containerd.cri.v1.runtime";
 const IMAGES_V3: &str = "io.containerd.cri.v1.images";
 
+/// Folder with a folder for each registry that has a mirror (containerd's docs/hosts.md).
+pub const CERTS_D: &str = "/etc/containerd/certs.d";
+
 /// How the file begins.
 pub const HEADER: &str = "# Written by kubewan";
 
@@ -21,6 +24,8 @@ pub struct Containerd<'a> {
     pub version: Option<&'a str>,
     /// The pause image that kubeadm expects.
     pub pause: &'a str,
+    /// Registries have mirrors, which [`CERTS_D`] tells of.
+    pub mirrored: bool,
     /// The user's own settings.
     pub extra: &'a Settings,
 }
@@ -63,10 +68,24 @@ pub fn config(of: &Containerd) -> String {
         })
     };
     let mut config = object(base);
+    if of.mirrored {
+        let plugin = if v3 { IMAGES_V3 } else { CRI_V2 };
+        let registry = json!({ "plugins": { plugin: { "registry": { "config_path": CERTS_D } } } });
+        merge(&mut config, &object(registry));
+    }
     merge(&mut config, of.extra);
     let text =
         toml::to_string(&config).unwrap_or_else(|e| unreachable!("JSON maps are TOML tables: {e}"));
     format!("{HEADER}; settings of your own go into the inventory's runtime.containerd.\n{text}")
+}
+
+/// `hosts.toml` of a registry whose images come from elsewhere. What `server` names is asked last, and it is the mirror too: the
+/// registry itself is what can't be reached (containerd's docs/hosts.md, "server").
+pub fn hosts_toml(mirror: &str) -> String {
+    let mirror = mirror.trim_end_matches('/');
+    format!(
+        "{HEADER}.\nserver = \"{mirror}\"\n\n[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
+    )
 }
 
 fn mentions(extra: &Settings, plugin: &str) -> bool {
@@ -85,22 +104,30 @@ mod tests {
     #[test]
     fn versions_choose_the_format() {
         let none = Settings::new();
-        let old = config(&Containerd {
-            version: Some("1.6.20~ds1-1"),
-            pause: "r/pause:3.10",
-            extra: &none,
-        });
-        insta::assert_snapshot!(old);
-        let new =
-            config(&Containerd { version: Some("2.1.4"), pause: "r/pause:3.10", extra: &none });
-        insta::assert_snapshot!(new);
+        let of = |version, mirrored| {
+            config(&Containerd {
+                version: Some(version),
+                pause: "r/pause:3.10",
+                mirrored,
+                extra: &none,
+            })
+        };
+        insta::assert_snapshot!(of("1.6.20~ds1-1", false));
+        insta::assert_snapshot!(of("2.1.4", false));
+        assert!(of("1.6.20", true).contains("[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"));
+        assert!(of("2.1.4", true).contains("[plugins.\"io.containerd.cri.v1.images\".registry]\n"));
+        insta::assert_snapshot!(hosts_toml("https://mirror.example/"));
     }
 
     #[test]
     fn the_users_settings_are_merged_and_choose_the_old_format() {
         let extra = object(json!({ "plugins": { CRI_V2: { "restrict_oom_score_adj": true } } }));
-        let text =
-            config(&Containerd { version: Some("2.1.4"), pause: "r/pause:3.10", extra: &extra });
+        let text = config(&Containerd {
+            version: Some("2.1.4"),
+            pause: "r/pause:3.10",
+            mirrored: false,
+            extra: &extra,
+        });
         assert!(text.contains("version = 2"), "{text}");
         assert!(text.contains("restrict_oom_score_adj = true"), "{text}");
         assert!(text.contains("SystemdCgroup = true"), "{text}");

@@ -6,11 +6,17 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use super::{merge, object};
+use crate::action::etcd::EtcdUrls;
 use crate::inventory::{Acceptance, Host, Inventory, Settings, Taint};
 use crate::versions::KubeadmApi;
 
 /// Port of the API server.
 pub const API_PORT: u16 = 6443;
+/// Ports on which etcd answers API servers and other members (cmd/kubeadm/app/constants/constants.go,
+/// `EtcdListenClientPort`, `EtcdListenPeerPort`).
+pub const ETCD_CLIENT_PORT: u16 = 2379;
+/// See [`ETCD_CLIENT_PORT`].
+pub const ETCD_PEER_PORT: u16 = 2380;
 /// The runtime's socket.
 pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
 /// The taint of a control plane that takes no workloads.
@@ -41,6 +47,16 @@ pub struct Node<'a> {
 
 /// The configuration for `kubeadm init`: four documents, and the only source of what a phase does.
 pub fn init(inventory: &Inventory, node: &Node) -> String {
+    documents(inventory, node, None)
+}
+
+/// The configuration for `kubeadm init phase upload-certs`: that of init, with the key that certificates and keys are
+/// encrypted with. `key` is a marker. As an argument every user of the host could read it.
+pub fn upload_certs(inventory: &Inventory, node: &Node, key: &str) -> String {
+    documents(inventory, node, Some(key))
+}
+
+fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) -> String {
     let api = inventory.release().kubeadm_api;
     let user = &inventory.kubernetes;
     let mut init = object(json!({
@@ -54,6 +70,9 @@ pub fn init(inventory: &Inventory, node: &Node) -> String {
     if api == KubeadmApi::V1Beta4 {
         init.insert("timeouts".into(), json!({ "controlPlaneComponentHealthCheck": "4m0s" }));
     }
+    if let Some(key) = certificate_key {
+        init.insert("certificateKey".into(), json!(key));
+    }
     merge(&mut init, &user.kubeadm.init);
     let mut cluster = cluster(api, inventory, node);
     merge(&mut cluster, &user.kubeadm.cluster);
@@ -65,17 +84,44 @@ pub fn init(inventory: &Inventory, node: &Node) -> String {
         }),
         &user.kubelet,
     );
-    // Health is asked for by cloud load balancers only; on all addresses it would answer the whole world.
     let proxy = component(
         "kubeproxy.config.k8s.io/v1alpha1",
         "KubeProxyConfiguration",
-        json!({
-            "clusterCIDR": inventory.network.pod_subnet.to_string(),
-            "healthzBindAddress": "127.0.0.1:10256",
-        }),
+        proxy(inventory),
         &user.kube_proxy,
     );
     [init, cluster, kubelet, proxy].iter().map(yaml).collect::<Vec<_>>().join("---\n")
+}
+
+/// From here on kube-proxy can be told to leave 127.0.0.1 alone (Kubernetes' change log of 1.26).
+const LOCALHOST_NODE_PORTS_SINCE: u32 = 26;
+
+/// Behind NAT a packet for a NodePort comes to the address of the NIC, which is not the node's. Left unset, kube-proxy
+/// answers there in iptables mode only: in nftables mode it takes `primary`, the node's own address
+/// (`platformApplyDefaults` in cmd/kube-proxy/app/server_linux.go). And only in iptables mode 127.0.0.1 would answer
+/// too, for which kube-proxy sets route_localnet (pkg/proxy/iptables/proxier.go).
+fn proxy(inventory: &Inventory) -> Value {
+    let mut proxy = json!({
+        "clusterCIDR": inventory.network.pod_subnet.to_string(),
+        // Health is asked for by cloud load balancers only; on all addresses it would answer the whole world.
+        "healthzBindAddress": "127.0.0.1:10256",
+        "nodePortAddresses": ["0.0.0.0/0"],
+    });
+    if inventory.release().minor >= LOCALHOST_NODE_PORTS_SINCE {
+        proxy["iptables"] = json!({ "localhostNodePorts": false });
+    }
+    proxy
+}
+
+/// Where etcd listens. It would bind the advertise address (cmd/kubeadm/app/phases/etcd/local.go), and what NAT
+/// delivers is addressed to the NIC. With one control plane nothing but the API server beside it speaks to etcd; several
+/// members find each other by the public addresses that kubeadm has them announce.
+pub fn etcd_listens(inventory: &Inventory) -> EtcdUrls {
+    let address = if inventory.has_several_control_planes() { "0.0.0.0" } else { "127.0.0.1" };
+    EtcdUrls {
+        client: format!("https://{address}:{ETCD_CLIENT_PORT}"),
+        peer: format!("https://{address}:{ETCD_PEER_PORT}"),
+    }
 }
 
 fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, Value> {
@@ -83,11 +129,10 @@ fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, V
     let mut sans = vec![inventory.api_name(), node.address.to_string(), node.host.name.clone()];
     sans.extend(node.nic_address.map(|a| a.to_string()));
     sans.push("127.0.0.1".into());
-    // etcd would bind the advertise address (cmd/kubeadm/app/phases/etcd/local.go), and behind NAT that is no
-    // address of any interface. With one control plane nothing but the API server beside it speaks to etcd.
+    let listens = etcd_listens(inventory);
     let etcd = BTreeMap::from([
-        ("listen-client-urls".to_owned(), "https://127.0.0.1:2379".to_owned()),
-        ("listen-peer-urls".to_owned(), "https://127.0.0.1:2380".to_owned()),
+        (EtcdUrls::CLIENT.to_owned(), listens.client),
+        (EtcdUrls::PEER.to_owned(), listens.peer),
     ]);
     let mut api_server = object(json!({ "certSANs": sans }));
     if api == KubeadmApi::V1Beta3 {
@@ -110,21 +155,41 @@ fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, V
     }))
 }
 
-/// The configuration for `kubeadm join`. `token` and `ca_hash` are markers of values that exist only when it runs.
-pub fn join(inventory: &Inventory, node: &Node, token: &str, ca_hash: &str) -> String {
+/// Markers of the values of a join that exist only when it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinSecrets<'a> {
+    /// The bootstrap token.
+    pub token: &'a str,
+    /// The pin of the cluster's authority.
+    pub ca_hash: &'a str,
+    /// What the certificates and keys that control planes share are encrypted with.
+    pub certificate_key: &'a str,
+}
+
+/// The configuration for `kubeadm join`, of a control plane where the host is one.
+pub fn join(inventory: &Inventory, node: &Node, secrets: JoinSecrets<'_>) -> String {
     let api = inventory.release().kubeadm_api;
+    // Of a worker kubeadm takes the taints over unless it is given others; a control plane's are its own.
+    let taints = node.host.is_control_plane().then(|| control_plane_taints(node.host));
     let mut join = object(json!({
         "apiVersion": api.api_version(),
         "kind": "JoinConfiguration",
         "discovery": {
             "bootstrapToken": {
                 "apiServerEndpoint": endpoint(inventory),
-                "token": token,
-                "caCertHashes": [ca_hash],
+                "token": secrets.token,
+                "caCertHashes": [secrets.ca_hash],
             },
         },
-        "nodeRegistration": registration(api, inventory, node, None),
+        "nodeRegistration": registration(api, inventory, node, taints),
     }));
+    if node.host.is_control_plane() {
+        let control_plane = json!({
+            "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT },
+            "certificateKey": secrets.certificate_key,
+        });
+        join.insert("controlPlane".into(), control_plane);
+    }
     merge(&mut join, &inventory.kubernetes.kubeadm.join);
     yaml(&join)
 }
@@ -251,9 +316,36 @@ mod tests {
     #[test]
     fn join_carries_markers_and_no_secret() {
         let inventory = samples::inventory(2);
-        let text =
-            join(&inventory, &node(&inventory, 1), "@secret(join-token)@", "@output(x.ca-hash)@");
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(join(&inventory, &node(&inventory, 1), MARKERS));
+    }
+
+    const MARKERS: JoinSecrets<'static> = JoinSecrets {
+        token: "@secret(join-token)@",
+        ca_hash: "@output(x.ca-hash)@",
+        certificate_key: "@secret(certificate-key)@",
+    };
+
+    #[test]
+    fn a_further_control_plane_joins_with_its_own_address_and_a_key() {
+        for version in ["1.29.4", "1.36.2"] {
+            let mut inventory = samples::control_planes(3);
+            inventory.kubernetes.version = version.into();
+            let text = join(&inventory, &node(&inventory, 1), MARKERS);
+            insta::assert_snapshot!(format!("join_of_a_control_plane_{version}"), text);
+        }
+    }
+
+    #[test]
+    fn etcd_listens_to_others_only_where_there_are_others() {
+        let text = init(&samples::inventory(3), &node(&samples::inventory(3), 0));
+        assert!(text.contains("https://127.0.0.1:2380") && !text.contains("0.0.0.0:2"), "{text}");
+        let inventory = samples::control_planes(3);
+        let text = init(&inventory, &node(&inventory, 0));
+        assert!(text.contains("https://0.0.0.0:2379") && text.contains("https://0.0.0.0:2380"));
+        assert!(!text.contains("127.0.0.1:23"), "{text}");
+        let upload = upload_certs(&inventory, &node(&inventory, 0), MARKERS.certificate_key);
+        let key = "certificateKey: \"@secret(certificate-key)@\"\n";
+        assert_eq!(upload.replacen(key, "", 1), text, "it is init's but for the key");
     }
 
     #[test]
@@ -266,7 +358,7 @@ mod tests {
             (
                 set_aside(inventory, &node),
                 kubelet_args(inventory, &node),
-                join(inventory, &node, "t", "h"),
+                join(inventory, &node, MARKERS),
             )
         };
         let (names, args, text) = with(&inventory);

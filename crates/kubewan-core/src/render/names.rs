@@ -2,12 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-/// Lines of kubewan's block in /etc/hosts: every node by name, and the API's name.
-pub fn hosts_block(nodes: &[(&str, Ipv4Addr)], api_name: &str, api: Ipv4Addr) -> Vec<String> {
-    let mut lines: Vec<String> =
-        nodes.iter().map(|(name, address)| format!("{address} {name}")).collect();
-    lines.push(format!("{api} {api_name}"));
-    lines
+/// Lines of kubewan's block in /etc/hosts: every node by name, and the API's name with the addresses that programs try
+/// one after another.
+pub fn hosts_block(nodes: &[(&str, Ipv4Addr)], api_name: &str, apis: &[Ipv4Addr]) -> Vec<String> {
+    let nodes = nodes.iter().map(|(name, address)| format!("{address} {name}"));
+    nodes.chain(apis.iter().map(|address| format!("{address} {api_name}"))).collect()
 }
 
 /// `/etc/cloud/cloud.cfg.d/99-kubewan.cfg`: cloud-init rewrites /etc/hosts (and, where hosts are renamed, the

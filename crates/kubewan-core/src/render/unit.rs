@@ -80,6 +80,33 @@ WantedBy=multi-user.target
     )
 }
 
+/// `containerd.service`, after the one in containerd's own source (`containerd.service`).
+pub fn containerd_unit() -> String {
+    "# Written by kubewan.
+[Unit]
+Description=containerd container runtime
+Documentation=https://containerd.io
+After=network.target dbus.service
+
+[Service]
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/local/bin/containerd
+Type=notify
+Delegate=yes
+KillMode=process
+Restart=always
+RestartSec=5
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+OOMScoreAdjust=-999
+
+[Install]
+WantedBy=multi-user.target
+"
+    .into()
+}
+
 /// `kubelet.service.d/10-kubeadm.conf`, after kubernetes/release's package: kubeadm's own arguments, and after
 /// them the administrator's in /etc/default/kubelet (Debian) or /etc/sysconfig/kubelet (rpm).
 pub fn kubelet_drop_in() -> String {

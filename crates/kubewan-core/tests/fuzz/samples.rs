@@ -30,6 +30,8 @@ fn inventory() -> Inventory {
         { "name": "node01", "address": "198.51.100.20", "roles": ["worker"], "firewall": "open",
           "labels": { "example.org/disk": "ssd" }, "kubeletArgs": { "v": "2" },
           "taints": [{ "key": "gpu", "effect": "NoSchedule" }] },
+        { "name": "master02", "address": "198.51.100.30", "roles": ["control-plane"] },
+        { "name": "master03", "address": "198.51.100.40", "roles": ["control-plane"] },
     ]);
     let text = json!({ "name": "home", "kubernetes": { "version": "1.36.2" }, "hosts": hosts,
         "network": { "backend": "vxlan" }, "hostname": "set" });
@@ -81,7 +83,7 @@ pub fn facts() -> Vec<Vec<u8>> {
     vec![json(&read), json(&host_facts()), json(&Facts::default())]
 }
 
-/// What a plan for two hosts wants.
+/// What a plan for three control planes and a worker wants.
 fn goals() -> Vec<Step> {
     let inventory = inventory();
     let address = |(host, n): (&kubewan_core::inventory::Host, u8)| {
@@ -156,6 +158,8 @@ fn nothing(goal: &Action) -> Option<Observed> {
         Firewall,
         KubeadmInit,
         BootstrapToken,
+        EtcdListens,
+        UploadedCerts,
         KubeadmJoin,
         KubeadmReset,
         Object,
@@ -415,4 +419,11 @@ pub fn nodes() -> Vec<Vec<u8>> {
         .iter()
         .map(json)
         .collect()
+}
+
+/// IPv4 packets with a UDP datagram that says a name.
+pub fn datagrams() -> Vec<Vec<u8>> {
+    let header = [0x45, 0, 0, 41, 0, 1, 0x40, 0, 64, 17, 0, 0, 203, 0, 113, 7, 10, 0, 4, 7];
+    let datagram = [0xc3, 0x50, 0x21, 0x18, 0, 14, 0, 0];
+    vec![[&header[..], &datagram[..], b" node1"].concat(), b" 203.0.113.7\n".to_vec()]
 }

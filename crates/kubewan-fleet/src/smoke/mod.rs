@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kubewan_core::action::{Action, Artifact, Image};
+use kubewan_core::action::{Action, Artifact, Image, Spread};
 use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::inventory::Inventory;
 use kubewan_core::network::ports::{Protocol, Source as From};
 use kubewan_core::network::reach::{Way, ways};
+use kubewan_core::plan::phase::settle;
 use kubewan_core::plan::{Phase, Plan, Step};
 
 use crate::error::HostError;
@@ -45,7 +46,8 @@ const ROUND_S: u64 = 90;
 const PROBE_MS: u64 = 5_000;
 
 /// Checks that need pods.
-const POD_CHECKS: [&str; 6] = ["pod-to-pod", "service", "node-port", "dns", "logs", "exec"];
+const POD_CHECKS: [&str; 7] =
+    ["pod-to-pod", "service", "node-port", "dns", "dns-replicas", "logs", "exec"];
 
 /// What a proof is about.
 pub struct Test<'a> {
@@ -97,7 +99,9 @@ impl Test<'_> {
 pub fn run(fleet: &mut Fleet, test: &Test) -> Result<Vec<Proof>, Vec<HostError>> {
     let mut proofs = host_to_host(fleet, test)?;
     if test.rehearsal {
-        proofs.extend(POD_CHECKS.map(|check| not_shown(test, check)));
+        let spread = settle::coredns(test.inventory).is_some();
+        let asked = POD_CHECKS.into_iter().filter(|check| spread || *check != "dns-replicas");
+        proofs.extend(asked.map(|check| not_shown(test, check)));
         return Ok(proofs);
     }
     let images = bring_image(fleet, test)?;
@@ -197,11 +201,14 @@ fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String
             let sha256 = kubewan_core::sha256_hex(&archive);
             let size = archive.len() as u64;
             sources.insert(sha256.clone(), Source::Bytes(Arc::new(archive)));
-            made.insert(arch, (reference, Artifact { sha256, size, name: "smoke image".into() }));
+            made.insert(
+                arch,
+                (reference, Artifact { sha256, size, name: "smoke image".into(), url: None }),
+            );
         }
         let (reference, artifact) = made[arch].clone();
         references.insert(host.clone(), reference.clone());
-        let goal = Action::Image(Image { reference, artifact });
+        let goal = Action::Image(Image { reference, artifact: Some(artifact) });
         steps.push(Step::new(Phase::Runtime, host, goal, "pods that prove the cluster run it"));
     }
     let seen = survey::observe(fleet, &steps)?;
@@ -279,7 +286,35 @@ fn with_pods(
         let answer = http::get(&format!("http://{address}:{}/", service.node_port), ROUND_S / 3);
         proofs.push(test.tell("node-port", subject, known(answer, &pods)));
     }
+    // The last, as one of them may have been moved just before, and the rest takes as long as it needs.
+    if let Some(spread) = settle::coredns(test.inventory) {
+        let result = replicas_ready(test.control_plane(fleet), &spread)?;
+        let subject = format!("{}/{}", spread.namespace, spread.deployment);
+        proofs.push(test.tell("dns-replicas", subject, result));
+    }
     Ok(proofs)
+}
+
+/// Waits until pods of a Deployment are ready on as many nodes as they are to be on.
+fn replicas_ready(
+    member: &mut Member,
+    spread: &Spread,
+) -> Result<Result<String, String>, HostError> {
+    let deadline = Instant::now() + PODS;
+    loop {
+        let pods = objects::pods_of(member, &spread.namespace, &spread.selector)?;
+        let nodes: BTreeSet<&str> =
+            pods.iter().filter(|pod| pod.ready).map(|pod| pod.node.as_str()).collect();
+        let names = nodes.iter().copied().collect::<Vec<_>>().join(", ");
+        let said = format!("ready on {}", if names.is_empty() { "no node" } else { &names });
+        if nodes.len() >= spread.nodes as usize {
+            return Ok(Ok(said));
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(format!("{said}, and has to be on {}", spread.nodes)));
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// All that one pod can show: that its log and its shell can be reached, and whom it reaches.

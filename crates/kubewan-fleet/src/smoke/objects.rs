@@ -139,13 +139,19 @@ fn daemon_set(name: &str, image: &str, hosts: &[&String]) -> Value {
 
 /// The pods that are there, those that go away left out.
 pub fn pods(member: &mut Member) -> Result<Vec<Pod>, HostError> {
-    let list = get(member, "pods")?;
-    let items = list["items"].as_array().cloned().unwrap_or_default();
-    Ok(items
-        .iter()
-        .filter(|item| item["metadata"]["deletionTimestamp"].is_null())
-        .map(pod)
-        .collect())
+    pods_of(member, NAMESPACE, "")
+}
+
+/// The pods of a namespace that a label selector takes, those that go away left out.
+pub fn pods_of(
+    member: &mut Member,
+    namespace: &str,
+    selector: &str,
+) -> Result<Vec<Pod>, HostError> {
+    let list = get(member, "pods", namespace, selector)?;
+    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let stays = |item: &&Value| item["metadata"]["deletionTimestamp"].is_null();
+    Ok(items.iter().filter(stays).map(pod).collect())
 }
 
 fn pod(item: &Value) -> Pod {
@@ -163,7 +169,7 @@ fn pod(item: &Value) -> Pod {
 
 /// The Service as the API has it.
 pub fn service(member: &mut Member) -> Result<Service, HostError> {
-    let list = get(member, "services")?;
+    let list = get(member, "services", NAMESPACE, "")?;
     let spec = &list["items"][0]["spec"];
     let node_port = spec["ports"][0]["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
     match (spec["clusterIP"].as_str(), node_port) {
@@ -173,9 +179,15 @@ pub fn service(member: &mut Member) -> Result<Service, HostError> {
     }
 }
 
-fn get(member: &mut Member, kind: &str) -> Result<Value, HostError> {
-    let output = member.kubectl(&["get", kind, "-n", NAMESPACE, "-o", "json"], None, 30)?;
-    let attempted = format!("reading the smoke {kind}");
+fn get(
+    member: &mut Member,
+    kind: &str,
+    namespace: &str,
+    selector: &str,
+) -> Result<Value, HostError> {
+    let args = ["get", kind, "-n", namespace, "--selector", selector, "-o", "json"];
+    let output = member.kubectl(&args, None, 30)?;
+    let attempted = format!("reading the {kind} of {namespace}");
     if output.code != 0 {
         return Err(member.refused(&attempted, output.stderr));
     }

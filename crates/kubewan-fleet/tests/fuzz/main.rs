@@ -13,6 +13,7 @@ targets! {
     ssh: 40_000, ["src/failure.rs", "src/bootstrap.rs", "src/resolve.rs"], vec![];
     cluster: 40_000, ["src/nodes.rs", "src/smoke/pod.rs"], vec![];
     dns: 60_000, ["src/smoke/dns.rs"], vec![dns_answer()];
+    registries: 30_000, ["src/supply/registry.rs"], vec![manifest()];
     elf: 60_000, [], vec![elf_header(62), elf_header(183)];
 }
 
@@ -22,6 +23,15 @@ fn dns_answer() -> Vec<u8> {
     let alias = b"\xc0\x0c\0\x05\0\x01\0\0\0\x1e\0\x03\x01x\0";
     let address = b"\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04\x0a\x60\x01\x02";
     [&head[..], alias, address].concat()
+}
+
+/// An image of one layer.
+fn manifest() -> Vec<u8> {
+    let (config, layer) = ("a1".repeat(32), "b2".repeat(32));
+    format!(
+        r#"{{"config":{{"digest":"sha256:{config}"}},"layers":[{{"digest":"sha256:{layer}"}}]}}"#
+    )
+    .into()
 }
 
 /// One header of a segment behind the file's.

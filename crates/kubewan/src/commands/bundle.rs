@@ -1,14 +1,19 @@
-//! `kubewan bundle check`: whether a bundle is what it says, and what a cluster would miss in it.
+//! `kubewan bundle check`: whether a bundle is what it says, and what a cluster would miss in it. `bundle create`: one
+//! with everything from the publishers' servers, or their mirrors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use kubewan_core::inventory::{self, Inventory};
+use kubewan_core::supply::unencrypted;
 use kubewan_fleet::bundle;
+use kubewan_fleet::supply::{self, create};
 use serde::Serialize;
 
-use crate::args::{BundleCheckArgs, Output};
+use crate::args::{BundleCheckArgs, BundleCreateArgs, Output};
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, json};
+use crate::report::{self, downloads::Downloads, json};
+use crate::site::Site;
 
 #[derive(Serialize)]
 struct Check {
@@ -45,6 +50,56 @@ pub fn check(args: &BundleCheckArgs) -> Result<Code, Failure> {
     }
     let whole = check.missing.values().all(Vec::is_empty) && !check.missing.is_empty();
     Ok(if check.problems.is_empty() && whole { Code::Done } else { Code::Refused })
+}
+
+/// Makes a bundle.
+pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
+    let inventory = inventory_for(args)?;
+    let version = &inventory.kubernetes.version;
+    let folder =
+        args.dir.clone().unwrap_or_else(|| bundle::cache().join(format!("kubernetes-{version}")));
+    report::findings(unencrypted(&inventory).as_slice());
+    let archs: BTreeSet<String> = args.arch.iter().cloned().collect();
+    let wanted = create::Wanted {
+        inventory: &inventory,
+        archs: &archs,
+        folder: &folder,
+        cache: &supply::cache(),
+    };
+    let downloads = Downloads::new();
+    let made = create::create(&wanted, &|step| downloads.hear(&step)).map_err(|error| {
+        let next = "what came is kept: run the same command again. `--file` takes an inventory, whose `mirrors` name \
+                    other servers";
+        Failure::new(Code::Failed, format!("can't download {error}"), next)
+    })?;
+    let bytes: u64 = made.artifacts.iter().map(|artifact| artifact.size).sum();
+    report::data(&format!(
+        "{}: Kubernetes {version}, {} files, {} MiB; used with `kubernetes: {{ source: bundle }}`, and elsewhere than where \
+         bundles are looked for with `bundle: DIR`\n",
+        folder.display(),
+        made.artifacts.len(),
+        bytes.div_ceil(1 << 20)
+    ));
+    Ok(Code::Done)
+}
+
+/// The inventory that says what is wanted; one of no hosts' where only a version is given.
+fn inventory_for(args: &BundleCreateArgs) -> Result<Inventory, Failure> {
+    if let Some(file) = &args.file {
+        return Ok(Site::read(file)?.inventory);
+    }
+    let version = args.kubernetes.as_deref().unwrap_or_default();
+    let text = format!(
+        "name: bundle\nkubernetes: {{ version: {} }}\nhosts: [{{ name: a, address: a.example, roles: [control-plane] }}]\n",
+        serde_json::Value::from(version)
+    );
+    inventory::parse("--kubernetes", &text).map_err(|errors| {
+        let text = errors.to_string();
+        let first = text.lines().next().unwrap_or_default().to_owned();
+        let help =
+            text.lines().rev().find(|line| line.contains("help:")).unwrap_or_default().trim();
+        Failure::text(Code::Usage, format!("{first}\n  {help}"))
+    })
 }
 
 fn text(check: &Check) -> String {

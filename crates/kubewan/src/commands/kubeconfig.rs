@@ -2,6 +2,8 @@
 
 mod merge;
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::args::{KubeconfigArgs, Output};
@@ -9,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, progress::Progress};
+use crate::shell;
 use crate::site::Site;
 
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
@@ -18,10 +21,7 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let refused = |said: String| {
         let help = "`--merge=FILE` names a file; `kubewan kubeconfig` alone prints it";
-        Failure::text(
-            Code::Refused,
-            format!("error: {said}; nothing was written\n  = help: {help}"),
-        )
+        Failure::new(Code::Refused, format!("{said}; nothing was written"), help)
     };
     // Before any host is asked.
     let file = match &args.merge {
@@ -35,46 +35,59 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
     };
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
-    let progress = Progress::new(Output::Table);
-    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
+    let mut cluster = {
+        let progress = Progress::new(Output::Table, &site.inventory.hosts);
+        Cluster::open(&site, &dial, &|event| progress.hear(&event))?
+    };
     let first = site.inventory.first_control_plane();
     let address = cluster.addresses[&first.name];
     let text = cluster.control_plane().read(ADMIN)?.ok_or_else(|| {
-        let text = format!(
-            "error: {}: there is no {ADMIN}\n  = help: `kubewan up` makes the cluster",
-            first.name
-        );
-        Failure::text(Code::Refused, text)
+        let said = format!("{}: there is no {ADMIN}", first.name);
+        Failure::new(Code::Refused, said, "`kubewan up` makes the cluster")
     })?;
     let port = kubewan_core::render::kubeadm::API_PORT;
     let server = format!("https://{address}:{port}");
-    let failed =
-        |said| Failure::text(Code::Failed, format!("error: {}: {ADMIN}: {said}", first.name));
+    let failed = |said| {
+        let next = "`kubewan plan` says what differs on that host, and `kubewan up` puts it right";
+        Failure::new(Code::Failed, format!("{}: {ADMIN}: {said}", first.name), next)
+    };
     let config = for_operator(&text, &site.inventory.name, &server).map_err(failed)?;
     if let Some(file) = file {
         let merged = merge::into_file(&file, &config).map_err(refused)?;
-        tell(&site.inventory.name, &file, &merged);
+        let (kubeconfig, home) = (variable("KUBECONFIG"), variable("HOME"));
+        let read = merge::reads(kubeconfig.as_deref(), home.as_deref(), &file);
+        tell(&site.inventory.name, &file, &merged, read);
         return Ok(Code::Done);
     }
     report::secret_data(&yaml(&config).map_err(failed)?).map_err(|error| {
-        let text = format!(
-            "error: the kubeconfig holds a private key, and the file that it goes to can't be closed to others: {error}\n  \
-             = help: let it go to a file of your own"
+        let said = format!(
+            "the kubeconfig holds a private key, and the file that it goes to can't be closed to others: {error}"
         );
-        Failure::text(Code::Refused, text)
+        Failure::new(Code::Refused, said, "let it go to a file of your own")
     })?;
     Ok(Code::Done)
 }
 
-fn tell(cluster: &str, file: &std::path::Path, merged: &merge::Merged) {
-    let file = file.display();
+fn tell(cluster: &str, file: &Path, merged: &merge::Merged, read: merge::Read) {
     if let Some(kept) = &merged.kept {
         report::note(&format!("The file as it was: {}", kept.display()));
     }
-    report::note(&match merged.is_current {
-        true => format!("{file} has the cluster: kubectl get nodes"),
-        false => format!("{file} has the cluster: kubectl --context {cluster} get nodes"),
-    });
+    let command = command(cluster, file, merged.is_current, read);
+    report::note(&format!("{} has the cluster: {command}", file.display()));
+}
+
+/// How kubectl is called, for it to take this file and this cluster.
+fn command(cluster: &str, file: &Path, is_current: bool, read: merge::Read) -> String {
+    let file = match read {
+        merge::Read::No => {
+            format!(" --kubeconfig {}", shell::quoted(&file.display().to_string()))
+        }
+        merge::Read::Alone | merge::Read::WithOthers => String::new(),
+    };
+    // Of several files, the first that names a current context decides.
+    let is_current = is_current && read != merge::Read::WithOthers;
+    let context = if is_current { String::new() } else { format!(" --context {cluster}") };
+    format!("kubectl{file}{context} get nodes")
 }
 
 /// The admin's kubeconfig as the operator needs it: hosts reach the API by a name of ours in their /etc/hosts, the
@@ -107,6 +120,17 @@ fn yaml(config: &Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kubectl_is_called_so_that_it_takes_the_file() {
+        use merge::Read;
+        let file = Path::new("/home/me/its mine");
+        let said = |is_current, read| command("home", file, is_current, read);
+        assert_eq!(said(true, Read::Alone), "kubectl get nodes");
+        assert_eq!(said(false, Read::Alone), "kubectl --context home get nodes");
+        assert_eq!(said(true, Read::WithOthers), "kubectl --context home get nodes");
+        assert_eq!(said(true, Read::No), "kubectl --kubeconfig '/home/me/its mine' get nodes");
+    }
 
     #[test]
     fn the_operator_gets_the_public_address_and_the_clusters_name() {

@@ -86,7 +86,17 @@ fn impair(args: &LabImpairArgs) -> Result<(), Failure> {
 fn replaced_by(command: &mut Command) -> Failure {
     let error = command.exec();
     let program = command.get_program().to_string_lossy().into_owned();
-    Failure::text(Code::Failed, format!("error: can't run {program}: {error}"))
+    Failure::new(
+        Code::Failed,
+        format!("can't run {program}: {error}"),
+        format!("install {program}"),
+    )
+}
+
+/// A path that can't be made absolute: the working folder is gone.
+fn no_path(error: &std::io::Error) -> Failure {
+    let said = format!("can't tell where this is: {error}");
+    Failure::new(Code::Failed, said, "run it in a folder that exists")
 }
 
 fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failure> {
@@ -111,17 +121,17 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
 }
 
 fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
-    let failed = |error: std::io::Error| Failure::text(Code::Failed, format!("error: {error}"));
     let dir = args.dir.clone().unwrap_or_else(|| args.name.clone().into());
     let topology = match &args.topology {
         Some(file) => read_topology(file)?,
         None => Spec::usual(usize::from(args.hosts)),
     };
     let topology = topology.on(args.distribution);
-    let program = std::env::current_exe().map_err(failed)?.to_string_lossy().into_owned();
+    let program =
+        std::env::current_exe().map_err(|error| no_path(&error))?.to_string_lossy().into_owned();
     Ok(LabOptions {
         name: args.name.clone(),
-        dir: std::path::absolute(&dir).map_err(failed)?,
+        dir: std::path::absolute(&dir).map_err(|error| no_path(&error))?,
         topology,
         forwarder: vec![program, "lab".into(), "forward".into()],
     })
@@ -141,8 +151,7 @@ fn read_topology(file: &FilePath) -> Result<Spec, Failure> {
 
 /// Stand-ins, with the packages of the lab's distributions.
 fn rehearsal(lab: &Lab, tell: &mut dyn FnMut(LabEvent)) -> Result<std::path::PathBuf, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
+    let program = std::env::current_exe().map_err(|error| no_path(&error))?;
     let hosts = lab.info()?.hosts;
     let distributions: Vec<_> = hosts.iter().map(|host| host.image.distribution).collect();
     Ok(kubewan_lab::rehearsal_bundle(&distributions, &program, tell)?)
@@ -171,8 +180,7 @@ fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
     let containerd = bundle.bundle.artifacts.iter().find(|artifact| artifact.name == "containerd");
     let major = containerd.and_then(|artifact| artifact.version.split('.').next()?.parse().ok());
     let root: &FilePath = &bundle.root;
-    let root = std::path::absolute(root)
-        .map_err(|error| Failure::text(Code::Failed, format!("error: {error}")))?;
+    let root = std::path::absolute(root).map_err(|error| no_path(&error))?;
     Ok(KubernetesChoice {
         version: bundle.bundle.kubernetes.clone(),
         bundle: root,
@@ -182,12 +190,15 @@ fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
 
 impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
-        let mut text = format!("error: {error}");
+        let text = error.to_string();
+        let (said, next) =
+            text.split_once("\nnext: ").unwrap_or((&text, "`kubewan lab down` removes it"));
+        let mut said = said.to_owned();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
-            text += &format!("\ncaused by: {error}");
+            said += &format!("\n  | {error}");
             cause = error.source();
         }
-        Failure::text(Code::Failed, text)
+        Failure::new(Code::Failed, said, next)
     }
 }

@@ -5,6 +5,7 @@ mod bundle;
 mod completions;
 mod kubeconfig;
 mod lab;
+mod man;
 mod plan;
 mod ports;
 mod reset;
@@ -36,7 +37,9 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Reset(args) => reset::run(&args),
         Command::Schema => schema::run(),
         Command::Completions { shell } => completions::run(shell),
+        Command::Man(args) => man::run(&args),
         Command::Bundle(BundleCommand::Check(args)) => bundle::check(&args),
+        Command::Bundle(BundleCommand::Create(args)) => bundle::create(&args),
         Command::Lab(command) => lab::run(command),
     }
 }

@@ -14,9 +14,12 @@ pub fn run(args: &PlanArgs) -> Result<Code, Failure> {
     let bundle = site.bundle()?;
     let dial = site.dial();
     // The answer is one document, so what happens on the way is told to people only.
-    let progress = Progress::new(Output::Table);
-    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
-    let plan = cluster.plan(&bundle.bundle)?;
+    let mut cluster = {
+        let progress = Progress::new(Output::Table, &site.inventory.hosts);
+        Cluster::open(&site, &dial, &|event| progress.hear(&event))?
+    };
+    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let plan = cluster.plan(&supply)?;
     match args.output {
         Output::Json => json::document(&PlanDocument::new(&plan)),
         Output::Table => report::rehearsal(plan.rehearsal, || {

@@ -13,25 +13,33 @@ use crate::args::{Output, ResetArgs};
 use crate::cluster::Cluster;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, plan_view, progress::Progress};
+use crate::report::progress::{self, Progress};
+use crate::report::{self, Verbosity, plan_view, verbosity};
 use crate::site::Site;
 
 /// Takes everything back.
 pub fn run(args: &ResetArgs) -> Result<Code, Failure> {
     let mut changed = 0;
     let result = attempt(args, &mut changed);
-    Progress::new(args.output).end(changed, &result);
+    progress::end(args.output, changed, &result);
     result
 }
 
 fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
-    let progress = Progress::new(args.output);
-    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
-    let (plan, undoes) = plan(&mut cluster)?;
+    let hosts = &site.inventory.hosts;
+    let mut cluster = {
+        let progress = Progress::new(args.output, hosts);
+        Cluster::open(&site, &dial, &|event| progress.hear(&event))?
+    };
+    let (plan, undoes) = {
+        let _busy = report::busy("reading the hosts' journals");
+        plan(&mut cluster)?
+    };
     let show = args.output == Output::Table;
-    if show {
+    // Who has said yes already and wants to read little reads no plan.
+    if show && (verbosity() > Verbosity::Quiet || args.confirm.is_none()) {
         report::data(&plan_view::text(&plan));
     }
     if plan.is_refused() {
@@ -41,13 +49,14 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
     if !undoes.is_empty() {
         confirm(args, &plan)?;
     }
-    let progress = Progress::for_plan(args.output, &plan);
+    let progress = Progress::for_plan(args.output, hosts, &plan);
     let emit = |event: Event| progress.hear(&event);
     let name = executor::run_name();
     emit(Event::RunStarted { run: name.clone(), cluster: plan.cluster.clone(), rehearsal: false });
     let sources = Sources::new();
     let run = Run { name: &name, plan: &plan, sources: &sources, undoes: &undoes, emit: &emit };
     *changed = executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
+    drop(progress);
     farewell(&mut cluster)?;
     if show {
         let but = if plan.findings.is_empty() { "" } else { ", but for what is named above" };
@@ -63,10 +72,8 @@ fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Fai
     for (host, entries) in cluster.fleet.each(|member| member.journal()) {
         let entries = entries?;
         if let Some(other) = journal::cluster(&entries).filter(|other| other != name) {
-            let text = format!(
-                "error: {host} belongs to the cluster {other}, not to {name}\n  = help: use that cluster's inventory"
-            );
-            return Err(Failure::text(Code::Refused, text));
+            let said = format!("{host} belongs to the cluster {other}, not to {name}");
+            return Err(Failure::new(Code::Refused, said, "use that cluster's inventory"));
         }
         let back = reset::steps(&host, &entries);
         way.steps.extend(back.steps);
@@ -94,15 +101,13 @@ fn confirm(args: &ResetArgs, plan: &Plan) -> Result<(), Failure> {
     match typed {
         Some(typed) if typed == *name => Ok(()),
         Some(typed) => {
-            let text =
-                format!("error: `{typed}` is not the cluster's name, {name}; nothing was changed");
-            Err(Failure::text(Code::Unconfirmed, text))
+            let said = format!("`{typed}` is not the cluster's name; nothing was changed");
+            Err(Failure::new(Code::Unconfirmed, said, format!("type `{name}`")))
         }
-        None => Err(Failure::text(
+        None => Err(Failure::new(
             Code::Unconfirmed,
-            format!(
-                "error: there is no terminal to ask on, so nothing was changed\n  = help: `--confirm {name}`"
-            ),
+            "there is no terminal to ask on, so nothing was changed",
+            format!("look at what is there with `kubewan status`, then use `--confirm {name}`"),
         )),
     }
 }

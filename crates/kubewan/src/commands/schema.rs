@@ -9,7 +9,7 @@ use crate::report;
 /// Prints the schema.
 pub fn run() -> Result<Code, Failure> {
     let text = serde_json::to_string_pretty(&inventory::schema())
-        .map_err(|error| Failure::text(Code::Failed, error.to_string()))?;
+        .map_err(|error| Failure::new(Code::Failed, error, "this is a fault of kubewan"))?;
     report::data(&(text + "\n"));
     Ok(Code::Done)
 }

@@ -22,12 +22,12 @@ pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
     // One document answers; what happens on the way is for people.
-    let progress = Progress::new(Output::Table);
+    let progress = Progress::new(Output::Table, &site.inventory.hosts);
     let emit = |event: Event| progress.hear(&event);
     let mut cluster = Cluster::open(&site, &dial, &emit)?;
     if !cluster.stands() {
-        let text = "error: there is no cluster yet\n  = help: `kubewan up` makes it";
-        return Err(Failure::text(Code::Refused, text));
+        let next = "`kubewan up` makes it";
+        return Err(Failure::new(Code::Refused, "there is no cluster yet", next));
     }
     let rehearsal = nodes::is_rehearsal(cluster.control_plane())?;
     let test = smoke::Test {
@@ -38,12 +38,14 @@ pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
         rehearsal,
         emit: &emit,
     };
+    let busy = report::busy("proving that pods on all nodes reach each other");
     let proofs =
         report::rehearsal(rehearsal && args.output == Output::Table, || match &args.image {
             Some(image) => smoke::run_image(&mut cluster.fleet, &test, image),
             None => smoke::run(&mut cluster.fleet, &test),
         })
         .map_err(|errors| Failure::on_hosts(&errors))?;
+    drop(busy);
     let count = |outcome| proofs.iter().filter(|proof| proof.outcome == outcome).count();
     let failed = count(Outcome::Failed);
     match args.output {

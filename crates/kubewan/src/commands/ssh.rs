@@ -7,15 +7,18 @@ use std::process::ExitStatus;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kubewan_core::inventory::Host;
+use kubewan_fleet::ssh::FarTerminal;
 
 use crate::args::{KubectlArgs, SshArgs};
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use crate::report;
+use crate::shell;
 use crate::site::Site;
 
 /// The cluster's own kubectl, whose version is the cluster's, and its admin, on a control plane. As the agent's it leaves
 /// nothing in root's home.
-const KUBECTL: &str = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf \
+const KUBECTL: &str = "env PATH=/usr/local/bin:/usr/bin:/bin kubectl --kubeconfig /etc/kubernetes/admin.conf \
     --cache-dir /var/lib/kubewan/kubectl-cache";
 
 /// Logs in to a host, or runs a command there; returns only where that could not be tried.
@@ -24,25 +27,35 @@ pub fn run(args: &SshArgs) -> Result<Code, Failure> {
     let inventory = &site.inventory;
     let host = inventory.hosts.iter().find(|host| host.name == args.host).ok_or_else(|| {
         let names: Vec<&str> = inventory.hosts.iter().map(|host| host.name.as_str()).collect();
-        let text =
-            format!("error: no host `{}`\n  = help: there are {}", args.host, names.join(", "));
-        Failure::text(Code::Refused, text)
+        let said = format!("no host `{}` in {}", args.host, args.file.file.display());
+        Failure::new(Code::Refused, said, format!("there are {}", names.join(", ")))
     })?;
-    end(by_hand(&site, host, false, &args.command)?)
+    end(by_hand(&site, host, FarTerminal::AsSsh, &args.command)?)
 }
 
 /// Runs kubectl on the first control plane; returns only where that could not be tried.
 pub fn kubectl(args: &KubectlArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
-    let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    // There sudo can ask for a password, and `exec -it` and `edit` have a screen.
+    let terminal = match io::stdin().is_terminal() && io::stdout().is_terminal() {
+        true => FarTerminal::Always,
+        false => FarTerminal::AsSsh,
+    };
     let command = [remote(&args.args)];
-    end(by_hand(&site, site.inventory.first_control_plane(), terminal, &command)?)
+    let host = site.inventory.first_control_plane();
+    let status = by_hand(&site, host, terminal, &command)?;
+    // On a terminal of the far side ssh keeps its own last word to itself, which is most often of no use.
+    if status.code() == Some(255) && terminal == FarTerminal::Always {
+        let next = format!("`kubewan ssh {} true` says why, if it was the connection", host.name);
+        report::failure(&Failure::new(Code::Unreachable, "ssh or kubectl ended with 255", next));
+    }
+    end(status)
 }
 
 fn by_hand(
     site: &Site,
     host: &Host,
-    terminal: bool,
+    terminal: FarTerminal,
     command: &[String],
 ) -> Result<ExitStatus, Failure> {
     site.dial()
@@ -54,21 +67,18 @@ fn by_hand(
 fn end(status: ExitStatus) -> Result<Code, Failure> {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| Some(128 + status.signal()?));
-    std::process::exit(code.unwrap_or(1))
+    let code = code.unwrap_or(1);
+    report::log("end", &format!("exit {code}"));
+    std::process::exit(code)
 }
 
 /// A remote command line that every login shell hands on as it is, whatever the arguments hold.
 fn remote(args: &[String]) -> String {
-    let args: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
+    let args: Vec<String> = args.iter().map(|arg| shell::quoted(arg)).collect();
     let kubectl = format!("{KUBECTL} {}", args.join(" "));
     let script =
         format!("if [ \"$(id -u)\" = 0 ]; then exec {kubectl}; else exec sudo {kubectl}; fi");
     format!("sh -c 'eval \"$(echo {} | base64 -d)\"'", STANDARD.encode(script))
-}
-
-/// One word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -80,10 +80,16 @@ impl HostStatus {
 pub fn run(args: &StatusArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
-    let progress = Progress::new(Output::Table);
-    let (mut fleet, errors) =
-        Fleet::connect(&dial, &site.inventory.hosts, &|event| progress.hear(&event));
-    let mut status = Status::look(&site.inventory, &mut fleet);
+    let hosts = &site.inventory.hosts;
+    let (mut fleet, errors) = {
+        let progress = Progress::new(Output::Table, hosts);
+        let _busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
+        Fleet::connect(&dial, hosts, &|event| progress.hear(&event))
+    };
+    let mut status = {
+        let _busy = report::busy("looking at the hosts and the cluster");
+        Status::look(&site.inventory, &mut fleet)
+    };
     status.findings.splice(0..0, errors.iter().map(Finding::from));
     match args.output {
         WideOutput::Json => json::document(&status),
@@ -101,10 +107,15 @@ pub fn run(args: &StatusArgs) -> Result<Code, Failure> {
 }
 
 impl Status {
-    /// The status of a cluster whose hosts are all connected, from what was seen of them last.
+    /// The status of a cluster whose hosts are all connected, from what was seen of them and of their nodes last.
     pub fn of(cluster: &mut Cluster) -> Status {
-        let inventory = &cluster.site.inventory;
-        Status::from_survey(inventory, &mut cluster.fleet, &cluster.survey, Vec::new())
+        let (inventory, survey) = (&cluster.site.inventory, &cluster.survey);
+        let mut findings = Vec::new();
+        let nodes = cluster
+            .nodes
+            .take()
+            .or_else(|| nodes_of(inventory, &mut cluster.fleet, &survey.facts, &mut findings));
+        Status::from_survey(inventory, nodes, survey, findings)
     }
 
     fn look(inventory: &Inventory, fleet: &mut Fleet) -> Status {
@@ -119,16 +130,16 @@ impl Status {
                 Err(error) => findings.push(error.finding()),
             }
         }
-        Status::from_survey(inventory, fleet, &survey, findings)
+        let nodes = nodes_of(inventory, fleet, &survey.facts, &mut findings);
+        Status::from_survey(inventory, nodes, &survey, findings)
     }
 
     fn from_survey(
         inventory: &Inventory,
-        fleet: &mut Fleet,
+        nodes: Option<Vec<Node>>,
         survey: &Survey,
         mut findings: Vec<Finding>,
     ) -> Status {
-        let nodes = nodes_of(inventory, fleet, &survey.facts, &mut findings);
         let hosts = inventory.hosts.iter().map(|host| {
             if let (Some(nodes), true) = (&nodes, survey.facts.contains_key(&host.name)) {
                 findings.extend(fault(host, nodes));
@@ -160,27 +171,21 @@ fn nodes_of(
     let made = |host: &&Host| {
         facts.get(&host.name).is_some_and(|f| f.kubernetes.state == ClusterState::Done)
     };
-    let Some(host) = inventory.control_planes().find(made) else {
-        if facts.contains_key(&inventory.first_control_plane().name) {
-            let finding = Finding::warning(
-                "no-cluster",
-                "",
-                "there is no cluster yet",
-                "`kubewan up` makes it",
-            );
-            findings.push(finding.for_cluster());
-        }
-        return None;
-    };
+    let control_planes: Vec<&Host> = inventory.control_planes().filter(made).collect();
+    if control_planes.is_empty() && facts.contains_key(&inventory.first_control_plane().name) {
+        let finding =
+            Finding::warning("no-cluster", "", "there is no cluster yet", "`kubewan up` makes it");
+        findings.push(finding.for_cluster());
+    }
     let remedy = "look at the API server's container on that host: `crictl ps -a`";
-    let mut silent = |said: String| {
+    for host in control_planes {
+        let said = match nodes::list(fleet.member(&host.name)?) {
+            Ok(Ok(nodes)) => return Some(nodes),
+            Ok(Err(said)) => said,
+            Err(error) => error.to_string(),
+        };
         let message = format!("the API does not answer: {said}");
         findings.push(Finding::error("api-silent", &host.name, message, remedy));
-    };
-    match nodes::list(fleet.member(&host.name)?) {
-        Ok(Ok(nodes)) => return Some(nodes),
-        Ok(Err(said)) => silent(said),
-        Err(error) => silent(error.to_string()),
     }
     None
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::plan::Plan;
-use kubewan_fleet::bundle::BundleDir;
 use kubewan_fleet::executor::{self, Run};
 use kubewan_fleet::fleet::Emit;
+use kubewan_fleet::supply::Supply;
 use kubewan_fleet::{proofs, smoke};
 
 use crate::args::{Output, UpArgs};
@@ -14,14 +14,15 @@ use crate::cluster::Cluster;
 use crate::commands::status::Status;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, plan_view, progress::Progress, table};
+use crate::report::progress::{self, Progress};
+use crate::report::{self, Verbosity, plan_view, table, verbosity};
 use crate::site::Site;
 
 /// Makes the cluster be as the inventory says.
 pub fn run(args: &UpArgs) -> Result<Code, Failure> {
     let mut changed = 0;
     let result = attempt(args, &mut changed);
-    Progress::new(args.output).end(changed, &result);
+    progress::end(args.output, changed, &result);
     result
 }
 
@@ -29,12 +30,17 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let bundle = site.bundle()?;
     let dial = site.dial();
-    let progress = Progress::new(args.output);
-    let mut cluster = Cluster::open(&site, &dial, &|event| progress.hear(&event))?;
-    let plan = cluster.plan(&bundle.bundle)?;
+    let hosts = &site.inventory.hosts;
+    let mut cluster = {
+        let progress = Progress::new(args.output, hosts);
+        Cluster::open(&site, &dial, &|event| progress.hear(&event))?
+    };
+    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let plan = cluster.plan(&supply)?;
     let show = args.output == Output::Table;
     report::rehearsal(show && plan.rehearsal, || {
-        if show {
+        // Who has said yes already and wants to read little reads no plan.
+        if show && (verbosity() > Verbosity::Quiet || !args.yes) {
             report::data(&plan_view::text(&plan));
         }
         if plan.is_refused() {
@@ -44,10 +50,11 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
         if !plan.is_empty() && !args.yes {
             confirm(args.output)?;
         }
-        let progress = Progress::for_plan(args.output, &plan);
+        let progress = Progress::for_plan(args.output, hosts, &plan);
         let emit = |event: Event| progress.hear(&event);
-        *changed = carry_out(&mut cluster, &bundle, &plan, &emit)?;
-        let proven = prove(args, &mut cluster, &bundle, *changed, &emit)?;
+        *changed = carry_out(&mut cluster, &supply, &plan, &emit)?;
+        let proven = prove(args, &mut cluster, &supply, *changed, &emit)?;
+        drop(progress);
         if show {
             let status = Status::of(&mut cluster);
             report::data(&table::status(&status, false));
@@ -59,31 +66,33 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
 /// Only the whole word counts: what follows changes servers.
 fn confirm(output: Output) -> Result<(), Failure> {
     if output == Output::Json {
-        return Err(Failure::text(
+        return Err(Failure::new(
             Code::Unconfirmed,
-            "error: `-o json` shows no plan to say yes to, so nothing was changed\n  = help: look at `kubewan plan -o json`, then use `--yes`",
+            "`-o json` shows no plan to say yes to, so nothing was changed",
+            "look at `kubewan plan -o json`, then use `--yes`",
         ));
     }
     match report::ask("Apply this plan? Only 'yes' is accepted:").as_deref() {
         Some("yes") => Ok(()),
         Some(_) => Err(Failure::text(Code::Unconfirmed, "Nothing was changed.")),
-        None => Err(Failure::text(
+        None => Err(Failure::new(
             Code::Unconfirmed,
-            "error: there is no terminal to ask on, so nothing was changed\n  = help: look at the plan, then use `--yes`",
+            "there is no terminal to ask on, so nothing was changed",
+            "look at the plan, then use `--yes`",
         )),
     }
 }
 
 fn carry_out(
     cluster: &mut Cluster,
-    bundle: &BundleDir,
+    supply: &Supply,
     plan: &Plan,
     emit: &Emit,
 ) -> Result<usize, Failure> {
     let name = executor::run_name();
     let (cluster_name, rehearsal) = (plan.cluster.clone(), plan.rehearsal);
     emit(Event::RunStarted { run: name.clone(), cluster: cluster_name, rehearsal });
-    let (sources, undoes) = (bundle.sources(), BTreeMap::new());
+    let (sources, undoes) = (supply.bundle.sources(), BTreeMap::new());
     let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit };
     executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }
@@ -92,16 +101,21 @@ fn carry_out(
 fn prove(
     args: &UpArgs,
     cluster: &mut Cluster,
-    bundle: &BundleDir,
+    supply: &Supply,
     changed: usize,
     emit: &Emit,
 ) -> Result<bool, Failure> {
     let inventory = &cluster.site.inventory;
     let addresses = cluster.addresses.clone();
-    let mut proofs = proofs::readiness(cluster.control_plane(), inventory, &addresses, emit)?;
+    let busy = report::busy("waiting for the nodes to be ready");
+    let mut known = cluster.nodes.take().filter(|_| changed == 0);
+    let mut proofs =
+        proofs::readiness(cluster.control_plane(), inventory, &addresses, &mut known, emit)?;
+    cluster.nodes = known;
+    drop(busy);
     if changed > 0 {
         cluster.look_again(emit)?;
-        let rest = cluster.plan(&bundle.bundle)?;
+        let rest = cluster.plan(supply)?;
         let proof = at_rest(&rest);
         emit(Event::Proof(proof.clone()));
         proofs.push(proof);
@@ -114,10 +128,13 @@ fn prove(
             addresses: &addresses,
             archs: &cluster.archs(),
             programs: &cluster.dial.programs,
-            rehearsal: bundle.bundle.rehearsal,
+            rehearsal: supply.bundle.bundle.rehearsal,
             emit,
         };
+        let _busy = report::busy("proving that pods on all nodes reach each other");
         proofs.extend(smoke::run(&mut cluster.fleet, &test).map_err(|e| Failure::on_hosts(&e))?);
+        // It takes a while.
+        cluster.nodes = None;
     }
     Ok(!proofs.iter().any(failed))
 }

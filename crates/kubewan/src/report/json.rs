@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Verbosity;
+
 /// Format of the documents.
 const FORMAT: u32 = 1;
 
@@ -17,7 +19,9 @@ pub fn document(content: &impl Serialize) {
     let document = Document { format: FORMAT, content };
     match serde_json::to_string_pretty(&document) {
         Ok(text) => super::data(&(text + "\n")),
-        Err(error) => super::note(&format!("error: can't write JSON: {error}")),
+        Err(error) => {
+            super::told(Verbosity::Quiet, "error", &format!("error: can't write JSON: {error}"))
+        }
     }
 }
 
@@ -25,6 +29,8 @@ pub fn document(content: &impl Serialize) {
 pub fn line(content: &impl Serialize) {
     match serde_json::to_string(content) {
         Ok(text) => super::data(&(text + "\n")),
-        Err(error) => super::note(&format!("error: can't write JSON: {error}")),
+        Err(error) => {
+            super::told(Verbosity::Quiet, "error", &format!("error: can't write JSON: {error}"))
+        }
     }
 }

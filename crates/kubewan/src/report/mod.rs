@@ -1,9 +1,15 @@
-//! All that is printed. Data goes to standard output, everything else to standard error.
+//! All that is printed. Data goes to standard output, everything else to standard error, and all of it but data to the log
+//! file, where there is one.
 
+pub mod board;
+pub mod downloads;
 pub mod json;
 pub mod lab;
+mod log;
 pub mod plan_view;
 pub mod progress;
+pub mod screen;
+pub mod style;
 pub mod table;
 pub mod terminal;
 
@@ -11,20 +17,79 @@ use std::fs::{File, Permissions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use kubewan_core::finding::{Finding, Severity};
+use kubewan_fleet::trace::{Talk, Trace};
 
+use crate::exit_code::Code;
 use crate::failure::Failure;
+use screen::{Live, Size};
 
 /// First and last line wherever stand-ins are used.
 pub const REHEARSAL: &str =
     "REHEARSAL: stand-ins take the place of Kubernetes; this is not a cluster.";
 
-/// Prints a command's data. A reader that has gone away (`| head`) is no error.
+/// How much is told. docs/reference.md says what each level shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors and the result.
+    Quiet,
+    /// What changes, as it changes.
+    #[default]
+    Usual,
+    /// Also what is right already, `ssh`'s command lines, and how long things take.
+    Verbose,
+    /// Also what agents are asked.
+    Talkative,
+}
+
+#[derive(Debug, Default)]
+struct Manner {
+    verbosity: Verbosity,
+    log: Option<log::Log>,
+}
+
+static MANNER: OnceLock<Manner> = OnceLock::new();
+
+fn manner() -> &'static Manner {
+    MANNER.get_or_init(Manner::default)
+}
+
+/// Sets how much is told, and where everything is kept; once, before anything is printed.
+///
+/// # Errors
+/// Fails where the log file can't be opened: nothing is begun without what was asked for.
+pub fn set_up(verbosity: Verbosity, log_file: Option<&Path>) -> Result<(), Failure> {
+    let open = |path: &Path| {
+        log::Log::open(path).map_err(|error| {
+            let said = format!("can't open the log file {}: {error}", path.display());
+            Failure::new(Code::Refused, said, "name a file that you can write to")
+        })
+    };
+    let log = log_file.map(open).transpose()?;
+    let _ = MANNER.set(Manner { verbosity, log });
+    Ok(())
+}
+
+/// How much is told.
+pub fn verbosity() -> Verbosity {
+    manner().verbosity
+}
+
+/// Writes to the log file, where there is one.
+pub fn log(kind: &str, text: &str) {
+    if let Some(log) = &manner().log {
+        log.write(kind, text);
+    }
+}
+
+/// Prints a command's data.
 pub fn data(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    screen::data(text);
 }
 
 /// Prints what nobody else is to read. Where standard output is a file, that becomes its owner's alone first: a shell
@@ -44,7 +109,95 @@ pub fn secret_data(text: &str) -> io::Result<()> {
 
 /// Prints a note for people.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    told(Verbosity::Usual, "note", text);
+}
+
+/// Prints what only those want to read who asked for more.
+pub fn detail(text: &str) {
+    told(Verbosity::Verbose, "detail", text);
+}
+
+/// Prints what is told at this level and above.
+pub fn told(level: Verbosity, kind: &str, text: &str) {
+    log(kind, text);
+    shown(level, text);
+}
+
+/// Prints what is told at this level and above, and keeps it in no log file: what it is about stands there already.
+pub fn shown(level: Verbosity, text: &str) {
+    if verbosity() >= level {
+        screen::print(text);
+    }
+}
+
+/// A talk with hosts that is told as far as was asked for, and kept in the log file whole.
+pub fn trace() -> Trace {
+    Trace::new(Arc::new(|host: &str, talk: &Talk| {
+        let faint = |text: String| style::styled(style::FAINT, &text);
+        match talk {
+            Talk::Calls { line } => {
+                told(Verbosity::Verbose, "ssh", &faint(format!("{host}: {line}")));
+            }
+            Talk::Asks { what } => {
+                told(Verbosity::Talkative, "agent", &faint(format!("{host}: asked: {what}")));
+            }
+            Talk::Answers { what, took } => {
+                let text = format!("{host}: answered after {:.1} s: {what}", took.as_secs_f64());
+                told(Verbosity::Talkative, "agent", &faint(text));
+            }
+            Talk::Says { words } => {
+                let lines = words.lines().filter(|line| !line.trim().is_empty());
+                let lines: Vec<String> = lines.map(|line| format!("{host}: | {line}")).collect();
+                told(Verbosity::Verbose, "said", &faint(lines.join("\n")));
+            }
+        }
+    }))
+}
+
+/// A number of things, in words.
+pub fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// Something that takes a while, until it is dropped: shown on a terminal, and how long it took where that is told.
+pub fn busy(what: impl Into<String>) -> Busy {
+    let line = Arc::new(BusyLine { what: what.into(), began: Instant::now() });
+    let shown = (verbosity() > Verbosity::Quiet).then(|| screen::show(line.clone()));
+    Busy { line, shown }
+}
+
+/// See [`busy`].
+#[must_use]
+pub struct Busy {
+    line: Arc<BusyLine>,
+    shown: Option<screen::Shown>,
+}
+
+struct BusyLine {
+    what: String,
+    began: Instant,
+}
+
+impl Live for BusyLine {
+    fn lines(&self, room: Size, frame: usize) -> Vec<String> {
+        let time = board::clock(self.began.elapsed());
+        let what = style::fit(&self.what, room.columns.saturating_sub(time.len() + 4));
+        let text =
+            format!("{} {what}  {}", board::spinner(frame), style::styled(style::FAINT, &time));
+        if style::width(&text) > room.columns { Vec::new() } else { vec![text] }
+    }
+
+    fn still(&self) -> Option<String> {
+        Some(format!("{:>6} {}", board::clock(self.began.elapsed()), self.what))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        drop(self.shown.take());
+        let took = self.line.began.elapsed().as_secs_f64();
+        detail(&style::styled(style::FAINT, &format!("{}: {took:.1} s", self.line.what)));
+    }
 }
 
 /// A rehearsal has been announced, and its last line is still to come.
@@ -56,9 +209,10 @@ pub fn rehearsal<T>(rehearsal: bool, work: impl FnOnce() -> T) -> T {
     if !rehearsal || REHEARSING.swap(true, Ordering::Relaxed) {
         return work();
     }
-    data(&format!("{REHEARSAL}\n"));
+    let line = format!("{}\n", style::styled(style::WARN, REHEARSAL));
+    data(&line);
     let result = work();
-    data(&format!("{REHEARSAL}\n"));
+    data(&line);
     REHEARSING.store(false, Ordering::Relaxed);
     result
 }
@@ -66,7 +220,7 @@ pub fn rehearsal<T>(rehearsal: bool, work: impl FnOnce() -> T) -> T {
 /// Prints why a command failed.
 pub fn failure(failure: &Failure) {
     if let Some(text) = &failure.text {
-        note(text.trim_end());
+        diagnostic(Verbosity::Quiet, "error", text.trim_end());
     }
     findings(&failure.findings);
 }
@@ -76,8 +230,22 @@ pub fn findings(findings: &[Finding]) {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     for finding in sorted {
-        note(&finding_text(finding));
+        let (level, kind) = match finding.severity {
+            Severity::Error => (Verbosity::Quiet, "error"),
+            Severity::Warning => (Verbosity::Usual, "warn"),
+        };
+        diagnostic(level, kind, &finding_text(finding));
     }
+}
+
+/// Prints an error or a finding, whose lines a terminal would break anywhere.
+fn diagnostic(level: Verbosity, kind: &str, text: &str) {
+    log(kind, text);
+    let text = match screen::is_terminal() {
+        true => style::wrapped_diagnostic(text, screen::size().columns),
+        false => text.to_owned(),
+    };
+    shown(level, &style::diagnostic(&text));
 }
 
 /// One finding as text.
@@ -103,11 +271,15 @@ pub fn ask(question: &str) -> Option<String> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
     }
-    let mut err = io::stderr().lock();
-    let _ = write!(err, "{question} ").and_then(|()| err.flush());
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).ok()?;
-    Some(answer.trim().to_owned())
+    let answer = screen::aside(|| {
+        let mut err = anstream::stderr().lock();
+        let _ = write!(err, "{} ", style::styled(style::HEAD, question)).and_then(|()| err.flush());
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    })?;
+    log("asked", &format!("{question} {answer}"));
+    Some(answer)
 }
 
 #[cfg(test)]
@@ -122,5 +294,17 @@ mod tests {
             finding_text(&finding),
             "error[step-failed]: node01: kubeadm join: exit 1\n  | log line\n  = help: look"
         );
+    }
+
+    #[test]
+    fn a_line_of_what_is_going_on_fits() {
+        let line =
+            BusyLine { what: "trying the ways between 3 hosts".into(), began: Instant::now() };
+        for columns in 0..100 {
+            let lines = line.lines(Size { columns, rows: 2 }, 3);
+            assert!(lines.iter().all(|line| style::width(line) <= columns), "{lines:?}");
+        }
+        let lines = line.lines(Size { columns: 79, rows: 2 }, 0);
+        assert_eq!(style::plain(&lines[0]), "⠋ trying the ways between 3 hosts  0:00");
     }
 }

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 
+use anstyle::Style;
 use kubewan_core::action::ChangeKind;
 use kubewan_core::plan::{Phase, Plan, PlannedStep};
 use serde::Serialize;
+
+use super::style::{FAINT, GONE, GOOD, HEAD, NEXT, WARN, styled, wrapped};
+use super::{Verbosity, screen, verbosity};
 
 /// Most detail lines of one change: a whole manifest says less than its first lines.
 const DETAILS: usize = 60;
@@ -69,32 +74,49 @@ impl Summary {
     }
 }
 
-/// A plan as text.
+/// A plan as text; with what is right already, where that is told.
 pub fn text(plan: &Plan) -> String {
+    let columns = io::stdout().is_terminal().then(|| screen::size().columns);
+    told(plan, verbosity() >= Verbosity::Verbose, columns)
+}
+
+fn told(plan: &Plan, whole: bool, columns: Option<usize>) -> String {
     let mut text = String::new();
     for phase in Phase::ALL {
-        let steps: Vec<&PlannedStep> = plan.changes().filter(|p| p.step.phase == phase).collect();
+        let shown = |p: &&PlannedStep| p.step.phase == phase && (whole || p.change.is_some());
+        let steps: Vec<&PlannedStep> = plan.steps.iter().filter(shown).collect();
         // In the plan's order, which is the operator's.
         let mut told = BTreeSet::new();
         for host in steps.iter().map(|planned| &planned.step.host) {
             if !told.insert(host) {
                 continue;
             }
-            let _ = writeln!(text, "{host}: {}", phase.title());
+            let _ = writeln!(text, "{}", styled(HEAD, &format!("{host}: {}", phase.title())));
             for planned in steps.iter().filter(|planned| &planned.step.host == host) {
-                step(&mut text, planned);
+                step(&mut text, planned, columns);
             }
             text.push('\n');
         }
     }
-    text + &Summary::of(plan).sentence() + "\n"
+    text + &styled(HEAD, &Summary::of(plan).sentence()) + "\n"
 }
 
-fn step(text: &mut String, planned: &PlannedStep) {
-    let Some(change) = &planned.change else { return };
-    let _ = writeln!(text, "  {} {}", sign(change.kind), change.summary);
-    let _ = writeln!(text, "      # {}", planned.step.why);
+fn step(text: &mut String, planned: &PlannedStep, columns: Option<usize>) {
+    let Some(change) = &planned.change else {
+        let (_, goal) = planned.step.id.split_once('/').unwrap_or(("", &planned.step.id));
+        let _ = writeln!(text, "{}", styled(FAINT, &format!("  = {goal}")));
+        return;
+    };
+    let (sign, style) = sign(change.kind);
+    let _ = writeln!(text, "  {} {}", styled(style, sign), change.summary);
+    let why = wrapped(&format!("      # {}", planned.step.why), columns.unwrap_or(usize::MAX), 8);
+    let _ = writeln!(text, "{}", styled(FAINT, &why));
     for line in change.details.iter().take(DETAILS) {
+        let line = match line.as_bytes().first() {
+            Some(b'+') => styled(GOOD, line),
+            Some(b'-') => styled(GONE, line),
+            _ => line.clone(),
+        };
         let _ = writeln!(text, "      {line}");
     }
     if change.details.len() > DETAILS {
@@ -103,17 +125,18 @@ fn step(text: &mut String, planned: &PlannedStep) {
     }
 }
 
-fn sign(kind: ChangeKind) -> char {
+fn sign(kind: ChangeKind) -> (&'static str, Style) {
     match kind {
-        ChangeKind::Create => '+',
-        ChangeKind::Update => '~',
-        ChangeKind::Delete => '-',
-        ChangeKind::Run => '>',
+        ChangeKind::Create => ("+", GOOD),
+        ChangeKind::Update => ("~", WARN),
+        ChangeKind::Delete => ("-", GONE),
+        ChangeKind::Run => (">", NEXT),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::style::plain;
     use super::*;
     use kubewan_core::action::{Action, Observed, Sysctl, system::SysctlSeen};
     use kubewan_core::plan::Step;
@@ -129,7 +152,7 @@ mod tests {
     #[test]
     fn a_change_has_its_sign_and_reason() {
         assert_eq!(
-            text(&plan("0")),
+            plain(&told(&plan("0"), false, None)),
             "node01: prepare the hosts\n  ~ set net.ipv4.ip_forward = 1 (now 0)\n      # pods' packets pass\n\n\
              Plan: 0 to create, 1 to change, 0 to delete, 0 to run; 0 right already.\n"
         );
@@ -137,7 +160,16 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_one_line() {
-        assert_eq!(text(&plan("1")), "Nothing to do: all 1 goals are reached.\n");
+        let text = told(&plan("1"), false, None);
+        assert_eq!(plain(&text), "Nothing to do: all 1 goals are reached.\n");
+    }
+
+    #[test]
+    fn what_is_right_already_is_told_to_who_asks() {
+        assert_eq!(
+            plain(&told(&plan("1"), true, Some(80))),
+            "node01: prepare the hosts\n  = sysctl:net.ipv4.ip_forward\n\nNothing to do: all 1 goals are reached.\n"
+        );
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! A run as it goes: lines on a terminal that change, plain lines elsewhere, JSON where asked for.
+//! A run as it goes: lines on a terminal that change, plain lines elsewhere, JSON where asked for. Of few hosts every step
+//! stays as a line; of a crowd every phase, and what went wrong.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kubewan_core::event::{Event, Outcome, Proof, StepNews};
+use kubewan_core::inventory::Host;
 use kubewan_core::plan::{Phase, Plan};
 
-use super::{json, note};
+use super::board::{Board, Ended, FEW, clock};
+use super::style::{BAD, FAINT, HEAD, fit, fit_middle, of_outcome, padded, plain, styled, width};
+use super::{Verbosity, counted, json, log, screen, shown, verbosity};
 use crate::args::Output;
 use crate::exit_code::Code;
 use crate::failure::Failure;
@@ -20,76 +22,160 @@ const UPLOAD_WORTH: u64 = 4 << 20;
 /// Between two plain lines about uploads to one host.
 const UPLOAD_PAUSE: Duration = Duration::from_secs(10);
 
+/// The column of hosts' names.
+const NAME_MIN: usize = 12;
+const NAME_MAX: usize = 24;
+
 /// Listens to a run and shows it.
 pub struct Progress {
     output: Output,
+    crowd: bool,
+    names: usize,
+    /// Words for a plan's steps, by their ids.
     labels: BTreeMap<String, String>,
-    screen: Option<MultiProgress>,
+    /// How many steps a host has in a phase.
+    totals: BTreeMap<(&'static str, String), usize>,
+    board: Arc<Board>,
+    shown: Option<screen::Shown>,
     state: Mutex<State>,
     began: Instant,
 }
 
 #[derive(Default)]
 struct State {
-    lines: BTreeMap<String, ProgressBar>,
     /// When a plain line last told of an upload, by host.
     uploads: BTreeMap<String, Instant>,
+    /// What is told once for many of its kind.
+    many: Option<Many>,
+}
+
+/// Events of a kind, of a crowd: one line tells of all of them, once something else happens.
+#[derive(Debug, PartialEq, Eq)]
+enum Many {
+    /// Hosts that an agent was sent to.
+    Agents(usize),
+    /// Proofs of a check that passed.
+    Passed(String, usize),
 }
 
 impl Progress {
-    /// A listener for this form of answer.
-    pub fn new(output: Output) -> Self {
-        let terminal = output == Output::Table && std::io::stderr().is_terminal();
+    /// A listener for this form of answer, and for these hosts.
+    pub fn new(output: Output, hosts: &[Host]) -> Self {
+        let began = Instant::now();
+        let board = Arc::new(Board::new(began));
+        let shows = output == Output::Table && verbosity() > Verbosity::Quiet;
+        let names = hosts.iter().map(|host| width(&host.name)).max().unwrap_or(0);
         Progress {
             output,
+            crowd: hosts.len() > FEW,
+            names: names.clamp(NAME_MIN, NAME_MAX),
             labels: BTreeMap::new(),
-            screen: terminal.then(MultiProgress::new),
+            totals: BTreeMap::new(),
+            shown: shows.then(|| screen::show(board.clone())),
+            board,
             state: Mutex::default(),
-            began: Instant::now(),
+            began,
         }
     }
 
     /// The same, with words for a plan's steps.
-    pub fn for_plan(output: Output, plan: &Plan) -> Self {
-        let label = |planned: &kubewan_core::plan::PlannedStep| {
-            let change = planned.change.as_ref()?;
-            Some((planned.step.id.clone(), change.summary.clone()))
-        };
-        let labels = plan.steps.iter().filter_map(label).collect();
-        Progress { labels, ..Progress::new(output) }
-    }
-
-    /// The end of a run, or of what was to become one: the last line of a stream says how it ended.
-    pub fn end(&self, changed: usize, result: &Result<Code, Failure>) {
-        let error = match result {
-            Ok(Code::Unproven) => Some("a proof failed".into()),
-            Ok(_) => None,
-            Err(failure) => Some(failure.summary()),
-        };
-        self.hear(&Event::RunDone { changed, error });
+    pub fn for_plan(output: Output, hosts: &[Host], plan: &Plan) -> Self {
+        let mut progress = Progress::new(output, hosts);
+        for planned in &plan.steps {
+            let Some(change) = &planned.change else { continue };
+            let step = &planned.step;
+            progress.labels.insert(step.id.clone(), change.summary.clone());
+            *progress.totals.entry((step.phase.name(), step.host.clone())).or_default() += 1;
+        }
+        progress
     }
 
     /// Hears an event.
     pub fn hear(&self, event: &Event) {
+        if !matches!(event, Event::Upload { bytes, total, .. } if bytes < total) {
+            log("event", &serde_json::to_string(event).unwrap_or_default());
+        }
         if self.output == Output::Json {
             return json::line(event);
         }
+        self.settle(event);
         match event {
-            Event::RunStarted { .. } | Event::PhaseDone { .. } | Event::RunDone { .. } => {}
-            Event::Connected { host, pushed_agent: true } => self.say(host, "agent sent"),
-            Event::Connected { .. } => {}
-            Event::PhaseStarted { phase, hosts } => {
-                let title = Phase::ALL.iter().find(|p| p.name() == phase).map_or("", |p| p.title());
-                self.line(&format!("── {title} ({})", hosts.join(", ")));
-            }
+            Event::RunStarted { .. } | Event::RunDone { .. } | Event::PhaseDone { .. } => {}
+            Event::Connected { host, pushed_agent } => self.connected(host, *pushed_agent),
+            Event::PhaseStarted { phase, hosts } => self.phase(phase, hosts),
             Event::Upload { host, name, bytes, total } => self.upload(host, name, *bytes, *total),
             Event::Step { host, news } => self.step(host, news),
-            Event::Link { host, up: false, reason } => {
-                self.say(host, &format!("link lost: {reason}"))
+            Event::Link { host, up, reason } => {
+                self.board.link(host, *up);
+                let text = match up {
+                    true => "link is back".to_owned(),
+                    false => format!("link lost: {reason}"),
+                };
+                self.say(Verbosity::Usual, host, &text);
             }
-            Event::Link { host, .. } => self.say(host, "link is back"),
-            Event::Proof(proof) => self.line(&proof_text(proof)),
+            Event::Proof(proof) => self.proof(proof),
         }
+        if matches!(event, Event::PhaseDone { .. }) {
+            self.phase_ended();
+        }
+    }
+
+    /// Tells of many things of a kind, once another comes.
+    fn settle(&self, next: &Event) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let goes_on = match (&state.many, next) {
+            (Some(Many::Agents(_)), Event::Connected { .. }) => true,
+            (Some(Many::Passed(check, _)), Event::Proof(proof)) => *check == proof.check,
+            _ => false,
+        };
+        let many = if goes_on { None } else { state.many.take() };
+        drop(state);
+        if let Some(many) = many {
+            self.line(&many.text());
+        }
+    }
+
+    fn count(&self, event: Many) {
+        let Ok(mut state) = self.state.lock() else { return };
+        match (&mut state.many, event) {
+            (Some(Many::Agents(count) | Many::Passed(_, count)), _) => *count += 1,
+            (many, event) => *many = Some(event),
+        }
+    }
+
+    fn connected(&self, host: &str, pushed_agent: bool) {
+        match (pushed_agent, self.crowd && verbosity() < Verbosity::Verbose) {
+            (true, true) => self.count(Many::Agents(1)),
+            (true, false) => self.say(Verbosity::Usual, host, "agent sent"),
+            (false, _) => self.say(Verbosity::Verbose, host, "connected"),
+        }
+    }
+
+    fn phase(&self, name: &str, hosts: &[String]) {
+        let phase = Phase::ALL.iter().find(|phase| phase.name() == name);
+        let title = phase.map_or(name, |phase| phase.title());
+        let key = phase.map_or("", |phase| phase.name());
+        let total = |host: &String| self.totals.get(&(key, host.clone())).copied().unwrap_or(0);
+        // One that failed before has no end of its own.
+        self.board.end();
+        self.board.begin(title, hosts.iter().map(|host| (host.clone(), total(host))));
+        let who = match self.crowd && hosts.len() > FEW {
+            true => format!("{} hosts", hosts.len()),
+            false => hosts.join(", "),
+        };
+        self.line(&format!("{} ({who})", styled(HEAD, &format!("── {title}"))));
+    }
+
+    fn phase_ended(&self) {
+        let Some(Ended { title, hosts, steps, took, last }) = self.board.end() else { return };
+        let level = if self.crowd { Verbosity::Usual } else { Verbosity::Verbose };
+        let last = last.map_or(String::new(), |host| format!(", {host} last"));
+        let took = clock(took);
+        let text = match hosts {
+            1 => format!("{title}: {} in {took}", counted(steps, "step")),
+            _ => format!("{title}: {} on {hosts} hosts in {took}{last}", counted(steps, "step")),
+        };
+        stays(level, &format!("{} {text}", styled(FAINT, &self.time())));
     }
 
     fn step(&self, host: &str, news: &StepNews) {
@@ -97,18 +183,29 @@ impl Progress {
         let label = self.labels.get(&news.step).map_or(short, String::as_str);
         let line = news.line.as_deref().unwrap_or_default();
         match news.state.as_str() {
-            "started" => self.now(host, label),
-            "progress" => self.now(host, &format!("{label}: {line}")),
+            "started" => self.board.doing(host, label, ""),
+            "progress" => self.board.doing(host, label, line),
             "failed" => {
-                self.clear(host);
-                self.say(host, &format!("FAILED {label}"));
+                self.board.failed(host);
+                let text = styled(BAD, &format!("FAILED {label}"));
+                self.say(Verbosity::Quiet, host, &text);
             }
             _ => {
-                self.clear(host);
+                let took = self.board.done(host).unwrap_or_default();
                 // What another step of the batch has brought along is no news.
-                if news.changed != Some(false) {
-                    self.say(host, label);
-                }
+                let (changed, note) = match news.changed {
+                    Some(false) => (false, "right already, "),
+                    _ => (true, ""),
+                };
+                let level = match changed && !self.crowd {
+                    true => Verbosity::Usual,
+                    false => Verbosity::Verbose,
+                };
+                let took = match verbosity() >= Verbosity::Verbose {
+                    true => format!(" ({note}{:.1} s)", took.as_secs_f64()),
+                    false => String::new(),
+                };
+                self.say(level, host, &format!("{label}{took}"));
             }
         }
     }
@@ -117,62 +214,96 @@ impl Progress {
         let percent = (bytes * 100).checked_div(total).unwrap_or(100);
         let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
         if bytes == total {
-            self.clear(host);
             self.state.lock().map(|mut state| state.uploads.remove(host)).ok();
             if total >= UPLOAD_WORTH {
-                self.say(host, &format!("sent {name} ({} MiB)", mebi(total)));
+                let level = if self.crowd { Verbosity::Verbose } else { Verbosity::Usual };
+                self.say(level, host, &format!("sent {name} ({} MiB)", mebi(total)));
             }
             return;
         }
-        let text = format!("sending {name}: {percent} % of {} MiB", mebi(total));
-        if self.screen.is_some() {
-            return self.now(host, &text);
+        let note = format!("{percent} % of {} MiB", mebi(total));
+        self.board.doing(host, &format!("send {name}"), &note);
+        if self.crowd || screen::is_terminal() {
+            return;
         }
         let Ok(mut state) = self.state.lock() else { return };
-        let told = state.uploads.entry(host.to_owned()).or_insert_with(Instant::now);
-        if told.elapsed() > UPLOAD_PAUSE {
-            *told = Instant::now();
-            self.say(host, &text);
+        let last = state.uploads.entry(host.to_owned()).or_insert_with(Instant::now);
+        if last.elapsed() > UPLOAD_PAUSE {
+            *last = Instant::now();
+            drop(state);
+            self.say(Verbosity::Usual, host, &format!("sending {name}: {note}"));
         }
     }
 
-    /// What a host is doing now.
-    fn now(&self, host: &str, text: &str) {
-        let Some(screen) = &self.screen else { return };
-        let Ok(mut state) = self.state.lock() else { return };
-        let bar = state.lines.entry(host.to_owned()).or_insert_with(|| {
-            let style = ProgressStyle::with_template("{spinner} {prefix:<12} {wide_msg} {elapsed}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let bar = screen.add(ProgressBar::new_spinner().with_style(style));
-            bar.set_prefix(host.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        bar.set_message(text.to_owned());
+    fn proof(&self, proof: &Proof) {
+        let passed = proof.outcome == Outcome::Passed;
+        if passed && self.crowd && verbosity() < Verbosity::Verbose {
+            return self.count(Many::Passed(proof.check.clone(), 1));
+        }
+        let failed = proof.outcome == Outcome::Failed;
+        let level = if failed { Verbosity::Quiet } else { Verbosity::Usual };
+        stays(level, &proof_text(proof));
     }
 
-    fn clear(&self, host: &str) {
-        if let Ok(mut state) = self.state.lock()
-            && let Some(bar) = state.lines.remove(host)
-        {
-            bar.finish_and_clear();
-        }
+    fn time(&self) -> String {
+        format!("{:>6}", clock(self.began.elapsed()))
     }
 
     /// A line about a host that stays.
-    fn say(&self, host: &str, text: &str) {
-        let seconds = self.began.elapsed().as_secs();
-        self.line(&format!("{:>3}:{:02} {host:<12} {text}", seconds / 60, seconds % 60));
+    fn say(&self, level: Verbosity, host: &str, text: &str) {
+        let (time, name) = (self.time(), padded(&fit_middle(host, self.names), self.names));
+        stays(level, &format!("{} {name} {text}", styled(FAINT, &time)));
     }
 
     /// A line that stays.
-    pub fn line(&self, text: &str) {
-        match &self.screen {
-            Some(screen) => {
-                let _ = screen.println(text);
-            }
-            None => note(text),
+    fn line(&self, text: &str) {
+        stays(Verbosity::Usual, text);
+    }
+}
+
+/// A line that stays. A terminal would break it anywhere, so it is cut there; what failed is told whole.
+fn stays(level: Verbosity, text: &str) {
+    let room = screen::size().columns;
+    match level > Verbosity::Quiet && screen::is_terminal() && width(text) > room {
+        true => shown(level, &fit(&plain(text), room)),
+        false => shown(level, text),
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        drop(self.shown.take());
+        let many = self.state.lock().ok().and_then(|mut state| state.many.take());
+        if let Some(many) = many {
+            self.line(&many.text());
         }
+    }
+}
+
+impl Many {
+    fn text(&self) -> String {
+        match self {
+            Many::Agents(count) => format!("agent sent to {count} hosts"),
+            Many::Passed(check, count) => {
+                let word = padded(&styled(of_outcome(Outcome::Passed), "passed"), 9);
+                let times = if *count == 1 { "once".into() } else { format!("{count} times") };
+                format!("{word} {check}  {times}")
+            }
+        }
+    }
+}
+
+/// The end of a run, or of what was to become one: the last line of a stream says how it ended.
+pub fn end(output: Output, changed: usize, result: &Result<Code, Failure>) {
+    let error = match result {
+        Ok(Code::Unproven) => Some("a proof failed".into()),
+        Ok(_) => None,
+        Err(failure) => Some(failure.summary()),
+    };
+    let event = Event::RunDone { changed, error };
+    log("event", &serde_json::to_string(&event).unwrap_or_default());
+    if output == Output::Json {
+        json::line(&event);
     }
 }
 
@@ -185,5 +316,10 @@ pub fn proof_text(proof: &Proof) -> String {
     };
     let Proof { check, subject, detail, .. } = proof;
     let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-    format!("{word:<9} {check}  {subject}{detail}")
+    let word = padded(&styled(of_outcome(proof.outcome), word), 9);
+    format!("{word} {check}  {subject}{detail}")
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

@@ -2,24 +2,25 @@
 
 use kubewan_core::network::ports::{Port, Source};
 
+use super::style::{BAD, FAINT, GOOD, HEAD, padded, styled, width};
 use crate::commands::status::{HostStatus, Status};
 
 /// Spaces between two columns.
-const GAP: usize = 3;
+const GAP: usize = 2;
 
 /// A table with a head, as text.
 pub fn text(head: &[&str], rows: &[Vec<String>]) -> String {
-    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-    let width = |column: usize| {
+    let head: Vec<String> = head.iter().map(|&cell| styled(HEAD, cell)).collect();
+    let widest = |column: usize| {
         let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| width(cell)).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let widths: Vec<usize> = (0..head.len()).map(widest).collect();
     let mut text = String::new();
     for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            line += &format!("{cell:<width$}", width = width + GAP);
+            line += &padded(cell, width + GAP);
         }
         text += line.trim_end();
         text.push('\n');
@@ -37,13 +38,22 @@ pub fn status(status: &Status, wide: bool) -> String {
     text(&head, &rows)
 }
 
+fn state(host: &HostStatus) -> String {
+    let style = match host.state() {
+        "Ready" => GOOD,
+        "no node" => FAINT,
+        _ => BAD,
+    };
+    styled(style, host.state())
+}
+
 fn row(host: &HostStatus, wide: bool) -> Vec<String> {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     let mut row = vec![
         host.name.clone(),
         host.address.clone(),
         host.roles.join(","),
-        host.state().to_owned(),
+        state(host),
         or_none(&host.version),
         or_none(&host.internal_ip),
     ];
@@ -82,6 +92,7 @@ fn source(source: &Source) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::style::plain;
     use super::*;
     use kubewan_core::network::ports::Protocol;
 
@@ -96,8 +107,8 @@ mod tests {
             why: "Kubernetes API".into(),
         };
         assert_eq!(
-            ports(&[port]),
-            "HOST       PORT       FROM          WHY\nmaster01   6443/tcp   you, node01   Kubernetes API\n"
+            plain(&ports(&[port])),
+            "HOST      PORT      FROM         WHY\nmaster01  6443/tcp  you, node01  Kubernetes API\n"
         );
     }
 }

@@ -11,7 +11,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-use super::{ask, note, table};
+use super::{Verbosity, ask, log, screen, table, told};
 
 /// The terminal that a run was started on.
 pub struct Terminal;
@@ -26,15 +26,18 @@ impl Terminal {
 
 impl Operator for Terminal {
     fn secret(&self, question: &str) -> Option<Secret> {
-        let mut terminal = open().ok()?;
-        write!(terminal, "{question}").and_then(|()| terminal.flush()).ok()?;
-        let typed = Unseen::new(&terminal).and_then(|_unseen| read(&mut &terminal));
-        let _ = writeln!(terminal);
-        typed.ok()?
+        log("asked", question);
+        screen::aside(|| {
+            let mut terminal = open().ok()?;
+            write!(terminal, "{question}").and_then(|()| terminal.flush()).ok()?;
+            let typed = Unseen::new(&terminal).and_then(|_unseen| read(&mut &terminal));
+            let _ = writeln!(terminal);
+            typed.ok()?
+        })
     }
 
     fn trusts(&self, keys: &[NewKey], files: &[PathBuf]) -> bool {
-        note(&question(keys));
+        told(Verbosity::Quiet, "asked", &question(keys));
         let them =
             if keys.len() == 1 { "this key".into() } else { format!("these {} keys", keys.len()) };
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -44,7 +47,7 @@ impl Operator for Terminal {
     }
 
     fn tell(&self, text: &str) {
-        note(text);
+        told(Verbosity::Quiet, "asked", text);
     }
 }
 
@@ -152,7 +155,7 @@ mod tests {
         ]);
         assert!(
             text.contains(
-                "node01     admin@198.51.100.20 port 2222   ED25519   SHA256:aKIC+4oqGfF1tv3H13Tfo1Als/WUohgLlRwP7x0uPlw\n"
+                "node01    admin@198.51.100.20 port 2222  ED25519  SHA256:aKIC+4oqGfF1tv3H13Tfo1Als/WUohgLlRwP7x0uPlw\n"
             ),
             "{text}"
         );

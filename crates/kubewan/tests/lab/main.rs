@@ -8,6 +8,7 @@ mod support;
 mod terminal;
 
 mod closed_ports;
+mod control_planes;
 mod distributions;
 mod drift;
 mod first_contact;
@@ -16,5 +17,6 @@ mod interruptions;
 mod kill_sweep;
 mod network_stacks;
 mod secrets;
+mod sources;
 mod straight_road;
 mod topologies;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use kubewan_core::action::Announced;
 use kubewan_core::action::cluster::AnnouncedSeen;
+use kubewan_core::action::{Announced, Observed};
 use serde_json::Value;
 
 use super::super::{Host, Performing};
@@ -14,6 +14,9 @@ const ANNOTATION: &str = "flannel.alpha.coreos.com/public-ip";
 
 /// Where flannel's own manifest puts its DaemonSet.
 const NAMESPACE: &str = "kube-flannel";
+
+/// Between two looks while flannel starts.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Looks at what is announced.
 ///
@@ -45,7 +48,10 @@ pub fn perform_announced(
     let mut restarted = false;
     loop {
         match &now {
-            Some(address) if *address == wanted => return Ok(()),
+            Some(address) if *address == wanted => {
+                cx.after = Some(Observed::Announced(AnnouncedSeen { address: now }));
+                return Ok(());
+            }
             Some(address) if !restarted => {
                 (cx.progress)(&format!(
                     "flannel announces {address} for {}; starting it again",
@@ -59,7 +65,7 @@ pub fn perform_announced(
         let left = until.saturating_duration_since(Instant::now());
         let last = now.clone();
         let host = cx.host;
-        let changed = wait_for(left, Duration::from_secs(1), || {
+        let changed = wait_for(left, EVERY, || {
             let seen = observe_announced(goal, host);
             tolerate(seen.map(|seen| (seen.address != last).then_some(seen.address)))
         })?;

@@ -14,7 +14,7 @@ use kubewan_core::action::cluster::ObjectSeen;
 use kubewan_core::action::{Action, Object, Observed};
 use serde_json::{Value, json};
 
-use super::{Host, Performing};
+use super::{Host, Performing, kubeadm};
 use crate::command::{Output, Program};
 use crate::facts::ownership;
 
@@ -228,59 +228,80 @@ pub fn observe_object(goal: &Object, host: &Host) -> Result<ObjectSeen, String> 
     Ok(ObjectSeen { live: answer.object().and_then(only_of_list) })
 }
 
-/// Looks at several objects with one question, and answers in their order. `None` where that question can't be
-/// answered for all of them, as when the API does not know the kind of one: each is to be asked for alone then.
-pub fn observe_objects(goals: &[&Object], host: &Host) -> Option<Vec<ObjectSeen>> {
-    let manifests: Vec<&Value> = goals.iter().map(|goal| &goal.manifest).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests});
+/// Looks at goals inside the cluster with one question for all of them, and answers in their order. `None` where that
+/// question can't be answered for all, as when the API does not know the kind of one, or a goal is about something else:
+/// each is to be asked for alone then.
+pub fn observe_together(goals: &[&Action], host: &Host) -> Option<Vec<Observed>> {
+    let mut items: Vec<Value> = Vec::new();
+    for goal in goals {
+        let asked = match goal {
+            Action::KubeadmInit(goal) => kubeadm::asks(goal, host)?,
+            Action::Object(goal) => vec![named(&goal.manifest)],
+            Action::NodeMeta(goal) => vec![node::named(&goal.node)],
+            Action::Announced(goal) => vec![node::named(&goal.node)],
+            _ => return None,
+        };
+        for item in asked {
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
     let program = admin(host).args(get).stdin(list.to_string());
-    match ask(host, &program).ok()? {
-        Answer::Object(list) => Some(pick(goals, &list)),
-        Answer::NoApi => Some(goals.iter().map(|_| ObjectSeen::default()).collect()),
-        Answer::Nothing => None,
-    }
-}
-
-/// The live object of each goal.
-fn pick(goals: &[&Object], list: &Value) -> Vec<ObjectSeen> {
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let identity = |object: &Value| {
-        let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        ["/apiVersion", "/kind", "/metadata/namespace", "/metadata/name"].map(at)
+    let found = match ask(host, &program).ok()? {
+        Answer::Object(list) => list,
+        Answer::NoApi => Value::Null,
+        Answer::Nothing => return None,
     };
-    let live = |goal: &&Object| {
-        let wanted = identity(&goal.manifest);
-        let is_it = |item: &&Value| {
-            let mut found = identity(item);
-            // Where the manifest leaves it to the API.
-            found[2] = found[2].take().filter(|_| wanted[2].is_some());
-            found == wanted
-        };
-        items.iter().find(is_it).cloned()
-    };
-    goals.iter().map(|goal| ObjectSeen { live: live(goal) }).collect()
-}
-
-/// Looks at goals about nodes with one question for all those nodes, and answers in their order. `None` where that
-/// question is not answered at once, or a goal is about something else.
-pub fn observe_nodes(goals: &[&Action], host: &Host) -> Option<Vec<Observed>> {
-    let names = goals.iter().filter_map(|goal| match goal {
-        Action::NodeMeta(goal) => Some(goal.node.as_str()),
-        Action::Announced(goal) => Some(goal.node.as_str()),
-        _ => None,
-    });
-    let nodes = node::get_all(host, &names.collect())?;
     let seen = |goal: &&Action| match goal {
-        Action::NodeMeta(goal) => {
-            Some(Observed::NodeMeta(nodes.get(&goal.node).map(node::seen).unwrap_or_default()))
+        Action::KubeadmInit(goal) => {
+            kubeadm::observe_answered(goal, &found, host).ok().map(Observed::KubeadmInit)
         }
-        Action::Announced(goal) => Some(Observed::Announced(
-            nodes.get(&goal.node).map(announced::seen).unwrap_or_default(),
-        )),
+        Action::Object(goal) => {
+            Some(Observed::Object(ObjectSeen { live: pick(&goal.manifest, &found).cloned() }))
+        }
+        Action::NodeMeta(goal) => {
+            let node = pick(&node::named(&goal.node), &found);
+            Some(Observed::NodeMeta(node.map(node::seen).unwrap_or_default()))
+        }
+        Action::Announced(goal) => {
+            let node = pick(&node::named(&goal.node), &found);
+            Some(Observed::Announced(node.map(announced::seen).unwrap_or_default()))
+        }
         _ => None,
     };
     goals.iter().map(seen).collect()
+}
+
+/// Where an object's version, kind, namespace and name stand.
+const IDENTITY: [&str; 4] = ["/apiVersion", "/kind", "/metadata/namespace", "/metadata/name"];
+
+fn identity(object: &Value) -> [Option<&str>; 4] {
+    IDENTITY.map(|pointer| object.pointer(pointer).and_then(Value::as_str))
+}
+
+/// As much of an object as a question about it needs.
+fn named(object: &Value) -> Value {
+    let [version, kind, namespace, name] = identity(object);
+    let mut metadata = json!({ "name": name });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = namespace.into();
+    }
+    json!({ "apiVersion": version, "kind": kind, "metadata": metadata })
+}
+
+/// The object that is asked for, among those that the API has.
+fn pick<'a>(asked: &Value, list: &'a Value) -> Option<&'a Value> {
+    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let wanted = identity(asked);
+    items.iter().find(|item| {
+        let mut found = identity(item);
+        // Where the question leaves it to the API.
+        found[2] = found[2].filter(|_| wanted[2].is_some());
+        found == wanted
+    })
 }
 
 /// What kubectl reads from standard input it answers as a list, even of one.
@@ -305,9 +326,12 @@ pub fn perform_object(
     let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=kubewan"];
     let program = admin(cx.host)
         .args(apply)
-        .args(["--validate=false", "-f", "-"])
+        .args(["--validate=false", "-o", "json", "-f", "-"])
         .stdin(goal.manifest.to_string());
-    change(&program, cx).map_err(|e| format!("can't apply {}: {e}", goal.subject()))?;
+    let output =
+        change(&program, cx).map_err(|e| format!("can't apply {}: {e}", goal.subject()))?;
+    let live = parse(&output.stdout).ok().and_then(Answer::object).and_then(only_of_list);
+    cx.after = live.map(|live| Observed::Object(ObjectSeen { live: Some(live) }));
     Ok(())
 }
 
@@ -342,12 +366,17 @@ mod tests {
     fn each_goal_gets_its_own_object() {
         let object = |kind: &str, namespace: Option<&str>| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": namespace}});
         let goals =
-            [object("ConfigMap", Some("a")), object("ConfigMap", Some("b")), object("Node", None)]
-                .map(|manifest| Object { manifest });
+            [object("ConfigMap", Some("a")), object("ConfigMap", Some("b")), object("Node", None)];
         let live = [object("Node", None), object("ConfigMap", Some("b"))];
-        let seen = pick(&goals.each_ref(), &json!({"kind": "List", "items": live}));
-        let seen: Vec<Option<Value>> = seen.into_iter().map(|seen| seen.live).collect();
-        assert_eq!(seen, [None, Some(live[1].clone()), Some(live[0].clone())]);
+        let list = json!({"kind": "List", "items": live});
+        let seen = goals.each_ref().map(|goal| pick(goal, &list));
+        assert_eq!(seen, [None, Some(&live[1]), Some(&live[0])]);
+        assert_eq!(pick(&goals[0], &Value::Null), None);
+        let node = node::named("x");
+        assert_eq!(pick(&node, &list), Some(&live[0]), "the API says that it is in no namespace");
+        let mut full = object("ConfigMap", Some("a"));
+        full["data"] = json!({"key": "value"});
+        assert_eq!(named(&full), goals[0]);
     }
 
     #[test]

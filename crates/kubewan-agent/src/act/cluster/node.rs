@@ -1,15 +1,15 @@
 //! Labels, annotations and taints of a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubewan_core::action::NodeMeta;
 use kubewan_core::action::cluster::{Managed, NodeSeen};
+use kubewan_core::action::{NodeMeta, Observed};
 use kubewan_core::inventory::Taint;
 use serde_json::{Map, Value, json};
 
 use super::super::{Host, Performing};
-use super::{admin, ask, change, tolerate, wait_for};
+use super::{Answer, admin, ask, change, parse, tolerate, wait_for};
 
 /// How long a node that has just joined may take to appear.
 const APPEARS: Duration = Duration::from_secs(60);
@@ -24,17 +24,9 @@ pub(super) fn get(host: &Host, name: &str) -> Result<Option<Value>, String> {
     Ok(answer.object())
 }
 
-/// Several nodes as the API has them, with one question. `None` where it can't be answered at once.
-pub(super) fn get_all(host: &Host, names: &BTreeSet<&str>) -> Option<BTreeMap<String, Value>> {
-    let program = admin(host).args(["get", "node"]).args(names.iter().copied());
-    let answer = ask(host, &program.args(["-o", "json", "--ignore-not-found"])).ok()?;
-    let nodes = match answer.object() {
-        Some(list) if list["kind"] == "List" => list["items"].as_array().cloned()?,
-        // One name is answered by the node itself.
-        one => one.into_iter().collect(),
-    };
-    let name = |node: &Value| node["metadata"]["name"].as_str().map(str::to_owned);
-    nodes.into_iter().map(|node| Some((name(&node)?, node))).collect()
+/// A node as a question of `kubectl get -f`.
+pub(super) fn named(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } })
 }
 
 /// Looks at a node.
@@ -98,10 +90,14 @@ pub fn perform_node_meta(
             ));
         };
         let patch = patch(goal, &node).to_string();
-        let program =
-            admin(cx.host).args(["patch", "node", &goal.node, "--type=merge", "-p"]).arg(patch);
+        let change_node = ["patch", "node", &goal.node, "-o", "json", "--type=merge", "-p"];
+        let program = admin(cx.host).args(change_node).arg(patch);
         match change(&program, cx) {
-            Ok(_) => return Ok(()),
+            Ok(output) => {
+                let node = parse(&output.stdout).ok().and_then(Answer::object);
+                cx.after = node.map(|node| Observed::NodeMeta(seen(&node)));
+                return Ok(());
+            }
             // The kubelet and the controllers write to nodes all the time.
             Err(error) if error.contains("Conflict") || error.contains("has been modified") => {
                 last = error;

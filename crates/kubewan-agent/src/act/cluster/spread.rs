@@ -1,10 +1,11 @@
 //! Pods of a Deployment on different nodes. The scheduler spreads pods only when it places them: those that
-//! started while there was one node stay together until one of them is made anew.
+//! started while there was one node stay together until one of them is made anew. That they are ready in their
+//! places is a proof's to show: the kubelet probes a new pod every ten seconds, and nothing else waits for it.
 
 use std::time::{Duration, Instant};
 
-use kubewan_core::action::Spread;
 use kubewan_core::action::cluster::SpreadSeen;
+use kubewan_core::action::{Observed, Spread};
 use serde_json::Value;
 
 use super::super::{Host, Performing};
@@ -30,8 +31,11 @@ pub fn observe_spread(goal: &Spread, host: &Host) -> Result<SpreadSeen, String> 
         Some(pods) => pods.iter().all(|pod| pod.node.is_empty()) && unscheduled(host)?,
         None => false,
     };
-    let pods = pods.unwrap_or_default();
-    Ok(SpreadSeen { pods: pods.into_iter().map(|p| (p.name, p.node)).collect(), unscheduled })
+    Ok(seen(pods.unwrap_or_default(), unscheduled))
+}
+
+fn seen(pods: Vec<Pod>, unscheduled: bool) -> SpreadSeen {
+    SpreadSeen { pods: pods.into_iter().map(|pod| (pod.name, pod.node)).collect(), unscheduled }
 }
 
 /// The rehearsal's API server, behind which nothing schedules, says so in its version.
@@ -90,7 +94,8 @@ pub(crate) enum Next {
 }
 
 pub(crate) fn next(pods: &[Pod], nodes: u32) -> Next {
-    let mut used: Vec<&str> = pods.iter().filter(|p| p.ready).map(|p| p.node.as_str()).collect();
+    let mut used: Vec<&str> = pods.iter().map(|p| p.node.as_str()).collect();
+    used.retain(|node| !node.is_empty());
     used.sort_unstable();
     used.dedup();
     if used.len() >= nodes as usize {
@@ -108,6 +113,9 @@ pub(crate) fn next(pods: &[Pod], nodes: u32) -> Next {
     }
 }
 
+/// Between two looks at the pods: the scheduler places one at once where a node takes it.
+const EVERY: Duration = Duration::from_millis(500);
+
 /// Makes pods that share a node anew, one after the other, once enough nodes are ready to take them.
 ///
 /// # Errors
@@ -122,7 +130,10 @@ pub fn perform_spread(
     loop {
         let there = tolerate(pods(goal, cx.host))?.unwrap_or_default();
         match next(&there, goal.nodes) {
-            Next::Done => return Ok(()),
+            Next::Done => {
+                cx.after = Some(Observed::Spread(seen(there, false)));
+                return Ok(());
+            }
             Next::Move(pod) if moved < 10 && nodes_ready(cx.host)? >= goal.nodes as usize => {
                 (cx.progress)(&format!("{pod} shares its node; making it anew"));
                 let delete = ["delete", "pod", "-n", &goal.namespace, &pod, "--wait=false"];
@@ -154,7 +165,7 @@ pub fn perform_spread(
                 goal.selector
             ));
         }
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(EVERY);
     }
 }
 
@@ -181,7 +192,8 @@ mod tests {
     fn moves_one_pod_at_a_time() {
         let together = [pod("a", "n1", true), pod("b", "n1", true)];
         assert_eq!(next(&together, 2), Next::Move("a".into()));
-        assert_eq!(next(&[pod("b", "n1", true), pod("c", "n2", false)], 2), Next::Wait);
+        assert_eq!(next(&[pod("b", "n1", true), pod("c", "n2", false)], 2), Next::Done);
+        assert_eq!(next(&[pod("b", "n1", true), pod("c", "", false)], 2), Next::Wait);
         assert_eq!(next(&[pod("b", "n1", true), pod("c", "n2", true)], 2), Next::Done);
         assert_eq!(next(&[pod("b", "n1", true)], 2), Next::Wait);
         let starting = [pod("a", "n1", true), pod("b", "n1", false)];

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use kubewan_core::action::KubeadmInit;
 use kubewan_core::action::kubeadm::InitSeen;
+use serde_json::Value;
 
 use super::super::cluster::{ADMIN_CONF, is_transient};
 use super::super::{Host, Performing};
 use super::config::Config;
-use super::parts::{AUTHORITIES, CERTIFICATES, PKI, missing_files, missing_objects, wait_ready};
+use super::parts::{
+    AUTHORITIES, CERTIFICATES, PKI, asked, missing_files, missing_in, missing_objects, wait_ready,
+};
 use super::{ConfigFile, failure, last_lines, pin, second_run, set_aside};
 use crate::facts::{Ownership, ownership};
 
@@ -31,16 +34,8 @@ const MENDED: Duration = Duration::from_secs(240);
 /// # Errors
 /// Fails where the journal can't be read or the API gives an answer that makes no sense.
 pub fn observe_kubeadm_init(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
-    let owned = ownership(host)?;
     let config = Config(&goal.config);
-    let mut seen = InitSeen {
-        begun: owned.init_begun,
-        ended: owned.init_ended,
-        foreign: owned.foreign(),
-        missing: missing_files(config),
-        ca_hash: fs::read_to_string(super::CA).ok().and_then(|text| pin::of_pem(&text)),
-        unreachable: None,
-    };
+    let mut seen = observe_files(goal, host)?;
     // What is in the API matters only for a control plane that was whole once.
     if !seen.ended {
         return Ok(seen);
@@ -58,6 +53,41 @@ pub fn observe_kubeadm_init(goal: &KubeadmInit, host: &Host) -> Result<InitSeen,
             Err(error) => return Err(format!("can't look at the control plane: {error}")),
         }
     }
+    Ok(seen)
+}
+
+/// As [`observe_kubeadm_init`], but for what is in the API.
+fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
+    let owned = ownership(host)?;
+    Ok(InitSeen {
+        begun: owned.init_begun,
+        ended: owned.init_ended,
+        foreign: owned.foreign(),
+        missing: missing_files(Config(&goal.config)),
+        ca_hash: fs::read_to_string(super::CA).ok().and_then(|text| pin::of_pem(&text)),
+        unreachable: None,
+    })
+}
+
+/// The objects that a look at this goal asks for, for a question that is put together with others'. `None` where the
+/// look has to be one of its own: the control plane was never whole, or files of it are gone, so that its API may be too.
+pub(in crate::act) fn asks(goal: &KubeadmInit, host: &Host) -> Option<Vec<Value>> {
+    let seen = observe_files(goal, host).ok()?;
+    let whole = seen.ended && seen.missing.is_empty() && Path::new(ADMIN_CONF).exists();
+    whole.then(|| asked(&goal.node))
+}
+
+/// How far the control plane is whose API answered that question.
+///
+/// # Errors
+/// Fails where the journal can't be read.
+pub(in crate::act) fn observe_answered(
+    goal: &KubeadmInit,
+    found: &Value,
+    host: &Host,
+) -> Result<InitSeen, String> {
+    let mut seen = observe_files(goal, host)?;
+    add(&mut seen.missing, missing_in(found, Config(&goal.config), &goal.node));
     Ok(seen)
 }
 

@@ -11,6 +11,7 @@ use super::super::cluster::{change, is_transient, wait_for, with_conf};
 use super::super::kubelet;
 use super::super::{Host, Performing};
 use super::config::Config;
+use super::parts::{is_marked, missing_files_of_joined};
 use super::{
     BOOTSTRAP_CONF, ConfigFile, KUBELET_CONF, KUBELET_CONFIG, failure, last_lines, remove_file,
     second_run, set_aside,
@@ -31,9 +32,23 @@ const BRIDGE: &str = "/sys/class/net/cni0";
 /// How long a kubelet may take to register its node.
 const REGISTERS: Duration = Duration::from_secs(90);
 
+/// How long the API server of a control plane may take after its parts were mended: the kubelet may be waiting before it
+/// starts one anew that failed without them.
+const MENDED: Duration = Duration::from_secs(330);
+
 /// How long a node whose kubelet was stopped may take to be seen as not ready:
 /// `--node-monitor-grace-period` is 50 s (40 s before 1.32).
 const GOES_UNREADY: Duration = Duration::from_secs(120);
+
+/// The phases that make a node a control plane, each of which may come again; see [`is_member_already`].
+const CONTROL_PLANE: [&str; 3] = ["control-plane-prepare/all", ETCD_JOIN, MARK];
+
+/// Adds this host's etcd to the members. Up to 1.32 it was called [`ETCD_JOIN_BEFORE`].
+const ETCD_JOIN: &str = "etcd-join";
+/// See [`ETCD_JOIN`].
+const ETCD_JOIN_BEFORE: &str = "control-plane-join/etcd";
+/// The label and the taints.
+const MARK: &str = "control-plane-join/mark-control-plane";
 
 /// Runs of `kubeadm join` that a way to the API may fail that comes and goes.
 const TRIES: u32 = 3;
@@ -41,7 +56,9 @@ const TRIES: u32 = 3;
 /// What the API says of this node.
 #[derive(Debug, PartialEq, Eq)]
 enum Node {
-    There,
+    There {
+        marked: bool,
+    },
     Missing,
     Unknown(String),
     /// The API does not know the kubelet's credentials, or the kubelet not the API's.
@@ -65,9 +82,13 @@ pub fn observe_kubeadm_join(goal: &KubeadmJoin, host: &Host) -> Result<JoinSeen,
             seen.missing.push(name.into());
         }
     }
+    if seen.begun && goal.control_plane {
+        seen.missing.extend(missing_files_of_joined());
+    }
     if seen.begun && Path::new(KUBELET_CONF).exists() {
         match node(host, &goal.node) {
-            Node::There => {}
+            Node::There { marked: false } if goal.control_plane => seen.missing.push(MARK.into()),
+            Node::There { .. } => {}
             Node::Missing => seen.missing.push("node".into()),
             // The cluster was made anew, or the certificate has ended: only a new join gives others.
             Node::Stranger => seen.missing.push("credentials".into()),
@@ -80,10 +101,13 @@ pub fn observe_kubeadm_join(goal: &KubeadmJoin, host: &Host) -> Result<JoinSeen,
 /// Asks with the kubelet's own credentials: a node may read itself (`plugin/pkg/auth/authorizer/node`).
 fn node(host: &Host, name: &str) -> Node {
     let program = with_conf(host, KUBELET_CONF)
-        .args(["--request-timeout=10s", "get", "node", name, "-o", "name"])
+        .args(["--request-timeout=10s", "get", "node", name, "-o", "json"])
         .timeout(Duration::from_secs(20));
     match program.stdout() {
-        Ok(_) => Node::There,
+        Ok(text) => {
+            let node = serde_json::from_str(&text).unwrap_or_default();
+            Node::There { marked: is_marked(&node) }
+        }
         Err(error) => classify(error),
     }
 }
@@ -114,7 +138,11 @@ pub fn perform_kubeadm_join(
     if seen.missing.iter().any(|part| part == "node") {
         leave_former_node(goal, cx)?;
     }
-    if seen.begun {
+    if seen.begun && goal.control_plane {
+        if go_on_as_control_plane(goal, seen, cx)? {
+            return Ownership::mark_join(cx.host);
+        }
+    } else if seen.begun {
         if second_run::clear_other_cluster(Config(&goal.config))? {
             (cx.progress)("removed the credentials of another cluster's authority");
         } else if is_joined(seen) && only_node_missing(goal, seen, cx)? {
@@ -122,8 +150,91 @@ pub fn perform_kubeadm_join(
         }
     }
     run_join(goal, seen.begun, cx)?;
-    registered(goal, cx)?;
+    registered(goal, REGISTERS, cx)?;
     Ownership::mark_join(cx.host)
+}
+
+/// A control plane whose kubelet has all it needs lacks only what makes it one: as `kubeadm join` would refuse a node
+/// that is ready, the phases for that are run alone. Answers whether that was it; else the whole join comes again.
+fn go_on_as_control_plane(
+    goal: &KubeadmJoin,
+    seen: &JoinSeen,
+    cx: &mut Performing<'_>,
+) -> Result<bool, String> {
+    if second_run::has_other_cluster(Config(&goal.config)) {
+        return Err(
+            "this host is a control plane of a cluster that was made before this one, with that one's etcd: give all \
+             hosts back with `kubewan reset`, then run `kubewan up`"
+                .into(),
+        );
+    }
+    let is_phase = |part: &String| part.contains('/') || part == ETCD_JOIN;
+    // The kubelet of a control plane asks the API server beside it, which may be what is missing.
+    let node_is_there = seen.ended || seen.unreachable.is_none();
+    if !node_is_there || !seen.missing.iter().all(is_phase) {
+        for path in second_run::clear_remains(false)? {
+            (cx.progress)(&format!("removed {path}, left by the run that was cut short"));
+        }
+        return Ok(false);
+    }
+    // Of one that was cut short nobody knows how far etcd has taken its member in.
+    let (phases, config) = match seen.ended {
+        true => (seen.missing.clone(), hasty(&goal.config)),
+        false => (CONTROL_PLANE.map(str::to_owned).to_vec(), goal.config.clone()),
+    };
+    let file = ConfigFile::write(cx.host, CONFIG_FILE, &config)?;
+    for phase in phases {
+        run_phase(goal, &phase, &file, cx)?;
+    }
+    remove_file(BOOTSTRAP_CONF)?;
+    registered(goal, MENDED, cx)?;
+    Ok(true)
+}
+
+/// kubeadm's own name of [`ETCD_JOIN`].
+fn etcd_phase() -> Result<&'static str, String> {
+    let help = Program::new("kubeadm").args(["join", "phase", "--help"]).stdout()?;
+    Ok(if help.contains(ETCD_JOIN) { ETCD_JOIN } else { ETCD_JOIN_BEFORE })
+}
+
+/// etcd's words when it is to make a member of one that is. kubeadm asks it to for two minutes and fails, although it saw
+/// before that there is nothing to do (`MemberPromote` in cmd/kubeadm/app/util/etcd/etcd.go leaves only its loop); all
+/// else of the phase it has done by then.
+fn is_member_already(error: &str) -> bool {
+    error.contains("can only promote a learner member") && !error.contains("in sync with leader")
+}
+
+/// The same configuration with less patience for etcd, which `MemberPromote` would use up whole.
+fn hasty(config: &str) -> String {
+    let knows_it = config.starts_with("apiVersion: kubeadm.k8s.io/v1beta4\n");
+    let has_own = config.lines().any(|line| line.starts_with("timeouts:"));
+    let more = if knows_it && !has_own { "timeouts:\n  etcdAPICall: 15s\n" } else { "" };
+    format!("{config}{more}")
+}
+
+fn run_phase(
+    goal: &KubeadmJoin,
+    phase: &str,
+    file: &ConfigFile,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    let phase = if phase == ETCD_JOIN { etcd_phase()? } else { phase };
+    let mut args = vec!["join".to_owned(), "phase".into()];
+    args.extend(phase.split('/').map(str::to_owned));
+    args.extend(["--config".to_owned(), file.path()]);
+    let name = phase.replace('/', " ");
+    (cx.progress)(&format!("kubeadm join phase {name}"));
+    let output = super::run(&args, Duration::from_secs(goal.timeout_s), cx)
+        .map_err(|e| format!("kubeadm join phase {name} failed: {e}"))?;
+    let said = last_lines(&output);
+    if output.code == 0 || is_member_already(&said) {
+        return Ok(());
+    }
+    Err(format!(
+        "kubeadm join phase {name} failed with code {}:{said}{}",
+        output.code,
+        failure::evidence()
+    ))
 }
 
 /// A node that was deleted comes back as another one, with another range of addresses for its pods. Those that it
@@ -163,7 +274,7 @@ fn only_node_missing(
     }
     (cx.progress)("restarting the kubelet, which then registers its node");
     kubelet::restart()?;
-    match registered(goal, cx) {
+    match registered(goal, REGISTERS, cx) {
         Ok(()) => Ok(true),
         Err(error) => {
             (cx.progress)(&format!("{error}; joining again"));
@@ -178,10 +289,17 @@ fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<
     let mut again = again;
     let mut tries = 0;
     let mut unready_until: Option<Instant> = None;
+    let mut is_member = false;
     loop {
-        let checks = if again { second_run::join_checks() } else { Vec::new() };
+        let checks = match again {
+            true => second_run::join_checks(Config(&goal.config), goal.control_plane),
+            false => Vec::new(),
+        };
         let mut args = vec!["join".to_owned(), "--config".into(), file.path()];
         args.extend(set_aside(&goal.ignore_preflight_errors, &checks));
+        if is_member {
+            args.push(format!("--skip-phases={}", etcd_phase()?));
+        }
         let error = match super::run(&args, timeout, cx) {
             Ok(output) if output.code == 0 => return Ok(()),
             Ok(output) => format!(" with code {}:{}", output.code, last_lines(&output)),
@@ -198,6 +316,10 @@ fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<
                 thread::sleep(Duration::from_secs(15));
                 continue;
             }
+        } else if is_member_already(&error) && !is_member {
+            is_member = true;
+            (cx.progress)("etcd has this host's member already; going on without that phase");
+            continue;
         } else if is_transient(&error) && tries < TRIES {
             (cx.progress)(&format!("the API did not answer; trying again ({tries} of {TRIES})"));
             thread::sleep(Duration::from_secs(5));
@@ -214,12 +336,16 @@ fn is_still_ready(error: &str) -> bool {
 }
 
 /// Waits until the API has the node.
-fn registered(goal: &KubeadmJoin, cx: &mut Performing<'_>) -> Result<(), String> {
+fn registered(
+    goal: &KubeadmJoin,
+    patience: Duration,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
     let host = cx.host;
     let mut last = String::from("the API has no such node");
-    let found = wait_for(REGISTERS, Duration::from_secs(1), || {
+    let found = wait_for(patience, Duration::from_secs(1), || {
         Ok(match node(host, &goal.node) {
-            Node::There => Some(()),
+            Node::There { .. } => Some(()),
             Node::Missing => None,
             Node::Stranger => {
                 last = "the API refuses the kubelet's credentials".into();
@@ -235,7 +361,7 @@ fn registered(goal: &KubeadmJoin, cx: &mut Performing<'_>) -> Result<(), String>
         format!(
             "node {} did not register within {} s: {last}{}",
             goal.node,
-            REGISTERS.as_secs(),
+            patience.as_secs(),
             kubelet::last_lines(5)
         )
     })
@@ -263,6 +389,23 @@ mod tests {
              the cluster. You must delete the existing Node or change the name of this new joining Node"
         ));
         assert!(!is_still_ready("nodes \"n2\" not found"));
+    }
+
+    #[test]
+    fn a_member_of_etcd_is_not_waited_for() {
+        assert!(is_member_already(
+            "error: error execution phase etcd-join: error creating local etcd static pod manifest file: etcdserver: \
+             can only promote a learner member"
+        ));
+        assert!(!is_member_already(
+            "etcdserver: can only promote a learner member which is in sync with leader"
+        ));
+        let config = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n";
+        assert_eq!(hasty(config), format!("{config}timeouts:\n  etcdAPICall: 15s\n"));
+        let own = format!("{config}timeouts:\n  etcdAPICall: 1m0s\n");
+        assert_eq!(hasty(&own), own);
+        let old = config.replace("v1beta4", "v1beta3");
+        assert_eq!(hasty(&old), old);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! What kubeadm does: init, join, tokens, reset. Paths in comments are of kubernetes/kubernetes at v1.36.
 
+mod certs;
 pub(crate) mod config;
+pub(crate) mod etcd;
 pub(crate) mod failure;
 mod folders;
 mod init;
 mod join;
 pub(crate) mod parts;
 pub(crate) mod pin;
-pub(crate) mod reset;
+mod reset;
 pub(crate) mod rules;
 mod second_run;
 pub(crate) mod token;
@@ -23,6 +25,9 @@ use super::{Host, Performing};
 use crate::command::{Output, Program};
 use crate::disk::make_private_dir;
 
+pub use certs::{observe_uploaded_certs, perform_uploaded_certs};
+pub use etcd::{observe_etcd_listens, perform_etcd_listens};
+pub(super) use init::{asks, observe_answered};
 pub use init::{observe_kubeadm_init, perform_kubeadm_init};
 pub use join::{observe_kubeadm_join, perform_kubeadm_join};
 pub use reset::{observe_kubeadm_reset, perform_kubeadm_reset};

@@ -36,16 +36,51 @@ pub(super) const KUBECONFIGS: &[&str] =
 /// super-admin.conf came with 1.29 (kubernetes/kubeadm#2414).
 const SUPER_ADMIN_SINCE: u32 = 29;
 
+/// Static pods beside etcd's, which `control-plane/…` makes.
+const STATIC_PODS: [&str; 3] = ["apiserver", "controller-manager", "scheduler"];
+
+fn absent(path: &str) -> bool {
+    !Path::new(path).exists()
+}
+
+fn certificate_files<'a>(names: impl Iterator<Item = &'a &'a str>) -> Vec<String> {
+    names.flat_map(|name| [format!("{PKI}/{name}.crt"), format!("{PKI}/{name}.key")]).collect()
+}
+
+/// Files of a further control plane that are not there, by the `kubeadm join phase` that makes them, in the order of
+/// cmd/kubeadm/app/cmd/join.go.
+pub(super) fn missing_files_of_joined() -> Vec<String> {
+    let service_accounts = ["sa.key", "sa.pub"].map(|name| format!("{PKI}/{name}"));
+    let shared = [certificate_files(AUTHORITIES.iter()), service_accounts.to_vec()].concat();
+    let own = certificate_files(CERTIFICATES.iter().filter(|name| !AUTHORITIES.contains(name)));
+    let kubeconfigs = ["admin", "controller-manager", "scheduler"]
+        .map(|name| format!("/etc/kubernetes/{name}.conf"))
+        .to_vec();
+    let manifests =
+        STATIC_PODS.map(|part| format!("/etc/kubernetes/manifests/kube-{part}.yaml")).to_vec();
+    let etcd = vec![super::etcd::MANIFEST.to_owned()];
+    [
+        ("control-plane-prepare/download-certs", shared),
+        ("control-plane-prepare/certs", own),
+        ("control-plane-prepare/kubeconfig", kubeconfigs),
+        ("control-plane-prepare/control-plane", manifests),
+        ("etcd-join", etcd),
+    ]
+    .into_iter()
+    .filter(|(_, files)| files.iter().any(|file| absent(file)))
+    .map(|(phase, _)| phase.to_owned())
+    .collect()
+}
+
 /// Phases whose parts are files, in the order of cmd/kubeadm/app/cmd/init.go.
 pub(super) fn missing_files(config: Config<'_>) -> Vec<String> {
     let mut missing = Vec::new();
-    let absent = |path: &str| !Path::new(path).exists();
-    let certificates = CERTIFICATES
-        .iter()
-        .filter(|name| !(config.has_external_etcd() && name.contains("etcd")))
-        .flat_map(|name| [format!("{PKI}/{name}.crt"), format!("{PKI}/{name}.key")])
-        .chain([format!("{PKI}/sa.key"), format!("{PKI}/sa.pub")])
-        .any(|path| absent(&path));
+    let certificates = certificate_files(
+        CERTIFICATES.iter().filter(|name| !(config.has_external_etcd() && name.contains("etcd"))),
+    )
+    .into_iter()
+    .chain([format!("{PKI}/sa.key"), format!("{PKI}/sa.pub")])
+    .any(|path| absent(&path));
     if certificates {
         missing.push("certs/all".to_owned());
     }
@@ -59,7 +94,7 @@ pub(super) fn missing_files(config: Config<'_>) -> Vec<String> {
     if !config.has_external_etcd() && absent("/etc/kubernetes/manifests/etcd.yaml") {
         missing.push("etcd/local".to_owned());
     }
-    for part in ["apiserver", "controller-manager", "scheduler"] {
+    for part in STATIC_PODS {
         if absent(&format!("/etc/kubernetes/manifests/kube-{part}.yaml")) {
             missing.push(format!("control-plane/{part}"));
         }
@@ -98,15 +133,21 @@ pub(super) fn missing_objects(
     node: &str,
 ) -> Result<Vec<String>, String> {
     let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
-    let program = admin(host).args(get).stdin(asked(node).to_string());
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": asked(node) });
+    let program = admin(host).args(get).stdin(list.to_string());
     let found = match ask(host, &program)? {
         Answer::Object(found) => found,
         Answer::Nothing => Value::Null,
         Answer::NoApi => return Ok(Vec::new()),
     };
-    let mut missing = missing_of(&found, node);
+    Ok(missing_in(&found, config, node))
+}
+
+/// Phases whose parts are not among what the API has.
+pub(super) fn missing_in(found: &Value, config: Config<'_>, node: &str) -> Vec<String> {
+    let mut missing = missing_of(found, node);
     missing.retain(|phase| !config.skips(phase));
-    Ok(missing)
+    missing
 }
 
 /// Kind, namespace, name, and the phases that make it.
@@ -128,8 +169,9 @@ fn objects(node: &str) -> Vec<(&'static str, &'static str, &'static str, String,
     ]
 }
 
-fn asked(node: &str) -> Value {
-    let items: Vec<Value> = objects(node)
+/// The objects as a question of `kubectl get -f`.
+pub(super) fn asked(node: &str) -> Vec<Value> {
+    objects(node)
         .into_iter()
         .map(|(version, kind, namespace, name, _)| {
             let mut metadata = json!({ "name": name });
@@ -138,8 +180,7 @@ fn asked(node: &str) -> Value {
             }
             json!({ "apiVersion": version, "kind": kind, "metadata": metadata })
         })
-        .collect();
-    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+        .collect()
 }
 
 pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
@@ -155,9 +196,7 @@ pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
             missing.push(phase);
         }
     }
-    let labels = find("Node", node).map(|node| &node["metadata"]["labels"]);
-    let marked = labels.is_some_and(|l| l.get("node-role.kubernetes.io/control-plane").is_some());
-    if !marked {
+    if !find("Node", node).is_some_and(is_marked) {
         // After upload-config, before bootstrap-token.
         let at = missing
             .iter()
@@ -168,12 +207,18 @@ pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
     missing.into_iter().map(str::to_owned).collect()
 }
 
+/// Whether a node has the label of a control plane (`LabelNodeRoleControlPlane`,
+/// cmd/kubeadm/app/constants/constants.go).
+pub(super) fn is_marked(node: &Value) -> bool {
+    node["metadata"]["labels"].get("node-role.kubernetes.io/control-plane").is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn whole() -> Value {
-        let mut list = asked("n1");
+        let mut list = json!({ "items": asked("n1") });
         list["items"][0]["metadata"]["labels"] =
             json!({"node-role.kubernetes.io/control-plane": ""});
         list
@@ -191,7 +236,7 @@ mod tests {
         items
             .retain(|i| !matches!(i["metadata"]["name"].as_str(), Some("kube-proxy" | "kube-dns")));
         assert_eq!(missing_of(&list, "n1"), ["addon/coredns", "addon/kube-proxy"]);
-        let unmarked = asked("n1");
+        let unmarked = json!({ "items": asked("n1") });
         assert_eq!(missing_of(&unmarked, "n1"), ["mark-control-plane"]);
         let all = missing_of(&Value::Null, "n1");
         assert_eq!(

@@ -99,13 +99,11 @@ fn kubeadm_reset(cx: &mut Performing<'_>) {
     let mut args = vec!["reset".to_owned(), "--force".into()];
     // It looks for sockets by itself, and gives up where it finds two.
     args.push(format!("--cri-socket={}", socket(cx.host)));
-    let etcd = std::fs::read_to_string("/etc/kubernetes/manifests/etcd.yaml").ok();
-    if etcd.is_none_or(|manifest| is_alone(&manifest)) {
-        // Without a manifest it empties /var/lib/etcd all the same, whoever's that is (`getEtcdDataDir`,
-        // cmd/kubeadm/app/cmd/phases/reset/removeetcdmember.go); with one it asks etcd at the advertised address,
-        // for two minutes where etcd listens on none but its own host's.
-        args.push("--skip-phases=remove-etcd-member".into());
-    }
+    // All hosts of a cluster are given back, so no member has to be taken out of etcd: none of them is there in the end,
+    // and whoever asks last would ask in vain, since more than half of them have gone. Also, without a manifest this
+    // phase empties /var/lib/etcd, whoever's that is (`getEtcdDataDir`, cmd/kubeadm/app/cmd/phases/reset/
+    // removeetcdmember.go).
+    args.push("--skip-phases=remove-etcd-member".into());
     match super::run(&args, TIMEOUT, cx) {
         Ok(output) if output.code == 0 => {}
         Ok(output) => {
@@ -113,14 +111,6 @@ fn kubeadm_reset(cx: &mut Performing<'_>) {
         }
         Err(error) => (cx.progress)(&format!("kubeadm reset did not end well: {error}")),
     }
-}
-
-/// Whether an etcd by this manifest listens to its own host only, so that it has no other members.
-pub(crate) fn is_alone(manifest: &str) -> bool {
-    manifest
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- --listen-peer-urls="))
-        .all(|urls| urls.split(',').all(|url| url.starts_with("https://127.0.0.1:")))
 }
 
 /// The socket that kubeadm was given when it made what is taken back.

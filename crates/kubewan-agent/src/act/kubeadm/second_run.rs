@@ -34,23 +34,29 @@ pub(super) fn init_checks(config: Config<'_>) -> Vec<String> {
         .collect()
 }
 
-/// The same for a join (`JoinNodeChecks`).
-pub(super) fn join_checks() -> Vec<String> {
-    [
+/// The same for a join (`JoinNodeChecks`), which as a control plane makes an init's checks too (`runPreflight` in
+/// cmd/phases/join/preflight.go).
+pub(super) fn join_checks(config: Config<'_>, control_plane: bool) -> Vec<String> {
+    let own = [
         "FileAvailable--etc-kubernetes-kubelet.conf",
         "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
         "FileAvailable--etc-kubernetes-pki-ca.crt",
         "DirAvailable--etc-kubernetes-manifests",
         "Port-10250",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+    ];
+    let mut checks: Vec<String> = own.map(str::to_owned).to_vec();
+    if control_plane {
+        let more = init_checks(config).into_iter().filter(|check| !own.contains(&check.as_str()));
+        checks.extend(more);
+    }
+    checks
 }
 
 /// Takes what a killed init left half-written out of the next one's way, and what was made for another
 /// configuration. Returns what was removed.
 ///
-/// Only for an init that has not ended: nobody but this host holds anything that these keys signed.
+/// Only for an init that has not ended: nobody but this host holds anything that these keys signed; or for a control
+/// plane's join that has not: it gets the authorities once more.
 pub(super) fn clear_remains(changed: bool) -> Result<Vec<String>, String> {
     clear_in(Path::new("/"), changed)
 }
@@ -93,11 +99,16 @@ fn clear_in(root: &Path, changed: bool) -> Result<Vec<String>, String> {
     Ok(gone)
 }
 
+/// Whether the authority that is here is another than the one that a join is to trust.
+pub(super) fn has_other_cluster(join: Config<'_>) -> bool {
+    fs::read_to_string(CA)
+        .is_ok_and(|text| !pin::of_pem(&text).is_some_and(|pin| join.0.contains(&pin)))
+}
+
 /// Takes the credentials of another cluster out of a join's way: kubeadm keeps a ca.crt that is there
 /// (`runKubeletStartJoinPhase` in cmd/phases/join/kubelet.go), and the kubelet its kubelet.conf.
 pub(super) fn clear_other_cluster(join: Config<'_>) -> Result<bool, String> {
-    let Ok(text) = fs::read_to_string(CA) else { return Ok(false) };
-    if pin::of_pem(&text).is_some_and(|pin| join.0.contains(&pin)) {
+    if !has_other_cluster(join) {
         return Ok(false);
     }
     for path in [CA, super::KUBELET_CONF, super::BOOTSTRAP_CONF] {
@@ -225,5 +236,10 @@ mod tests {
         assert!(checks.contains(&"Port-7443".into()) && !checks.contains(&"Port-6443".into()));
         assert!(checks.contains(&"FileAvailable--etc-kubernetes-manifests-etcd.yaml".into()));
         assert_eq!(checks.len(), 11);
+        let config = Config("bindPort: 7443");
+        assert_eq!(join_checks(config, false).len(), 5);
+        let joins = join_checks(config, true);
+        assert!(checks.iter().all(|check| joins.contains(check)), "{joins:?}");
+        assert_eq!(joins.iter().filter(|check| *check == "Port-10250").count(), 1);
     }
 }

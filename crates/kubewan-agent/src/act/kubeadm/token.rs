@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kubewan_core::action::BootstrapToken;
 use kubewan_core::action::kubeadm::TokenSeen;
+use kubewan_core::action::{BootstrapToken, Observed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ const GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
 
 /// How long a signer that works may take.
 const SIGNS: Duration = Duration::from_secs(30);
+
+/// Between two looks: every host that joins waits for it, and asks again only every five seconds itself.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// How long one may take that was started again: its lease has to run out first.
 const SIGNS_AGAIN: Duration = Duration::from_secs(120);
@@ -107,9 +110,9 @@ pub fn perform_bootstrap_token(
         .stdin(secret(token, &rfc3339(now() + goal.ttl_s)).to_string());
     change(&program, cx).map_err(|e| format!("can't store the bootstrap token: {e}"))?;
     let host = cx.host;
-    let second = Duration::from_secs(1);
     let mut look = || tolerate(is_signed(token, host).map(|signed| signed.then_some(())));
-    if wait_for(SIGNS, second, &mut look)?.is_some() {
+    if wait_for(SIGNS, EVERY, &mut look)?.is_some() {
+        cx.after = Some(Observed::BootstrapToken(TokenSeen { usable: true }));
         return Ok(());
     }
     // Seen when the host's address went and came back: the signer lives in kube-controller-manager, and its
@@ -118,7 +121,7 @@ pub fn perform_bootstrap_token(
         "cluster-info is not signed with the token; starting kube-controller-manager again",
     );
     let stopped = stop_controller_manager();
-    if wait_for(SIGNS_AGAIN, second, &mut look)?.is_some() {
+    if wait_for(SIGNS_AGAIN, Duration::from_secs(1), &mut look)?.is_some() {
         return Ok(());
     }
     Err(format!(

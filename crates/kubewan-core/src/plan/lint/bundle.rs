@@ -1,14 +1,18 @@
-//! The bundle: whether it holds what a host needs, in versions that fit.
+//! Where things come from: whether the bundle holds what a host needs, in versions that fit, and whether repositories do.
 
-use crate::bundle::ArtifactKind;
+use crate::bundle::{ArtifactKind, RUNTIME};
 use crate::facts::Facts;
 use crate::finding::Finding;
-use crate::inventory::{Host, RuntimeSource};
+use crate::inventory::{Host, KubernetesSource, RuntimeSource};
+use crate::plan::phase;
 use crate::plan::planner::View;
+use crate::supply;
 
 pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
-    let bundle = view.inputs.bundle;
-    let arch = &facts.kernel.arch;
+    if view.inventory.source() != KubernetesSource::Bundle {
+        return Vec::new();
+    }
+    let (bundle, arch) = (view.inputs.bundle, &facts.kernel.arch);
     let mut missing: Vec<String> = ["kubeadm", "kubelet", "kubectl"]
         .iter()
         .filter(|name| bundle.binary(name, arch).is_none())
@@ -28,10 +32,15 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
         }
     }
     let distribution = facts.os.distribution();
+    let has = |name: &str| bundle.of(ArtifactKind::Runtime, arch).any(|file| file.name == name);
     if view.inventory.runtime.source == RuntimeSource::Bundle
         && bundle.packages(&distribution, arch).next().is_none()
+        && !RUNTIME.iter().all(|name| has(name))
     {
-        missing.push(format!("packages for {distribution} ({arch})"));
+        missing.push(format!(
+            "packages for {distribution} ({arch}), nor all of {}",
+            RUNTIME.join(", ")
+        ));
     }
     let mut findings = Vec::new();
     if !missing.is_empty() {
@@ -64,6 +73,77 @@ fn flannel_version(view: &View, host: &Host, arch: &str) -> Option<Finding> {
             "use a bundle with flannel 0.28 or later",
         )
     })
+}
+
+/// Repositories that have nothing for the cluster or the host, or that the host has already: apt reads no list at all where
+/// two name one repository with different keys.
+pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let inventory = view.inventory;
+    let unavailable = |message: String, remedy: &str| {
+        Finding::error("packages-unavailable", &host.name, message, remedy)
+    };
+    let mut findings = Vec::new();
+    if inventory.source() == KubernetesSource::Packages
+        && supply::kubernetes_repository(inventory).is_none()
+    {
+        let (minor, from) = (inventory.release().minor, supply::PACKAGES_FROM);
+        findings.push(unavailable(
+            format!("there are no packages of Kubernetes 1.{minor}: they begin with 1.{from}"),
+            "use `kubernetes: { source: release }`, or a bundle",
+        ));
+    }
+    if inventory.runtime.source == RuntimeSource::Docker
+        && supply::docker_repository(inventory, &facts.os).is_none()
+    {
+        findings.push(unavailable(
+            format!("Docker has no package repository for {}", facts.os.pretty_name),
+            "use `runtime: { source: distribution }` or `release`",
+        ));
+    }
+    for repository in supply::repositories(inventory, &facts.os) {
+        let same = facts.runtime.package_sources.iter().find(|s| s.uri == repository.uri);
+        findings.extend(same.map(|source| {
+            Finding::error(
+                "foreign-repository",
+                &host.name,
+                format!(
+                    "{} names {} already; beside kubewan's own list of it, apt would read none at all",
+                    source.path, repository.uri
+                ),
+                format!("move {} away: kubewan writes one, with the key that it checks by", source.path),
+            )
+        }));
+    }
+    findings
+}
+
+/// Another source than the one that a living cluster's programs came from: its files would go on to be used.
+pub(super) fn source_changed(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let inventory = view.inventory;
+    let left = |path: &str| facts.own.left.contains_key(path);
+    let kubernetes = match inventory.source() {
+        KubernetesSource::Packages => left(phase::binaries::UNIT),
+        KubernetesSource::Release | KubernetesSource::Bundle => {
+            left("/etc/apt/sources.list.d/kubewan-kubernetes.list")
+        }
+    };
+    let packaged =
+        matches!(inventory.runtime.source, RuntimeSource::Distribution | RuntimeSource::Docker);
+    let runtime = (packaged && left(phase::runtime::UNIT))
+        || (inventory.runtime.source != RuntimeSource::Docker
+            && left("/etc/apt/sources.list.d/kubewan-docker.list"));
+    [(kubernetes, "kubernetes.source"), (runtime, "runtime.source")]
+        .into_iter()
+        .filter(|(changed, _)| *changed)
+        .map(|(_, key)| {
+            Finding::error(
+                "source-changed",
+                &host.name,
+                format!("`{key}` is another than the one that this host was set up from, whose programs would go on to be used"),
+                format!("put `{key}` back, or give the host back first: `kubewan reset`"),
+            )
+        })
+        .collect()
 }
 
 pub(super) fn rehearsal_only_in_labs(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {

@@ -4,6 +4,7 @@ use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
 use crate::inventory::Host;
 use crate::plan::planner::View;
+use crate::supply;
 
 pub(super) fn foreign_cluster(_: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     if facts.kubernetes.state != ClusterState::Foreign {
@@ -31,16 +32,23 @@ pub(super) fn other_cluster(view: &View, host: &Host, facts: &Facts) -> Vec<Find
     )]
 }
 
-pub(super) fn other_binaries(_: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
-    let others = &facts.kubernetes.other_binaries;
+pub(super) fn other_binaries(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let own = format!("{}/", supply::bin(view.inventory));
+    let others: Vec<&str> = facts
+        .kubernetes
+        .binaries
+        .iter()
+        .map(String::as_str)
+        .filter(|path| !path.starts_with(&own))
+        .collect();
     if others.is_empty() {
         return Vec::new();
     }
     vec![Finding::warning(
         "other-kubernetes-programs",
         &host.name,
-        format!("{} would be found beside kubewan's in /usr/local/bin", others.join(", ")),
-        "remove the packages that brought them, so that everyone uses one version",
+        format!("{} would be found beside kubewan's in {own}", others.join(", ")),
+        "remove what brought them, so that everyone uses one version",
     )]
 }
 

@@ -35,6 +35,36 @@ pub(super) fn firewalls(view: &View, host: &Host, facts: &Facts) -> Vec<Finding>
         .collect()
 }
 
+/// A control plane among several, whose etcd and kubelet answer everyone unless its own firewall lets in only the
+/// cluster's hosts. What a provider filters outside nobody on the host can tell.
+pub(super) fn exposed_control_plane(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    if !host.is_control_plane() || !view.inventory.has_several_control_planes() {
+        return Vec::new();
+    }
+    let active = |tools: &[FirewallTool]| {
+        facts.firewalls.iter().any(|f| f.active && tools.contains(&f.tool))
+    };
+    let policy = view.inventory.firewall_of(host);
+    let opened_by_us = active(&[FirewallTool::Ufw, FirewallTool::Firewalld]);
+    if policy == Some(Firewall::Open) && opened_by_us {
+        return Vec::new();
+    }
+    let why = match policy {
+        Some(Firewall::Off) => "`firewall: off` leaves it without a firewall",
+        Some(Firewall::Keep) if facts.firewalls.iter().any(|f| f.active) => {
+            "`firewall: keep` leaves it a firewall that kubewan does not know"
+        }
+        _ if opened_by_us => "the inventory does not say `firewall: open`",
+        _ => "it has no active firewall that kubewan can open for single hosts (ufw, firewalld)",
+    };
+    let message = format!(
+        "with several control planes etcd (2379, 2380) listens on all addresses beside the kubelet (10250), and {why}"
+    );
+    let remedy = "switch ufw on there (`ufw allow` SSH first, then `ufw enable`) and say `firewall: open`: then only \
+                  the cluster's hosts are let in";
+    vec![Finding::error("control-plane-exposed", &host.name, message, remedy)]
+}
+
 /// What an operator would type to open the ports.
 fn firewall_commands(view: &View, host: &Host, tool: FirewallTool) -> String {
     let ports = openings(view.inventory, view.inputs.addresses, host);

@@ -66,18 +66,31 @@ pub(super) fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<F
     }
 }
 
-/// Docker's package and the distribution's bring the same programs.
+/// Docker's package and the distribution's bring the same programs; released ones would be found before Docker's.
 pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
-    facts.runtime.containerd_io.then(|| {
-        let ours = match view.inventory.runtime.source {
-            RuntimeSource::Bundle => "the bundle's",
-            RuntimeSource::Distribution => "the distribution's",
-        };
+    let runtime = &facts.runtime;
+    let ours = match view.inventory.runtime.source {
+        RuntimeSource::Docker => {
+            let distributions = runtime.containerd.is_some() && !runtime.containerd_io;
+            return distributions.then(|| {
+                Finding::error(
+                    "foreign-containerd-package",
+                    &host.name,
+                    "a containerd is installed that is not Docker's, whose package would take its place",
+                    "use it: `runtime: { source: distribution }`; or, if nobody needs it here, `apt-get remove containerd`",
+                )
+            });
+        }
+        RuntimeSource::Bundle => "the bundle's",
+        RuntimeSource::Release => "the released",
+        RuntimeSource::Distribution => "the distribution's",
+    };
+    runtime.containerd_io.then(|| {
         Finding::error(
             "foreign-containerd-package",
             &host.name,
             format!("Docker's package containerd.io is installed, and {ours} containerd can't be beside it"),
-            "if nobody needs Docker here: `apt-get remove containerd.io`; else take another host",
+            "use Docker's: `runtime: { source: docker }`; or, if nobody needs Docker here, `apt-get remove containerd.io`",
         )
     })
 }

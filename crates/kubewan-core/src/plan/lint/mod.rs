@@ -9,9 +9,9 @@
 //! | [`runtime`] | containerd |
 //! | [`foreign`] | containers, settings and packages of others in containerd's place |
 //! | [`containerd`] | what a configuration of containerd says beyond its defaults |
-//! | [`bundle`] | contents and versions of the bundle |
-//! | [`network`] | encapsulation, subnets, addresses, ports that are closed on the way |
-//! | [`firewall`] | host firewalls |
+//! | [`bundle`] | contents and versions of the bundle, repositories and mirrors |
+//! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
+//! | [`firewall`] | host firewalls, and an etcd that answers everyone |
 //! | [`cluster`] | Kubernetes that is there already |
 //! | [`accept`] | what the operator accepts |
 
@@ -33,6 +33,7 @@ use super::planner::View;
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::{Host, Recorded};
+use crate::supply;
 
 pub(super) fn findings(view: &View) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -41,7 +42,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
         let found = per_host(view, host, facts);
         findings.extend(found.into_iter().map(|finding| accept::judged(view, host, finding)));
     }
-    let closed = network::closed_ports(view).into_iter().map(|finding| {
+    let ways = network::ways(view).into_iter().map(|finding| {
         let host =
             view.inventory.hosts.iter().find(|host| Some(&host.name) == finding.host.as_ref());
         match host {
@@ -49,8 +50,9 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
             None => finding,
         }
     });
-    findings.extend(closed);
+    findings.extend(ways);
     findings.extend(clock::clocks(view));
+    findings.extend(supply::unencrypted(view.inventory));
     findings.extend(machine::identities(view));
     if let Some(recorded) = view.inputs.recorded {
         findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));
@@ -77,11 +79,14 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         system::distribution(view, host, facts),
         system::swap(view, host, facts),
         bundle::bundle_contents(view, host, facts),
+        bundle::repositories(view, host, facts),
+        bundle::source_changed(view, host, facts),
         bundle::rehearsal_only_in_labs(view, host, facts),
         network::encryption(view, host, facts),
         network::subnets(view, host, facts),
         network::private_address(view, host, facts),
         firewall::firewalls(view, host, facts),
+        firewall::exposed_control_plane(view, host, facts),
         cluster::foreign_cluster(view, host, facts),
         cluster::other_cluster(view, host, facts),
         cluster::other_binaries(view, host, facts),

@@ -60,7 +60,11 @@ pub(super) fn private_address(view: &View, host: &Host, _: &Facts) -> Vec<Findin
     )]
 }
 
-/// Ways between hosts that were tried and are closed, most likely by a provider.
-pub(super) fn closed_ports(view: &View) -> Vec<Finding> {
-    reach::findings(view.inventory, view.inputs.addresses, view.inputs.measured)
+/// Ways between hosts that were tried and are closed, most likely by a provider, and hosts that come by them from an
+/// address that is not theirs.
+pub(super) fn ways(view: &View) -> Vec<Finding> {
+    let (addresses, measured) = (view.inputs.addresses, view.inputs.measured);
+    let mut findings = reach::findings(view.inventory, addresses, measured);
+    findings.extend(reach::sources(view.inventory, addresses, measured));
+    findings
 }

@@ -10,17 +10,19 @@ use crate::versions::{CONTAINERD_2_FROM, Release, series};
 /// containerd against what the release's kubelet works with.
 pub(super) fn containerd(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let version = containerd_version(view, facts)?;
+    let there = facts.runtime.containerd.is_some();
     let from = match view.inventory.runtime.source {
         RuntimeSource::Bundle => "the bundle's containerd",
-        RuntimeSource::Distribution if facts.runtime.containerd.is_some() => {
-            "the host's containerd"
-        }
+        RuntimeSource::Release => "the released containerd",
+        RuntimeSource::Docker | RuntimeSource::Distribution if there => "the host's containerd",
+        RuntimeSource::Docker => "Docker's containerd",
         RuntimeSource::Distribution => "the distribution's containerd",
     };
     let remedy = match view.inventory.runtime.source {
         RuntimeSource::Bundle => "use a bundle with packages of containerd 2",
-        RuntimeSource::Distribution => {
-            "use a distribution that has containerd 2, or a bundle with its packages: `runtime: { source: bundle }`"
+        RuntimeSource::Docker => "upgrade its package: `apt-get install containerd.io`",
+        RuntimeSource::Release | RuntimeSource::Distribution => {
+            "take containerd 2 from elsewhere: `runtime: { source: release }`, `docker`, or a bundle with its packages"
         }
     };
     judge(view.inventory.release(), &host.name, from, &version, remedy)

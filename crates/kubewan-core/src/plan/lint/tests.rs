@@ -122,6 +122,11 @@ fn shown(title: &str, findings: &[Finding]) -> String {
 
 type Case = (&'static str, fn(&mut Cluster));
 
+fn several_control_planes(cluster: &mut Cluster) {
+    let roles = cluster.inventory.hosts[0].roles.clone();
+    cluster.inventory.hosts.iter_mut().for_each(|host| host.roles.clone_from(&roles));
+}
+
 const CASES: &[Case] = &[
     ("a control plane with 1 CPU", |c| c.master().cores = 1),
     ("the same, accepted for all", |c| {
@@ -151,6 +156,11 @@ const CASES: &[Case] = &[
     ("the same, accepted for this host", |c| {
         c.close_the_api();
         c.inventory.hosts[0].accept = Some(vec![Acceptance::PortClosed]);
+    }),
+    ("three control planes without a firewall", several_control_planes),
+    ("the same, accepted for all", |c| {
+        several_control_planes(c);
+        c.inventory.accept = vec![Acceptance::ControlPlaneExposed];
     }),
     ("little room", |c| c.node().disk_free_bytes = 900 << 20),
     ("/etc can't be written to", |c| c.node().read_only = vec!["/etc".into()]),
@@ -318,6 +328,24 @@ const CASES: &[Case] = &[
     }),
     ("a configuration of containerd that nobody can read", |c| {
         c.node().runtime.containerd_config = Some("root = \"/data\nstate =".into());
+    }),
+    ("another containerd, and Docker's is asked for", |c| {
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Docker;
+        c.node().runtime.containerd = Some("2.1.9".into());
+    }),
+    ("a repository that the host has already", |c| {
+        c.inventory.kubernetes.source = Some(crate::inventory::KubernetesSource::Packages);
+        c.node().runtime.package_sources = vec![crate::facts::PackageSource {
+            path: "/etc/apt/sources.list.d/kubernetes.list".into(),
+            uri: "https://pkgs.k8s.io/core:/stable:/v1.36/deb".into(),
+        }];
+    }),
+    ("other sources than those that the host was set up from", |c| {
+        c.inventory.kubernetes.source = Some(crate::inventory::KubernetesSource::Packages);
+        let units =
+            ["/etc/systemd/system/kubelet.service", "/etc/systemd/system/containerd.service"];
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+        c.node().own.left = units.map(|unit| (unit.to_owned(), Default::default())).into();
     }),
     ("Docker's containerd", |c| c.node().runtime.containerd_io = true),
     ("a kernel without WireGuard, and encryption asked for", |c| {

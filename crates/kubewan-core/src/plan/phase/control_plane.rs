@@ -28,7 +28,11 @@ fn init(view: &View) -> Option<Step> {
         endpoint: format!("https://{}", kubeadm::endpoint(view.inventory)),
         timeout_s: KUBEADM_TIMEOUT_S,
     });
-    let why = "the cluster's control plane; etcd is told before to listen on 127.0.0.1, since it can't bind an address behind NAT";
+    let why = if view.inventory.has_several_control_planes() {
+        "the cluster's first control plane; etcd is told before to listen on all addresses, since it can't bind one behind NAT"
+    } else {
+        "the cluster's control plane; etcd is told before to listen on 127.0.0.1, since it can't bind an address behind NAT"
+    };
     Some(Step::new(Phase::ControlPlane, &host.name, action, why))
 }
 

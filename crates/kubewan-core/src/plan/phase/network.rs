@@ -1,19 +1,28 @@
-//! What joins need: the record of the cluster, flannel's objects, the first node's marks, a token.
+//! What joins need: the record of the cluster, flannel's objects, the first node's marks, an etcd that others reach, a
+//! token, and the certificates that control planes share.
 
 use serde_json::json;
 
+use super::control_plane::node;
 use super::nodes::mark;
-use crate::action::{Action, BootstrapToken, Input, Object};
-use crate::inventory::Recorded;
+use crate::action::{Action, BootstrapToken, EtcdListens, Input, Object, UploadedCerts};
+use crate::inventory::{Host, Recorded};
 use crate::network::mtu;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::flannel;
+use crate::render::kubeadm::{etcd_listens, upload_certs};
+use crate::supply;
 
 /// Name of the secret that joins use; made on the operator's side.
 pub const JOIN_TOKEN: &str = "join-token";
 /// Seconds it lives: long enough for joins over slow links, short enough to be of no use to a thief.
 const TOKEN_TTL_S: u64 = 30 * 60;
+/// Name of the secret that encrypts the certificates for further control planes while the cluster holds them.
+pub const CERTIFICATE_KEY: &str = "certificate-key";
+/// Seconds that etcd may take to come back after its settings changed: the kubelet first asks the API to forget the pod
+/// that was, which can't answer without etcd and is waited for 34 s; the API server's clients have backed off by then.
+const ETCD_TIMEOUT_S: u64 = 240;
 /// Where the cluster keeps what it was built from.
 pub const RECORD: (&str, &str) = ("kube-system", "kubewan");
 
@@ -25,11 +34,13 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
         "a later run has to know what the cluster was built from",
     )];
     let arch = view.facts.get(&host.name).map(|f| f.kernel.arch.clone()).unwrap_or_default();
-    let image = |name: &str| {
-        view.inputs.bundle.image(name, &arch).map(|a| a.name.clone()).unwrap_or_default()
+    let image = |(repository, tag): (&str, &str)| {
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        let bundled = view.inputs.bundle.image(name, &arch).map(|image| image.name.clone());
+        bundled.unwrap_or_else(|| format!("{repository}:{tag}"))
     };
     let outer = mtu(view.inventory, view.facts);
-    let (flannel, plugin) = (image("flannel"), image("flannel-cni-plugin"));
+    let (flannel, plugin) = (image(supply::FLANNEL), image(supply::FLANNEL_CNI_PLUGIN));
     for manifest in flannel::objects(view.inventory, outer, &flannel, &plugin) {
         steps.push(step(
             Action::Object(Object { manifest }),
@@ -37,6 +48,11 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
         ));
     }
     steps.push(mark(view, host, Phase::Network));
+    if view.inventory.has_several_control_planes() {
+        let etcd = EtcdListens { urls: etcd_listens(view.inventory), timeout_s: ETCD_TIMEOUT_S };
+        let why = "other members of etcd have to reach it, and behind NAT its public address is none to listen on";
+        steps.push(step(Action::EtcdListens(etcd), why));
+    }
     if view.joining().next().is_some() {
         let token = Input::Secret { name: JOIN_TOKEN.into() };
         steps.push(step(
@@ -44,7 +60,22 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
             "hosts prove with it that they may join",
         ));
     }
+    if view.inventory.has_several_control_planes() {
+        steps.extend(certificates(view, host));
+    }
     steps
+}
+
+/// kubeadm's own way to hand over authorities and keys: encrypted, in a Secret that ends with its token after two hours
+/// (cmd/kubeadm/app/phases/copycerts). What decrypts them is made on the operator's side, goes to the hosts that join
+/// and is kept nowhere; the keys themselves never leave the control planes in clear.
+fn certificates(view: &View, host: &Host) -> Option<Step> {
+    let key = Input::Secret { name: CERTIFICATE_KEY.into() };
+    let node = node(view, host, view.facts.get(&host.name)?);
+    let config = upload_certs(view.inventory, &node, &key.marker());
+    let action = Action::UploadedCerts(UploadedCerts { key, config });
+    let why = "control planes share one authority; encrypted with a key that only they are given";
+    Some(Step::new(Phase::Network, &host.name, action, why))
 }
 
 fn record(view: &View) -> Object {

@@ -172,7 +172,7 @@ fn names(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     }
     let nodes: Vec<(&str, std::net::Ipv4Addr)> =
         inventory.hosts.iter().map(|h| (h.name.as_str(), view.address(h))).collect();
-    let lines = render_names::hosts_block(&nodes, &inventory.api_name(), view.api_address());
+    let lines = render_names::hosts_block(&nodes, &inventory.api_name(), &view.api_addresses(host));
     if let Some(cloud_init) = &facts.cloud_init {
         let text = render_names::cloud_init(rename);
         steps.push(step(

@@ -3,55 +3,152 @@
 use crate::action::{Action, Artifact, File, Image, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
 use crate::facts::Facts;
-use crate::inventory::{Host, RuntimeSource};
+use crate::inventory::{Host, KubernetesSource, RuntimeSource};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::containerd::{self, Containerd};
+use crate::render::unit;
+use crate::supply::{self, Repository};
 
 /// containerd's configuration.
 pub(in crate::plan) const CONFIG: &str = "/etc/containerd/config.toml";
+/// containerd's unit, where no package brings one.
+pub(in crate::plan) const UNIT: &str = "/etc/systemd/system/containerd.service";
 
-/// What containerd and kubeadm's preflight need from the distribution.
-const DISTRIBUTION_PACKAGES: [&str; 6] =
-    ["containerd", "runc", "conntrack", "iptables", "ethtool", "socat"];
-/// Packages whose upgrade would restart or change a running cluster.
-const HELD: [&str; 2] = ["containerd", "runc"];
+/// What kubeadm's preflight and pods' networks need beside a runtime (kubernetes.io, "Installing kubeadm").
+const TOOLS: [&str; 4] = ["conntrack", "iptables", "ethtool", "socat"];
+/// What a host downloads with.
+const DOWNLOADERS: [&str; 2] = ["ca-certificates", "curl"];
 /// Images that only a control plane runs.
 const CONTROL_PLANE_IMAGES: [&str; 4] =
     ["/kube-apiserver", "/kube-controller-manager", "/kube-scheduler", "/etcd"];
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
-    let bundle = view.inputs.bundle;
-    let arch = &facts.kernel.arch;
-    let package = package(view, facts);
-    let config = config(view, facts);
     // The file comes before the package, which then starts containerd once, with the right settings.
-    let mut steps = vec![
-        step(
-            Action::File(File::text(CONFIG, 0o644, config)),
-            "kubelet and containerd must use one cgroup driver, and the pause image that kubeadm expects",
-        ),
-        step(
-            Action::Package(package),
-            "Kubernetes needs a container runtime; held, so that no upgrade restarts it",
-        ),
-        step(
-            Action::Unit(Unit {
-                name: "containerd.service".into(),
-                enabled: true,
-                active: Some(true),
-                restart_on: vec![CONFIG.into()],
-            }),
-            "the kubelet speaks to it",
-        ),
-    ];
-    for image in bundle.of(ArtifactKind::Image, arch).filter(|image| runs_on(host, image)) {
-        let action =
-            Action::Image(Image { reference: image.name.clone(), artifact: artifact(image) });
-        steps.push(step(action, "from the bundle: no registry is needed"));
+    let mut steps = vec![step(
+        Action::File(File::text(CONFIG, 0o644, config(view, facts))),
+        "kubelet and containerd must use one cgroup driver, and the pause image that kubeadm expects",
+    )];
+    for (registry, url) in &view.inventory.mirrors.images {
+        let path = format!("{}/{registry}/hosts.toml", containerd::CERTS_D);
+        let text = containerd::hosts_toml(url);
+        let why = format!("images of {registry} are pulled from {url}");
+        steps.push(step(Action::File(File::text(path, 0o644, text)), &why));
+    }
+    steps.extend(programs(view, host, facts));
+    let mut restart_on: Vec<String> = vec![CONFIG.into()];
+    if runtime_files(view, facts).next().is_some() {
+        restart_on.extend([UNIT.to_owned(), format!("{}/containerd", supply::FILES_BIN)]);
+    }
+    steps.push(step(
+        Action::Unit(Unit {
+            name: "containerd.service".into(),
+            enabled: true,
+            active: Some(true),
+            restart_on,
+        }),
+        "the kubelet speaks to it",
+    ));
+    steps.extend(images(view, host, facts));
+    steps
+}
+
+/// containerd's programs, and what is needed beside them.
+fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
+    let mut steps = Vec::new();
+    if supply::downloads_by_hosts(view.inventory) {
+        let names = DOWNLOADERS.map(str::to_owned).to_vec();
+        let package = Package { names, ..Package::default() };
+        steps.push(step(Action::Package(package), "the host downloads over HTTPS"));
+    }
+    if view.inventory.runtime.source == RuntimeSource::Docker
+        && let Some(docker) = supply::docker_repository(view.inventory, &facts.os)
+    {
+        steps.extend(repository(view, host, Phase::Runtime, &docker));
+    }
+    if let Some(package) = package(view, facts) {
+        let why = if package.held.is_empty() {
+            "kubeadm and pods' networks need them"
+        } else {
+            "Kubernetes needs a container runtime; held, so that no upgrade restarts it"
+        };
+        steps.push(step(Action::Package(package), why));
+    }
+    let files: Vec<_> = runtime_files(view, facts).collect();
+    if !files.is_empty() {
+        for program in files {
+            let path = format!("{}/{}", supply::FILES_BIN, program.name);
+            let why = format!("{} {}", program.name, program.version);
+            steps.push(step(Action::File(File::program(path, artifact(program))), &why));
+        }
+        steps.push(step(
+            Action::File(File::text(UNIT, 0o644, unit::containerd_unit())),
+            "systemd keeps containerd running",
+        ));
     }
     steps
+}
+
+/// A repository of someone else than the distribution, and the key that signs it.
+pub(in crate::plan) fn repository(
+    view: &View,
+    host: &Host,
+    phase: Phase,
+    of: &Repository,
+) -> Vec<Step> {
+    let key = view.inputs.keys.get(&of.key_url).cloned().unwrap_or_default();
+    let step = |path: &str, text: String, why: &str| {
+        Step::new(phase, &host.name, Action::File(File::text(path, 0o644, text)), why)
+    };
+    vec![
+        step(
+            &of.key_path,
+            key,
+            &format!("apt takes nothing that this key did not sign; from {}", of.key_url),
+        ),
+        step(&of.list_path, of.list.clone(), "where the packages come from"),
+    ]
+}
+
+/// containerd's programs that come as files: from releases, or from a bundle that has no packages for the host.
+fn runtime_files<'a>(
+    view: &'a View,
+    facts: &'a Facts,
+) -> impl Iterator<Item = &'a bundle::Artifact> {
+    let (bundle, arch) = (view.inputs.bundle, facts.kernel.arch.as_str());
+    let as_files = match view.inventory.runtime.source {
+        RuntimeSource::Release => true,
+        RuntimeSource::Bundle => bundle.packages(&facts.os.distribution(), arch).next().is_none(),
+        RuntimeSource::Distribution | RuntimeSource::Docker => false,
+    };
+    bundle.of(ArtifactKind::Runtime, arch).filter(move |_| as_files)
+}
+
+fn images(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
+    if view.inventory.source() != KubernetesSource::Bundle {
+        return supply::images(view.inventory, host.is_control_plane())
+            .into_iter()
+            .map(|reference| {
+                let image = Image { reference, artifact: None };
+                step(
+                    Action::Image(image),
+                    "pulled before it is needed, so that nothing waits for it",
+                )
+            })
+            .collect();
+    }
+    let of_host = view.inputs.bundle.of(ArtifactKind::Image, &facts.kernel.arch);
+    of_host
+        .filter(|image| runs_on(host, image))
+        .map(|image| {
+            let reference = image.name.clone();
+            let image = Image { reference, artifact: Some(artifact(image)) };
+            step(Action::Image(image), "from the bundle: no registry is needed")
+        })
+        .collect()
 }
 
 /// The text of containerd's configuration.
@@ -61,50 +158,69 @@ pub(in crate::plan) fn config(view: &View, facts: &Facts) -> String {
     containerd::config(&Containerd {
         version: version.as_deref(),
         pause: &pause,
+        mirrored: !view.inventory.mirrors.images.is_empty(),
         extra: &view.inventory.runtime.containerd,
     })
 }
 
-fn package(view: &View, facts: &Facts) -> Package {
-    let held = HELD.map(str::to_owned).to_vec();
-    match view.inventory.runtime.source {
-        RuntimeSource::Distribution => Package {
-            names: DISTRIBUTION_PACKAGES.map(str::to_owned).to_vec(),
-            artifacts: Vec::new(),
-            held,
-            absent: false,
+/// Packages of the runtime, and of what it needs.
+fn package(view: &View, facts: &Facts) -> Option<Package> {
+    let with_tools = |runtime: &[&str]| -> Vec<String> {
+        runtime.iter().chain(&TOOLS).map(|name| (*name).to_owned()).collect()
+    };
+    // Whose upgrade would restart or change a running cluster.
+    let held = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let from = |runtime: &[&str]| Package {
+        names: with_tools(runtime),
+        held: held(runtime),
+        ..Package::default()
+    };
+    Some(match view.inventory.runtime.source {
+        RuntimeSource::Distribution => from(&["containerd", "runc"]),
+        RuntimeSource::Docker => Package {
+            origin: format!("{} and the distribution", view.inventory.mirrors.docker),
+            ..from(&["containerd.io"])
         },
+        RuntimeSource::Release => from(&[]),
         RuntimeSource::Bundle => {
             let distribution = facts.os.distribution();
             let packages: Vec<&bundle::Artifact> =
                 view.inputs.bundle.packages(&distribution, &facts.kernel.arch).collect();
+            if packages.is_empty() && runtime_files(view, facts).next().is_some() {
+                return Some(from(&[]));
+            }
             Package {
                 names: packages.iter().map(|p| p.name.clone()).collect(),
                 artifacts: packages.iter().map(|p| artifact(p)).collect(),
-                held,
-                absent: false,
+                held: held(&["containerd", "runc"]),
+                ..Package::default()
             }
         }
-    }
+    })
 }
 
 /// The containerd that the host will run: the bundle's, else the one that is there, else what its package manager has.
 pub(in crate::plan) fn containerd_version(view: &View, facts: &Facts) -> Option<String> {
     let runtime = &facts.runtime;
     match view.inventory.runtime.source {
-        RuntimeSource::Bundle => bundled_version(view, facts).or(runtime.containerd.clone()),
+        RuntimeSource::Bundle | RuntimeSource::Release => {
+            brought_version(view, facts).or(runtime.containerd.clone())
+        }
         RuntimeSource::Distribution => {
             runtime.containerd.clone().or(runtime.containerd_offered.clone())
         }
+        // What is offered there is known to apt only once the repository is; it has had 2.x since 2025.
+        RuntimeSource::Docker => runtime.containerd.clone().or(Some("2".into())),
     }
 }
 
-fn bundled_version(view: &View, facts: &Facts) -> Option<String> {
-    view.inputs
-        .bundle
-        .packages(&facts.os.distribution(), &facts.kernel.arch)
-        .find(|package| package.name == "containerd")
-        .map(|package| package.version.clone())
+fn brought_version(view: &View, facts: &Facts) -> Option<String> {
+    let (distribution, arch) = (facts.os.distribution(), &facts.kernel.arch);
+    let packages = view.inputs.bundle.packages(&distribution, arch);
+    let files = runtime_files(view, facts);
+    let bundled = packages.filter(|_| view.inventory.runtime.source == RuntimeSource::Bundle);
+    let containerd = bundled.chain(files).find(|brought| brought.name == "containerd");
+    containerd.map(|containerd| containerd.version.clone())
 }
 
 fn runs_on(host: &Host, image: &bundle::Artifact) -> bool {
@@ -116,5 +232,5 @@ fn runs_on(host: &Host, image: &bundle::Artifact) -> bool {
 /// A bundle's file as a host gets it.
 pub(in crate::plan) fn artifact(of: &bundle::Artifact) -> Artifact {
     let name = of.path.rsplit('/').next().unwrap_or(&of.path).to_owned();
-    Artifact { sha256: of.sha256.clone(), size: of.size, name }
+    Artifact { sha256: of.sha256.clone(), size: of.size, name, url: of.url.clone() }
 }

@@ -157,7 +157,7 @@ fn along_packages(subject: &Subject<'_>) -> Vec<String> {
 }
 
 fn purged(names: Vec<String>) -> Option<Action> {
-    let absent = Package { names, artifacts: Vec::new(), held: Vec::new(), absent: true };
+    let absent = Package { names, absent: true, ..Package::default() };
     (!absent.names.is_empty()).then_some(Action::Package(absent))
 }
 

@@ -273,8 +273,7 @@ fn action() -> impl Strategy<Value = Action> {
         (names, any::<bool>()).prop_map(move |(names, hold)| Action::Package(Package {
             held: if hold { vec!["u".into()] } else { vec![] },
             names: own(names),
-            artifacts: vec![],
-            absent: false
+            ..Package::default()
         })),
         Just(Action::SwapOff(SwapOff {})),
         prop_oneof![

@@ -25,6 +25,8 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("image", "goes with the runtime's store"),
     ("link", "goes when the unit that makes it stops"),
     ("bootstrap-token", "goes with the cluster, and expires"),
+    ("etcd-listens", "goes with the control plane, whose manifest it is"),
+    ("uploaded-certs", "goes with the cluster, and expires"),
     ("object", "goes with the cluster"),
     ("node-meta", "goes with the cluster"),
     ("announced", "goes with the cluster"),
@@ -54,12 +56,7 @@ fn ids(journal: &[Entry]) -> Vec<String> {
 
 fn package(names: &[&str], held: &[&str]) -> Action {
     let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-    Action::Package(Package {
-        names: own(names),
-        artifacts: Vec::new(),
-        held: own(held),
-        absent: false,
-    })
+    Action::Package(Package { names: own(names), held: own(held), ..Package::default() })
 }
 
 fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {
@@ -88,6 +85,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
         node: "n".into(),
         endpoint: String::new(),
         timeout_s: 1,
+        control_plane: false,
     };
     let (on, seen) = unit("x.service", ("disabled", "inactive"));
     let swap = SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() };

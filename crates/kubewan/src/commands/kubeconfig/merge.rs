@@ -35,6 +35,36 @@ pub fn usual_file(kubeconfig: Option<&str>, home: Option<&str>) -> Result<PathBu
     }
 }
 
+/// Whether kubectl reads a file without being told its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// It reads this one and no other.
+    Alone,
+    /// It is one of several of `KUBECONFIG`.
+    WithOthers,
+    /// It does not.
+    No,
+}
+
+/// Whether kubectl reads this file: one of `KUBECONFIG`, else `~/.kube/config` (client-go, `tools/clientcmd/loader.go`).
+pub fn reads(kubeconfig: Option<&str>, home: Option<&str>, file: &Path) -> Read {
+    let same = |path: &Path| {
+        let real = |path: &Path| fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+        real(path).is_some_and(|path| Some(path) == real(file))
+    };
+    let files: Vec<&str> =
+        kubeconfig.unwrap_or_default().split(':').filter(|path| !path.is_empty()).collect();
+    let is_read = match files.is_empty() {
+        true => home.is_some_and(|home| same(&Path::new(home).join(".kube/config"))),
+        false => files.iter().any(|path| same(Path::new(path))),
+    };
+    match (is_read, files.len() > 1) {
+        (false, _) => Read::No,
+        (true, true) => Read::WithOthers,
+        (true, false) => Read::Alone,
+    }
+}
+
 /// Adds a kubeconfig with one cluster to a file, 0600, whole or not at all.
 ///
 /// # Errors
@@ -256,6 +286,19 @@ contexts:
         into_file(&link, &ours("Q0E=")).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&real).unwrap().contains("home-admin"));
+    }
+
+    #[test]
+    fn kubectl_reads_what_it_was_told_of() {
+        let home = Some("/home/me");
+        let usual = Path::new("/home/me/.kube/config");
+        assert_eq!(reads(None, home, usual), Read::Alone);
+        assert_eq!(reads(None, home, Path::new("/home/me/other")), Read::No);
+        assert_eq!(reads(Some("/a"), home, usual), Read::No);
+        assert_eq!(reads(Some("/a:/b"), home, Path::new("/b")), Read::WithOthers);
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(reads(Some("x"), None, &here.join("x")), Read::Alone);
+        assert_eq!(reads(None, None, usual), Read::No);
     }
 
     #[test]

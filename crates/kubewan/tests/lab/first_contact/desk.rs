@@ -118,18 +118,26 @@ impl Desk {
         Terminal::start(&self.command(arguments))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// The program, not yet started; the inventory's name follows the command's, since other arguments may be another
+    /// program's. The terminal can't move its cursor, so that what is shown is what was said.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         let path = std::env::var("PATH").unwrap_or_default();
-        command.args(arguments).args(["-f", &self.stage.inventory()]);
+        let (name, others) = arguments.split_first().expect("a command");
+        command.args([name, "-f", &self.stage.inventory()]).args(others);
         command.env("PATH", format!("{}:{path}", self.folder().join("bin").display()));
+        command.env("TERM", "dumb");
         command
     }
 
     /// What was said, without what every lab has of its own.
     pub fn said(&self, code: i32, text: &str) -> String {
-        // Who else was sent an agent, and when, is another matter.
-        let lines = text.lines().filter(|line| !line.ends_with("agent sent"));
+        // Who else was sent an agent, and how long it was waited, is another matter.
+        let waiting = |line: &str| {
+            let (clock, _) = line.trim_start().split_once(' ').unwrap_or_default();
+            clock.len() > 3 && clock.chars().all(|sign| sign.is_ascii_digit() || sign == ':')
+        };
+        let lines = text.lines().filter(|line| !line.ends_with("agent sent") && !waiting(line));
         let mut text = format!("exit {code}\n");
         lines.for_each(|line| text += &format!("{}\n", unpadded(line)));
         for host in &self.hosts {

@@ -15,6 +15,8 @@ pub const LEFT_OUT: &[Allow<'static>] = &[
         "holds the times; that it leads back, `reset` shows",
     ),
     allow("file /var/lib/kubewan/blobs/**", "as the journal"),
+    allow("file /var/lib/kubewan/agent/seen.json", "what it saw of files, with inodes and times"),
+    allow("file /var/lib/kubewan/agent/*/whole", "when the agent was found whole, as it is"),
     allow("file /var/lib/kubewan/kubectl-cache/**", "what kubectl found out, with times"),
     allow("file /var/lib/etcd/**", "the database of a cluster of its own"),
     allow("file /var/lib/containerd/**", "names and databases made at random; images are compared"),

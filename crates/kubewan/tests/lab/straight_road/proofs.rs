@@ -9,7 +9,8 @@ use crate::support::{Kubernetes, Said};
 const REHEARSAL: &str = "REHEARSAL: stand-ins take the place of Kubernetes; this is not a cluster.";
 
 /// Checks that need pods, by the product's names.
-const POD_CHECKS: [&str; 6] = ["pod-to-pod", "service", "node-port", "dns", "logs", "exec"];
+const POD_CHECKS: [&str; 7] =
+    ["pod-to-pod", "service", "node-port", "dns", "dns-replicas", "logs", "exec"];
 
 /// Every proof that there has to be was given, and none failed.
 pub fn expect(road: &Road, up: &Said) {
@@ -51,7 +52,7 @@ fn proof(line: &str) -> Option<(&str, &str, &str)> {
 
 /// All pairs of pods, and everything that each of them and each public address has to show.
 fn of_pods(road: &Road) -> Vec<(&'static str, String)> {
-    let mut wanted = Vec::new();
+    let mut wanted = vec![("dns-replicas", "kube-system/coredns: ready on ".to_owned())];
     for host in HOSTS {
         wanted.push(("pod-on-node", host.to_owned()));
         for other in HOSTS.into_iter().filter(|other| *other != host) {

@@ -183,11 +183,19 @@ pub fn program() -> Command {
 
 /// Runs the program.
 pub fn run(arguments: &[&str]) -> Said {
+    run_with(arguments, &[])
+}
+
+/// Runs the program with some variables of its environment.
+pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
     let command = format!("kubewan {}", arguments.join(" "));
     eprint!("$ {command}");
     let start = Instant::now();
-    let Output { status, stdout, stderr } =
-        program().args(arguments).output().expect("the program starts");
+    let Output { status, stdout, stderr } = program()
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the program starts");
     eprintln!("  # {:.1} s", start.elapsed().as_secs_f64());
     Said {
         code: status.code().unwrap_or(-1),

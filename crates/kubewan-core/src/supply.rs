@@ -1,0 +1,350 @@
+//! What a cluster is made of where no bundle brings it: files of releases, package repositories and images, by URL.
+//! Fetching them is `curl`'s, apt's and containerd's work, on the machine that needs them; here is said what and from
+//! where, and what publishers' checksums mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bundle::ArtifactKind;
+use crate::facts::Os;
+use crate::finding::Finding;
+use crate::inventory::{Inventory, KubernetesSource, RuntimeSource};
+
+/// The CNI plugins that are taken from releases (github.com/containernetworking/plugins), as flannel 0.28.9 ships its
+/// own plugin for.
+pub const CNI_PLUGINS: &str = "1.9.1";
+/// The containerd that is taken from releases.
+pub const CONTAINERD: &str = "2.3.5";
+/// The last series of containerd that serves the CRI's v1alpha2, which kubelets before 1.26 may speak
+/// (containerd.io, "Kubernetes support").
+pub const CONTAINERD_V1: &str = "1.7.29";
+/// The runc that is taken from releases: what containerd 2.3 is tested with (`script/setup/runc-version` there).
+pub const RUNC: &str = "1.4.3";
+/// flannel's images (`Documentation/kube-flannel.yml` of v0.28.9).
+pub const FLANNEL: (&str, &str) = ("ghcr.io/flannel-io/flannel", "v0.28.9");
+/// The image that brings flannel's CNI plugin (the same file).
+pub const FLANNEL_CNI_PLUGIN: (&str, &str) =
+    ("ghcr.io/flannel-io/flannel-cni-plugin", "v1.9.1-flannel1");
+
+/// The first minor release with packages in the repositories of pkgs.k8s.io (kubernetes.io, blog of 2023-08-15,
+/// "pkgs.k8s.io").
+pub const PACKAGES_FROM: u32 = 24;
+
+/// The folder of Kubernetes' programs where they are installed as files.
+pub const FILES_BIN: &str = "/usr/local/bin";
+/// The same where packages bring them.
+pub const PACKAGES_BIN: &str = "/usr/bin";
+
+/// A file that its publisher offers together with its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// Where it lies.
+    pub url: String,
+    /// Where the text with its SHA-256 lies; see [`published`].
+    pub sums: String,
+    /// What is in it.
+    pub holds: Holds,
+    /// Its own version.
+    pub version: String,
+}
+
+/// What is in a file that is downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// One program.
+    Program(Part),
+    /// A gzipped tar archive with programs, by their path in it.
+    Archive(BTreeMap<String, Part>),
+}
+
+/// A program, as a bundle would hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl Part {
+    fn new(kind: ArtifactKind, name: &str) -> Part {
+        Part { kind, name: name.into() }
+    }
+}
+
+impl Download {
+    /// The last part of its URL.
+    pub fn file(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or(&self.url)
+    }
+}
+
+/// The files that hosts of an architecture need.
+pub fn downloads(inventory: &Inventory, arch: &str) -> Vec<Download> {
+    let mut wanted = Vec::new();
+    if inventory.source() == KubernetesSource::Release {
+        wanted.extend(kubernetes(inventory, arch));
+    }
+    if inventory.runtime.source == RuntimeSource::Release {
+        wanted.extend(runtime(inventory, arch));
+    }
+    wanted
+}
+
+/// Kubernetes' programs and the CNI plugins, from their releases.
+pub fn kubernetes(inventory: &Inventory, arch: &str) -> Vec<Download> {
+    let version = &inventory.kubernetes.version;
+    let server = inventory.mirrors.kubernetes.trim_end_matches('/');
+    let mut wanted: Vec<Download> = ["kubeadm", "kubelet", "kubectl"]
+        .iter()
+        .map(|name| {
+            let url = format!("{server}/v{version}/bin/linux/{arch}/{name}");
+            Download {
+                sums: format!("{url}.sha256"),
+                url,
+                holds: Holds::Program(Part::new(ArtifactKind::Binary, name)),
+                version: version.clone(),
+            }
+        })
+        .collect();
+    let file = format!("cni-plugins-linux-{arch}-v{CNI_PLUGINS}.tgz");
+    let url = github(inventory, "containernetworking/plugins", CNI_PLUGINS, &file);
+    let plugins = crate::bundle::CNI_PLUGINS
+        .iter()
+        .map(|name| ((*name).to_owned(), Part::new(ArtifactKind::CniPlugin, name)));
+    wanted.push(Download {
+        sums: format!("{url}.sha256"),
+        url,
+        holds: Holds::Archive(plugins.collect()),
+        version: CNI_PLUGINS.into(),
+    });
+    wanted
+}
+
+/// containerd and runc, from their releases: the static build, which asks for no glibc.
+pub fn runtime(inventory: &Inventory, arch: &str) -> Vec<Download> {
+    let version = containerd(inventory.release().minor);
+    let file = format!("containerd-static-{version}-linux-{arch}.tar.gz");
+    let url = github(inventory, "containerd/containerd", version, &file);
+    let programs = ["containerd", "containerd-shim-runc-v2", "ctr"]
+        .iter()
+        .map(|name| (format!("bin/{name}"), Part::new(ArtifactKind::Runtime, name)));
+    let runc = github(inventory, "opencontainers/runc", RUNC, &format!("runc.{arch}"));
+    vec![
+        Download {
+            sums: format!("{url}.sha256sum"),
+            url,
+            holds: Holds::Archive(programs.collect()),
+            version: version.into(),
+        },
+        Download {
+            sums: github(inventory, "opencontainers/runc", RUNC, "runc.sha256sum"),
+            url: runc,
+            holds: Holds::Program(Part::new(ArtifactKind::Runtime, "runc")),
+            version: RUNC.into(),
+        },
+    ]
+}
+
+/// The containerd that is taken from releases for a minor release of Kubernetes.
+pub fn containerd(minor: u32) -> &'static str {
+    if minor < 26 { CONTAINERD_V1 } else { CONTAINERD }
+}
+
+fn github(inventory: &Inventory, repository: &str, version: &str, file: &str) -> String {
+    let server = inventory.mirrors.github.trim_end_matches('/');
+    format!("{server}/{repository}/releases/download/v{version}/{file}")
+}
+
+/// The SHA-256 that a publisher's text gives for a file: the only one in it where no file is named (`kubeadm.sha256`),
+/// else that of the line with the file's name, as `sha256sum` writes them.
+pub fn published(text: &str, file: &str) -> Option<String> {
+    let hex = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut bare = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some(sum) = words.next().filter(hex) else { continue };
+        match words.next().map(|name| name.trim_start_matches(['*', '.', '/'])) {
+            None => bare.push(sum),
+            Some(name) if name == file || name.ends_with(&format!("/{file}")) => {
+                return Some(sum.to_ascii_lowercase());
+            }
+            Some(_) => {}
+        }
+    }
+    match bare.as_slice() {
+        [only] => Some(only.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// An apt repository of someone else than the distribution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// Where the key that signs it lies, ASCII-armoured.
+    pub key_url: String,
+    /// The file that the key goes to.
+    pub key_path: String,
+    /// Where the packages lie, without a slash at its end.
+    pub uri: String,
+    /// The file with its line.
+    pub list_path: String,
+    /// What is in that file.
+    pub list: String,
+}
+
+impl Repository {
+    fn new(name: &str, key: &str, uri: String, suite: &str) -> Repository {
+        let key_path = format!("/etc/apt/keyrings/kubewan-{name}.asc");
+        Repository {
+            list_path: format!("/etc/apt/sources.list.d/kubewan-{name}.list"),
+            list: format!("# Written by kubewan.\ndeb [signed-by={key_path}] {uri}/ {suite}\n"),
+            key_url: format!("{uri}/{key}"),
+            key_path,
+            uri,
+        }
+    }
+}
+
+/// Kubernetes' own repository, which has one per minor release. `None` where it has none for this one.
+pub fn kubernetes_repository(inventory: &Inventory) -> Option<Repository> {
+    let server = inventory.mirrors.packages.trim_end_matches('/');
+    let minor = inventory.release().minor;
+    let uri = format!("{server}/core:/stable:/v1.{minor}/deb");
+    (minor >= PACKAGES_FROM).then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
+}
+
+/// Docker's repository for a distribution. `None` where it has none: Debian and Ubuntu have theirs.
+pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
+    let server = inventory.mirrors.docker.trim_end_matches('/');
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let has = ["debian", "ubuntu"].contains(&os.id.as_str())
+        && !os.codename.is_empty()
+        && os.codename.chars().all(plain);
+    let uri = format!("{server}/linux/{}", os.id);
+    has.then(|| Repository::new("docker", "gpg", uri, &format!("{} stable", os.codename)))
+}
+
+/// The repositories that a host gets.
+pub fn repositories(inventory: &Inventory, os: &Os) -> Vec<Repository> {
+    let kubernetes = (inventory.source() == KubernetesSource::Packages)
+        .then(|| kubernetes_repository(inventory));
+    let docker = (inventory.runtime.source == RuntimeSource::Docker)
+        .then(|| docker_repository(inventory, os));
+    kubernetes.into_iter().chain(docker).flatten().collect()
+}
+
+/// Whether hosts speak to servers of the Internet by HTTPS: for packages of others, files, or images.
+pub fn downloads_by_hosts(inventory: &Inventory) -> bool {
+    inventory.source() != KubernetesSource::Bundle
+        || matches!(inventory.runtime.source, RuntimeSource::Docker | RuntimeSource::Release)
+}
+
+/// The images that a host runs and that are known before kubeadm is there. etcd's and CoreDNS' tags change with patch
+/// releases: their names are kubeadm's, which pulls them itself.
+pub fn images(inventory: &Inventory, control_plane: bool) -> Vec<String> {
+    let repository = &inventory.kubernetes.image_repository;
+    let version = &inventory.kubernetes.version;
+    let only_there = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    let names = only_there.iter().filter(|_| control_plane).chain(&["kube-proxy"]);
+    let mut images: Vec<String> =
+        names.map(|name| format!("{repository}/{name}:v{version}")).collect();
+    images.push(inventory.pause_image());
+    images.extend([FLANNEL, FLANNEL_CNI_PLUGIN].map(|(name, tag)| format!("{name}:{tag}")));
+    images
+}
+
+/// The programs of Kubernetes lie there.
+pub fn bin(inventory: &Inventory) -> &'static str {
+    match inventory.source() {
+        KubernetesSource::Packages => PACKAGES_BIN,
+        KubernetesSource::Release | KubernetesSource::Bundle => FILES_BIN,
+    }
+}
+
+/// Mirrors that are spoken to without encryption: whoever is on the way can change what they serve, and the checksums and
+/// keys with it.
+pub fn unencrypted(inventory: &Inventory) -> Option<Finding> {
+    let mirrors = &inventory.mirrors;
+    let all = [&mirrors.kubernetes, &mirrors.packages, &mirrors.docker, &mirrors.github];
+    let all = all.into_iter().chain(mirrors.images.values());
+    let urls: BTreeSet<&str> =
+        all.map(String::as_str).filter(|url| url.starts_with("http://")).collect();
+    (!urls.is_empty()).then(|| {
+        let message = format!(
+            "{}: no encryption; whoever is on the way can change what is served, and the checksums and keys that it is \
+             checked by",
+            urls.into_iter().collect::<Vec<_>>().join(", ")
+        );
+        let remedy = "use https, or a bundle, unless the way there is your own";
+        Finding::warning("mirror-unencrypted", "", message, remedy).for_cluster()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn inventory() -> Inventory {
+        let mut inventory = samples::inventory(1);
+        inventory.kubernetes.source = Some(KubernetesSource::Release);
+        inventory.runtime.source = RuntimeSource::Release;
+        inventory
+    }
+
+    #[test]
+    fn files_lie_where_their_publishers_put_them() {
+        let urls: Vec<String> = downloads(&inventory(), "arm64")
+            .iter()
+            .map(|file| format!("{}\n  {}\n", file.url, file.sums))
+            .collect();
+        insta::assert_snapshot!(urls.concat());
+    }
+
+    #[test]
+    fn mirrors_take_the_publishers_place() {
+        let mut inventory = inventory();
+        inventory.mirrors.kubernetes = "https://mirror.example/k8s/".into();
+        inventory.mirrors.github = "http://192.0.2.1:8080/gh".into();
+        let all = downloads(&inventory, "amd64");
+        assert_eq!(all[0].url, "https://mirror.example/k8s/v1.36.2/bin/linux/amd64/kubeadm");
+        assert!(all[3].url.starts_with("http://192.0.2.1:8080/gh/containernetworking/plugins/"));
+        let finding = unencrypted(&inventory).expect("one is not encrypted");
+        assert!(finding.message.starts_with("http://192.0.2.1:8080/gh: "), "{finding:?}");
+    }
+
+    #[test]
+    fn checksums_are_read_as_publishers_write_them() {
+        let (a, b) = ("a1".repeat(32), "B2".repeat(32));
+        let upper = b.to_ascii_lowercase();
+        assert_eq!(published(&a, "kubeadm").as_deref(), Some(a.as_str()));
+        assert_eq!(published(&format!("{a}\n"), "kubeadm").as_deref(), Some(a.as_str()));
+        let sums =
+            format!("-----BEGIN PGP SIGNED MESSAGE-----\n\n{a} *runc.amd64\n{b}  runc.arm64\n");
+        assert_eq!(published(&sums, "runc.arm64"), Some(upper));
+        assert_eq!(published(&sums, "runc.armhf"), None);
+        assert_eq!(published(&format!("{a}  ./bin/x.tgz"), "x.tgz").as_deref(), Some(a.as_str()));
+        // Another file's, two without a name, and a server's error page.
+        assert_eq!(published(&format!("{a}  kubelet"), "kubeadm"), None);
+        assert_eq!(published(&format!("{a}\n{b}\n"), "kubeadm"), None);
+        assert_eq!(published("<html>404 Not Found</html>", "kubeadm"), None);
+    }
+
+    #[test]
+    fn repositories_are_of_the_minor_release_and_of_the_distribution() {
+        let mut inventory = inventory();
+        inventory.kubernetes.source = Some(KubernetesSource::Packages);
+        inventory.runtime.source = RuntimeSource::Docker;
+        let os = samples::facts(0).os;
+        let all: Vec<String> = repositories(&inventory, &os)
+            .iter()
+            .map(|r| format!("{}\n{}\n{}\n{}", r.key_url, r.key_path, r.list_path, r.list))
+            .collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn old_kubelets_get_an_old_containerd() {
+        assert_eq!([22, 25, 26, 36].map(containerd), ["1.7.29", "1.7.29", "2.3.5", "2.3.5"]);
+    }
+}

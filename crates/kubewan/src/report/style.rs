@@ -1,0 +1,212 @@
+//! Colour, and how much fits on a line. Text carries its styles as escape sequences, which [`super::screen`] takes out
+//! where there is to be no colour.
+
+use anstyle::{AnsiColor, Style};
+use kubewan_core::event::Outcome;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What failed.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What may become bad, and what changes.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// What is well, and what is new.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What goes.
+pub const GONE: Style = AnsiColor::Red.on_default();
+/// What to do next, and what is run.
+pub const NEXT: Style = AnsiColor::Cyan.on_default();
+/// What something is about.
+pub const HEAD: Style = Style::new().bold();
+/// What is beside the point.
+pub const FAINT: Style = Style::new().dimmed();
+
+/// The text in this style.
+pub fn styled(style: Style, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
+}
+
+/// The text without styles.
+pub fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+/// Columns that the text takes on a terminal, whatever its styles.
+pub fn width(text: &str) -> usize {
+    plain(text).width()
+}
+
+/// The style of a proof's outcome.
+pub fn of_outcome(outcome: Outcome) -> Style {
+    match outcome {
+        Outcome::Passed => GOOD,
+        Outcome::Failed => BAD,
+        Outcome::NotShown => WARN,
+    }
+}
+
+/// Colours the text of an error or a finding by how its lines begin: what it is, where, and what to do next.
+pub fn diagnostic(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(diagnostic_line).collect();
+    lines.join("\n")
+}
+
+fn diagnostic_line(line: &str) -> String {
+    for (word, style) in [("error", BAD), ("warning", WARN.bold())] {
+        let is_head = |rest: &str| rest.starts_with(':') || rest.starts_with('[');
+        if let Some((head, rest)) = line.split_once(": ")
+            && let Some(after) = head.strip_prefix(word)
+            && is_head(&format!("{after}:"))
+        {
+            return format!("{}: {rest}", styled(style, head));
+        }
+    }
+    let text = line.trim_start();
+    let indent = &line[..line.len() - text.len()];
+    match text.split_once(' ') {
+        Some(("=", rest)) => match rest.strip_prefix("help: ") {
+            Some(help) => format!("{indent}{} {help}", styled(NEXT, "= help:")),
+            None => line.to_owned(),
+        },
+        Some(("|", marker)) if marker.trim_start().starts_with('^') => {
+            format!("{indent}| {}", styled(BAD, marker))
+        }
+        Some(("-->", place)) => format!("{indent}{} {place}", styled(FAINT, "-->")),
+        _ => line.to_owned(),
+    }
+}
+
+/// A diagnostic whose lines are broken at blanks to so many columns. What stands between backticks is to be copied, and
+/// lines of files are shown as they are: neither is broken.
+pub fn wrapped_diagnostic(text: &str, columns: usize) -> String {
+    let lines = text.lines().map(|line| {
+        let indent = match line.trim_start() {
+            rest if rest.starts_with("= help: ") => line.len() - rest.len() + 8,
+            rest if rest.starts_with("error") || rest.starts_with("warning") => 4,
+            _ => return line.to_owned(),
+        };
+        wrapped(line, columns, indent)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A line broken at blanks to so many columns, with all lines but the first indented.
+pub fn wrapped(line: &str, columns: usize, indent: usize) -> String {
+    // Blanks between backticks are no places to break at.
+    let mut quoted = false;
+    let words = line.split(|c: char| {
+        quoted ^= c == '`';
+        c == ' ' && !quoted
+    });
+    let (mut text, mut used) = (String::new(), 0);
+    for (index, word) in words.enumerate() {
+        let needed = word.width() + usize::from(index > 0);
+        if index > 0 && used + needed > columns && used > indent {
+            text += &format!("\n{}{word}", " ".repeat(indent));
+            used = indent + word.width();
+            continue;
+        }
+        if index > 0 {
+            text.push(' ');
+        }
+        text += word;
+        used += needed;
+    }
+    text
+}
+
+/// The text, cut at its end to so many columns. What would move the cursor becomes a blank.
+pub fn fit(text: &str, columns: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if clean.width() <= columns {
+        return clean;
+    }
+    let mut cut = taken(clean.chars(), columns.saturating_sub(1));
+    if columns > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// The text, cut in its middle to so many columns: names of hosts differ at their ends.
+pub fn fit_middle(text: &str, columns: usize) -> String {
+    if text.width() <= columns || columns < 3 {
+        return fit(text, columns);
+    }
+    let end = (columns - 1) / 2;
+    let tail: String = taken(text.chars().rev(), end).chars().rev().collect();
+    let head = taken(text.chars(), columns - 1 - tail.width());
+    format!("{head}…{tail}")
+}
+
+/// The first characters, as many as fit.
+fn taken(chars: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
+    chars
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= columns
+        })
+        .collect()
+}
+
+/// The text with blanks up to so many columns.
+pub fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_where_they_say_least() {
+        assert_eq!(fit("install packages", 16), "install packages");
+        assert_eq!(fit("install packages", 10), "install p…");
+        assert_eq!(fit("tab\tand\u{1b}[2J", 20), "tab and [2J");
+        assert_eq!(fit("x", 0), "");
+        assert_eq!(fit_middle("frankfurt-worker-17", 12), "frankf…er-17");
+        assert_eq!(fit_middle("node01", 12), "node01");
+        // A wide character is never cut in two.
+        assert_eq!(fit("节点节点", 6), "节点…");
+        assert_eq!(width(&fit_middle("节点一节点二十", 8)), 7);
+    }
+
+    #[test]
+    fn long_lines_are_broken_at_blanks_and_commands_stay_whole() {
+        let text = "error[x]: node01: a message that is long\n 1 | a line of a file that is long, and stays\n  = help: run \
+                    `ssh-keygen -R node01.example` and then go on";
+        assert_eq!(
+            wrapped_diagnostic(text, 24),
+            "error[x]: node01: a\n    message that is long\n 1 | a line of a file that is long, and stays\n  = help: run\n          \
+             `ssh-keygen -R node01.example`\n          and then go on"
+        );
+        assert_eq!(wrapped_diagnostic(text, 200), text);
+        assert_eq!(wrapped("      # one two", 11, 8), "      # one\n        two");
+        assert_eq!(wrapped("节点 节点", 6, 0), "节点\n节点");
+    }
+
+    #[test]
+    fn styles_take_no_room() {
+        let text = styled(BAD, "FAILED");
+        assert_eq!((width(&text), plain(&text).as_str()), (6, "FAILED"));
+        assert_eq!(plain(&padded(&text, 8)), "FAILED  ");
+        assert_eq!(styled(BAD, ""), "");
+    }
+
+    #[test]
+    fn a_diagnostic_keeps_its_text() {
+        let text = "error[unknown-key]: no key `x`\n --> cluster.yaml:1:1\n  |\n 1 | x: 1\n  | ^\n  = help: write `name`\n\
+                    warnings: 3\nerror: x: y";
+        let coloured = diagnostic(text);
+        assert_eq!(plain(&coloured), text);
+        for styled in [
+            styled(BAD, "error[unknown-key]"),
+            styled(BAD, "^"),
+            styled(NEXT, "= help:"),
+            styled(BAD, "error"),
+        ] {
+            assert!(coloured.contains(&styled), "{coloured:?}");
+        }
+        assert!(coloured.contains("\nwarnings: 3\n"), "{coloured:?}");
+    }
+}

@@ -1,0 +1,226 @@
+//! From one control plane to three: refused where etcd would answer everyone or its members could not be told, then
+//! joined one after another, mended, and given back. With stand-ins it can't be told: they join no control planes.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use kubewan_lab::leftovers;
+use serde_json::Value;
+
+use crate::support::looks::{AFTER_RESET, differences, looks};
+use crate::support::{HOSTS, Kubernetes, Said, Stage};
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn from_one_control_plane_to_three() {
+    if !Kubernetes::told().contains(&Kubernetes::Bundle) {
+        eprintln!("not told: stand-ins join no further control planes");
+        return;
+    }
+    let stage = Stage::hosts_only(Kubernetes::Bundle);
+    let whole = std::fs::read_to_string(stage.inventory()).expect("the inventory");
+    for (host, ssh) in HOSTS.iter().zip([22, 2222, 22]) {
+        stage.on(host, &format!("ufw allow {ssh}/tcp && ufw --force enable"));
+    }
+    let before = looks(&stage);
+
+    write(&stage, &one(&whole));
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    assert_eq!(etcd_listens(&stage), ["127.0.0.1:2379", "127.0.0.1:2380"]);
+
+    write(&stage, &three(&whole));
+    what_forbids_it_is_said_before_anything_is_changed(&stage);
+    shown(stage.kubewan(&["up", "--yes"]).expect_code(0));
+    at_rest(&stage, "after the second up");
+    assert_eq!(etcd_listens(&stage), ["*:2379", "*:2380"]);
+    etcd_has_three_healthy_members(&stage);
+    no_key_is_left(&stage);
+    peers_only(&stage);
+
+    another_api_server_answers(&stage);
+    parts_of_a_joined_control_plane_are_mended(&stage);
+    give_back(&stage, &before);
+
+    // At once, and with kube-proxy's other mode: NodePorts answer on the address that NAT delivers to.
+    let nftables =
+        three(&whole).replacen("  kubeProxy:\n", "  kubeProxy:\n    mode: nftables\n", 1);
+    write(&stage, &nftables);
+    shown(stage.kubewan(&["up", "--yes"]).expect_code(0));
+    let rules = stage.on("node02", "nft list tables");
+    assert!(rules.contains("table ip kube-proxy"), "kube-proxy is in another mode: {rules}");
+    at_rest(&stage, "after three at once");
+    etcd_has_three_healthy_members(&stage);
+    give_back(&stage, &before);
+
+    drop(stage);
+    assert_eq!(leftovers(Some("lab")), Vec::<String>::new(), "the lab left something behind");
+}
+
+fn write(stage: &Stage, text: &str) {
+    std::fs::write(stage.inventory(), text).expect("the inventory can be written");
+}
+
+/// The first host alone. Its firewall is opened for the cluster's hosts.
+fn one(whole: &str) -> String {
+    let end = whole.find("  # cloud B").expect("a second cloud");
+    format!("firewall: open\n{}", &whole[..end])
+}
+
+/// All hosts as control planes.
+fn three(whole: &str) -> String {
+    assert_eq!(whole.matches("roles: [worker]").count(), 2, "{whole}");
+    let whole = whole.replace("roles: [worker]", "roles: [control-plane, worker]");
+    format!("firewall: open\n{whole}")
+}
+
+fn what_forbids_it_is_said_before_anything_is_changed(stage: &Stage) {
+    stage.on("node02", "ufw disable");
+    let said = stage.kubewan(&["up", "--yes"]);
+    assert!(errors(said.expect_code(3)) == ["control-plane-exposed node02"], "{}", said.stderr);
+    stage.on("node02", "ufw --force enable");
+
+    // As behind a NAT gateway. The firewalls of the others are not open yet, and still it is seen.
+    let cloud = "kwl-cB";
+    let elsewhere = "table ip elsewhere { chain out { type nat hook postrouting priority 90; \
+                     oifname wan ip saddr 172.21.3.4 snat to 198.51.100.21; }; }";
+    in_cloud(cloud, &["nft", elsewhere]);
+    let said = stage.kubewan(&["up", "--yes"]);
+    assert!(errors(said.expect_code(3)) == ["other-source-address node01"], "{}", said.stderr);
+    assert!(said.stderr.contains("to master01, node02 from 198.51.100.21"), "{}", said.stderr);
+    in_cloud(cloud, &["nft", "delete table ip elsewhere"]);
+    for host in ["node01", "node02"] {
+        stage.on(host, "test ! -e /etc/containerd && test ! -e /var/lib/kubewan/journal.jsonl");
+    }
+    assert_eq!(etcd_listens(stage), ["127.0.0.1:2379", "127.0.0.1:2380"]);
+}
+
+fn in_cloud(namespace: &str, argv: &[&str]) {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).args(argv);
+    assert!(command.status().expect("ip starts").success(), "{argv:?} in {namespace}");
+}
+
+/// Codes and hosts of what was refused for.
+fn errors(said: &Said) -> Vec<String> {
+    let error = |line: &str| {
+        let (code, rest) = line.strip_prefix("error[")?.split_once("]: ")?;
+        Some(format!("{code} {}", rest.split(':').next()?))
+    };
+    said.stderr.lines().filter_map(error).collect()
+}
+
+/// What only a whole cluster of three shows.
+fn shown(up: &Said) {
+    let passed: BTreeSet<&str> =
+        up.stderr.lines().filter_map(|line| line.strip_prefix("passed")).map(str::trim).collect();
+    let has = |words: &str| passed.iter().any(|line| line.contains(words));
+    for words in [
+        "host-to-host  node01 -> node02 (192.0.2.30:2380)",
+        "host-to-host  node02 -> master01 (198.51.100.10:2379)",
+        "node-port  you -> master01 (198.51.100.10:",
+        "node-port  you -> node01 (198.51.100.20:",
+        "node-port  you -> node02 (192.0.2.30:",
+        "at-rest  lab",
+    ] {
+        assert!(has(words), "not shown: {words}\n{}", up.stderr);
+    }
+}
+
+fn at_rest(stage: &Stage, when: &str) {
+    let said = stage.kubewan(&["plan", "--detailed-exitcode"]);
+    assert_eq!(said.code, 0, "{when}, something is left to do:\n{}{}", said.stdout, said.stderr);
+}
+
+/// Where the first member listens, but for its metrics.
+fn etcd_listens(stage: &Stage) -> Vec<String> {
+    let listed = stage.on("master01", "ss -Hltn '( sport = :2379 or sport = :2380 )'");
+    let mut found: Vec<String> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3).map(str::to_owned))
+        .collect();
+    found.sort();
+    found
+}
+
+fn etcd_has_three_healthy_members(stage: &Stage) {
+    let pki = "/etc/kubernetes/pki/etcd";
+    let etcdctl = |arguments: &str| {
+        let said = stage.kubectl(&format!(
+            "-n kube-system exec etcd-master01 -- etcdctl --endpoints=https://127.0.0.1:2379 \
+             --cacert={pki}/ca.crt --cert={pki}/healthcheck-client.crt \
+             --key={pki}/healthcheck-client.key -w json {arguments}"
+        ));
+        serde_json::from_str::<Value>(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
+    };
+    let members = etcdctl("member list");
+    let members = members["members"].as_array().expect("members");
+    let mut names: Vec<&str> = members.iter().filter_map(|m| m["name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, HOSTS);
+    assert!(members.iter().all(|member| member["isLearner"] != true), "{members:?}");
+    let health = etcdctl("endpoint health --cluster");
+    let healthy = health.as_array().expect("a list").iter().filter(|h| h["health"] == true);
+    assert_eq!(healthy.count(), 3, "{health}");
+}
+
+/// What decrypts the control planes' keys is in no file and no log, and no file of kubeadm's configuration is left.
+fn no_key_is_left(stage: &Stage) {
+    let search = "grep -rlsE 'certificateKey: .?[0-9a-f]{64}' /etc /run /root /tmp /var /home || true; \
+                  journalctl --no-pager -o cat | grep -E 'certificate.?[Kk]ey.{0,4}[0-9a-f]{64}' || true; \
+                  ls /run/*/kubeadm-*.yaml /var/lib/kubewan/kubeadm-*.yaml 2>/dev/null || true";
+    for host in HOSTS {
+        assert_eq!(stage.on(host, search), "", "{host} keeps a certificate key");
+    }
+}
+
+/// etcd answers the other control planes, and not the operator's machine.
+fn peers_only(stage: &Stage) {
+    let knock =
+        |address: &str, port: u16| format!("timeout 3 bash -c '< /dev/tcp/{address}/{port}'");
+    for (host, address) in HOSTS.iter().zip(["198.51.100.10", "198.51.100.20", "192.0.2.30"]) {
+        for port in [2379, 2380, 10250] {
+            let output = Command::new("sh").args(["-c", &knock(address, port)]).output();
+            let answered = output.is_ok_and(|output| output.status.success());
+            assert!(!answered, "{host} answers anyone on {port}");
+        }
+    }
+    stage.on("node02", &knock("198.51.100.20", 2380));
+}
+
+/// Without the first control plane's API server the others' answer, and the plan mends it.
+fn another_api_server_answers(stage: &Stage) {
+    stage.on("master01", "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/");
+    let gone = "for i in $(seq 60); do ss -Hltn '( sport = :6443 )' | grep -q . || exit 0; sleep 1; done; exit 1";
+    stage.on("master01", gone);
+    for host in HOSTS {
+        let kubectl =
+            "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
+        let nodes = stage.on(host, &format!("{kubectl} get nodes -o name"));
+        assert_eq!(nodes.lines().count(), 3, "asked on {host}: {nodes}");
+    }
+    stage.kubewan(&["status"]).expect_code(0);
+    stage.on("master01", "rm /root/kube-apiserver.yaml");
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+}
+
+fn parts_of_a_joined_control_plane_are_mended(stage: &Stage) {
+    stage.on(
+        "node01",
+        "cd /etc/kubernetes && rm manifests/kube-scheduler.yaml pki/apiserver.crt pki/apiserver.key \
+         pki/sa.pub controller-manager.conf",
+    );
+    let planned = stage.planned();
+    assert!(planned.contains(&"node01/kubeadm-join:kubeadm join".to_owned()), "{planned:?}");
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    // And the member of etcd itself, whose manifest is all that went.
+    stage.on("node02", "rm /etc/kubernetes/manifests/etcd.yaml");
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    at_rest(stage, "after parts were mended");
+    etcd_has_three_healthy_members(stage);
+}
+
+fn give_back(stage: &Stage, before: &[kubewan_lab::HostSnapshot]) {
+    stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+    let left = differences(HOSTS, before, &looks(stage), AFTER_RESET);
+    assert!(left.is_empty(), "the hosts are not as they were:\n{left}");
+}
