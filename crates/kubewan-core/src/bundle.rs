@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::supply::CRICTL;
+use crate::versions::{Release, Version};
+
 /// The only format there is so far.
 pub const FORMAT: u32 = 1;
 
@@ -125,8 +128,8 @@ impl Bundle {
     /// What a cluster on that architecture needs and the bundle has not, packages left out: those may come from
     /// the distribution. A rehearsal runs no pods and needs no images but what its stand-ins take.
     pub fn missing(&self, arch: &str) -> Vec<String> {
-        let binaries = ["kubeadm", "kubelet", "kubectl"]
-            .into_iter()
+        let binaries = self
+            .programs()
             .filter(|name| self.binary(name, arch).is_none())
             .map(|name| format!("binary {name}"));
         let plugins = CNI_PLUGINS
@@ -141,6 +144,13 @@ impl Bundle {
             return binaries.collect();
         }
         binaries.chain(plugins).chain(images).collect()
+    }
+
+    /// The binaries that its version of Kubernetes needs.
+    pub fn programs(&self) -> impl Iterator<Item = &'static str> {
+        let release = self.kubernetes.parse().ok().and_then(Version::release);
+        let crictl = release.and_then(Release::needed_crictl).map(|_| CRICTL);
+        ["kubeadm", "kubelet", "kubectl"].into_iter().chain(crictl.filter(|_| !self.rehearsal))
     }
 
     /// Artifacts of one kind for one architecture, in the file's order.

@@ -8,14 +8,14 @@ use crate::bundle::ArtifactKind;
 use crate::facts::Os;
 use crate::finding::Finding;
 use crate::inventory::{Inventory, KubernetesSource, RuntimeSource};
+use crate::versions::{Cri, Release};
 
 /// The CNI plugins that are taken from releases (github.com/containernetworking/plugins), as flannel 0.28.9 ships its
 /// own plugin for.
 pub const CNI_PLUGINS: &str = "1.9.1";
 /// The containerd that is taken from releases.
 pub const CONTAINERD: &str = "2.3.5";
-/// The last series of containerd that serves the CRI's v1alpha2, which kubelets before 1.26 may speak
-/// (containerd.io, "Kubernetes support").
+/// The last series of containerd that serves the CRI's v1alpha2 (containerd/containerd, RELEASES.md).
 pub const CONTAINERD_V1: &str = "1.7.29";
 /// The runc that is taken from releases: what containerd 2.3 is tested with (`script/setup/runc-version` there).
 pub const RUNC: &str = "1.4.3";
@@ -25,9 +25,8 @@ pub const FLANNEL: (&str, &str) = ("ghcr.io/flannel-io/flannel", "v0.28.9");
 pub const FLANNEL_CNI_PLUGIN: (&str, &str) =
     ("ghcr.io/flannel-io/flannel-cni-plugin", "v1.9.1-flannel1");
 
-/// The first minor release with packages in the repositories of pkgs.k8s.io (kubernetes.io, blog of 2023-08-15,
-/// "pkgs.k8s.io").
-pub const PACKAGES_FROM: u32 = 24;
+/// The program by which older kubeadm speaks to the runtime.
+pub const CRICTL: &str = "crictl";
 
 /// The folder of Kubernetes' programs where they are installed as files.
 pub const FILES_BIN: &str = "/usr/local/bin";
@@ -90,7 +89,7 @@ pub fn downloads(inventory: &Inventory, arch: &str) -> Vec<Download> {
     wanted
 }
 
-/// Kubernetes' programs and the CNI plugins, from their releases.
+/// Kubernetes' programs, crictl where its kubeadm needs it, and the CNI plugins, from their releases.
 pub fn kubernetes(inventory: &Inventory, arch: &str) -> Vec<Download> {
     let version = &inventory.kubernetes.version;
     let server = inventory.mirrors.kubernetes.trim_end_matches('/');
@@ -106,6 +105,9 @@ pub fn kubernetes(inventory: &Inventory, arch: &str) -> Vec<Download> {
             }
         })
         .collect();
+    wanted.extend(
+        inventory.release().needed_crictl().map(|version| crictl(inventory, arch, version)),
+    );
     let file = format!("cni-plugins-linux-{arch}-v{CNI_PLUGINS}.tgz");
     let url = github(inventory, "containernetworking/plugins", CNI_PLUGINS, &file);
     let plugins = crate::bundle::CNI_PLUGINS
@@ -120,9 +122,24 @@ pub fn kubernetes(inventory: &Inventory, arch: &str) -> Vec<Download> {
     wanted
 }
 
+/// crictl, from its release.
+fn crictl(inventory: &Inventory, arch: &str, version: &str) -> Download {
+    let file = format!("{CRICTL}-v{version}-linux-{arch}.tar.gz");
+    let url = github(inventory, "kubernetes-sigs/cri-tools", version, &file);
+    Download {
+        sums: format!("{url}.sha256"),
+        url,
+        holds: Holds::Archive(BTreeMap::from([(
+            CRICTL.to_owned(),
+            Part::new(ArtifactKind::Binary, CRICTL),
+        )])),
+        version: version.into(),
+    }
+}
+
 /// containerd and runc, from their releases: the static build, which asks for no glibc.
 pub fn runtime(inventory: &Inventory, arch: &str) -> Vec<Download> {
-    let version = containerd(inventory.release().minor);
+    let version = containerd(inventory.release());
     let file = format!("containerd-static-{version}-linux-{arch}.tar.gz");
     let url = github(inventory, "containerd/containerd", version, &file);
     let programs = ["containerd", "containerd-shim-runc-v2", "ctr"]
@@ -145,9 +162,12 @@ pub fn runtime(inventory: &Inventory, arch: &str) -> Vec<Download> {
     ]
 }
 
-/// The containerd that is taken from releases for a minor release of Kubernetes.
-pub fn containerd(minor: u32) -> &'static str {
-    if minor < 26 { CONTAINERD_V1 } else { CONTAINERD }
+/// The containerd that is taken from releases for a minor release of Kubernetes: one that speaks all that its kubelet may.
+pub fn containerd(release: &Release) -> &'static str {
+    match release.cri {
+        Cri::V1Alpha2 | Cri::Both => CONTAINERD_V1,
+        Cri::V1 => CONTAINERD,
+    }
 }
 
 fn github(inventory: &Inventory, repository: &str, version: &str, file: &str) -> String {
@@ -208,9 +228,9 @@ impl Repository {
 /// Kubernetes' own repository, which has one per minor release. `None` where it has none for this one.
 pub fn kubernetes_repository(inventory: &Inventory) -> Option<Repository> {
     let server = inventory.mirrors.packages.trim_end_matches('/');
-    let minor = inventory.release().minor;
-    let uri = format!("{server}/core:/stable:/v1.{minor}/deb");
-    (minor >= PACKAGES_FROM).then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
+    let release = inventory.release();
+    let uri = format!("{server}/core:/stable:/v1.{}/deb", release.minor);
+    release.packages.then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
 }
 
 /// Docker's repository for a distribution. `None` where it has none: Debian and Ubuntu have theirs.
@@ -251,6 +271,18 @@ pub fn images(inventory: &Inventory, control_plane: bool) -> Vec<String> {
     images.push(inventory.pause_image());
     images.extend([FLANNEL, FLANNEL_CNI_PLUGIN].map(|(name, tag)| format!("{name}:{tag}")));
     images
+}
+
+/// An image's name as a host pulls it, of one that kubeadm names where it knows the repository of all images and nothing
+/// else: CoreDNS may have to be looked for elsewhere ([`crate::versions::Release::coredns_repository`]).
+pub fn as_pulled(inventory: &Inventory, listed: &str) -> String {
+    let repository = &inventory.kubernetes.image_repository;
+    let tag =
+        listed.strip_prefix(repository.as_str()).and_then(|rest| rest.strip_prefix("/coredns:"));
+    match (tag, inventory.coredns_repository()) {
+        (Some(tag), Some(its_own)) => format!("{its_own}/coredns:{tag}"),
+        _ => listed.to_owned(),
+    }
 }
 
 /// The programs of Kubernetes lie there.
@@ -345,6 +377,42 @@ mod tests {
 
     #[test]
     fn old_kubelets_get_an_old_containerd() {
-        assert_eq!([22, 25, 26, 36].map(containerd), ["1.7.29", "1.7.29", "2.3.5", "2.3.5"]);
+        let of = |minor| containerd(Release::of_minor(minor).expect("known"));
+        assert_eq!([22, 25, 26, 36].map(of), ["1.7.29", "1.7.29", "2.3.5", "2.3.5"]);
+    }
+
+    #[test]
+    fn crictl_comes_with_those_whose_kubeadm_needs_it() {
+        let urls = |version: &str| {
+            let mut inventory = inventory();
+            inventory.kubernetes.version = version.into();
+            let all = kubernetes(&inventory, "amd64");
+            all.into_iter().filter(|d| d.url.contains(CRICTL)).map(|d| d.sums).collect::<Vec<_>>()
+        };
+        let there = "https://github.com/kubernetes-sigs/cri-tools/releases/download";
+        let sums = |v: &str| vec![format!("{there}/v{v}/crictl-v{v}-linux-amd64.tar.gz.sha256")];
+        assert_eq!(urls("1.23.6"), sums("1.23.0"));
+        assert_eq!(urls("1.30.14"), sums("1.30.1"));
+        assert_eq!(urls("1.31.0"), [] as [String; 0]);
+    }
+
+    #[test]
+    fn coredns_is_pulled_from_where_it_lies() {
+        let pulled = |version: &str, repository: &str| {
+            let mut inventory = inventory();
+            inventory.kubernetes.version = version.into();
+            inventory.kubernetes.image_repository = repository.into();
+            ["coredns:v1.8.6", "pause:3.6"]
+                .map(|image| as_pulled(&inventory, &format!("{repository}/{image}")))
+        };
+        let own = |image: &str| format!("registry.k8s.io/{image}");
+        assert_eq!(
+            pulled("1.23.6", "registry.k8s.io"),
+            ["coredns/coredns:v1.8.6", "pause:3.6"].map(own)
+        );
+        // That kubeadm finds it by itself, and writes the longer name.
+        assert_eq!(pulled("1.23.15", "registry.k8s.io"), ["coredns:v1.8.6", "pause:3.6"].map(own));
+        let mirror = "registry.aliyuncs.com/google_containers";
+        assert_eq!(pulled("1.23.6", mirror)[0], format!("{mirror}/coredns:v1.8.6"));
     }
 }

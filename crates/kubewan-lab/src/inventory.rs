@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use kubewan_core::versions::{Release, Version};
+
 use crate::{LabHost, LabInfo};
 
 /// Which Kubernetes the inventory asks for.
@@ -127,10 +129,10 @@ fn host_block(yaml: &mut String, index: usize, host: &LabHost) {
     let _ = writeln!(yaml, "      hostKey: {}", quoted(&host.host_key));
 }
 
-/// The kubelet's setting came with 1.31 and has to be set from 1.35 on.
+/// Whether the kubelet has to be told that it starts on cgroup v1.
 fn wants_fail_cgroup_v1(version: &str) -> bool {
-    let mut parts = version.trim_start_matches('v').split('.').map(str::parse::<u32>);
-    matches!((parts.next(), parts.next()), (Some(Ok(1)), Some(Ok(minor))) if minor >= 35)
+    let version: Option<Version> = version.trim_start_matches('v').parse().ok();
+    version.and_then(Version::release).is_some_and(Release::refuses_cgroup_v1)
 }
 
 /// A JSON string is a YAML string.

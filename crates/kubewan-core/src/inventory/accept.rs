@@ -93,6 +93,7 @@ const NEVER: &[(&str, &str)] = &[
     ("foreign-cluster", "kubewan would build over a cluster that it does not know"),
     ("other-cluster", "kubewan would build over another cluster of its own"),
     ("containerd-too-old", "the kubelet would not start with it"),
+    ("containerd-too-new", "the kubelet would not start with it"),
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
     ("port-in-use", "Kubernetes could not listen there"),
     ("distribution-unsupported", "kubewan does not know how to install anything there"),

@@ -146,6 +146,8 @@ codes! {
     BadTaint => "bad-taint",
     /// A setting that kubewan decides itself.
     ReservedSetting => "reserved-setting",
+    /// An argument that this version's kubelet does not know.
+    UnknownArgument => "unknown-argument",
 }
 
 impl fmt::Display for Code {

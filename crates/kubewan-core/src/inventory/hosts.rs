@@ -11,6 +11,7 @@ use super::names::{self, Address};
 use super::subnets::Subnets;
 use super::tree::Node;
 use super::validate::not_empty;
+use crate::versions::{RELEASES, Release, Version, arguments};
 
 /// Checks every host by itself, then what must differ between hosts, then the roles of all.
 pub(super) fn check(report: &mut Report<'_>, root: &Node, subnets: &Subnets) {
@@ -21,6 +22,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node, subnets: &Subnets) {
         report.push(Code::NoHosts, entry.value.span, "hosts", "`hosts` is empty".into(), help);
         return;
     }
+    let release = release(root);
     let mut seen = Seen::default();
     for (index, host) in hosts.iter().enumerate() {
         let path = format!("hosts[{index}]");
@@ -31,11 +33,17 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node, subnets: &Subnets) {
             login(report, ssh, &format!("{path}.ssh"), &mut seen);
         }
         labels(report, host, &path);
-        taints(report, host, &path);
-        kubelet_args(report, host, &path);
+        taints(report, host, &path, release);
+        kubelet_args(report, host, &path, release);
         accept::check(report, host, &format!("{path}.accept"));
     }
     roles(report, hosts, entry.key_span);
+}
+
+/// What the version that is asked for needs; `None` where it is none that is known, which is an error of its own.
+fn release(root: &Node) -> Option<&'static Release> {
+    let text = root.get("kubernetes")?.get("version")?.text()?;
+    text.parse().ok().and_then(Version::release)
 }
 
 /// What must be unique, with the line it was first given on.
@@ -202,7 +210,9 @@ fn labels(report: &mut Report<'_>, host: &Node, path: &str) {
 }
 
 /// The rules of `validateNodeTaints` in `k8s.io/kubernetes/pkg/apis/core/validation/validation.go`.
-fn taints(report: &mut Report<'_>, host: &Node, path: &str) {
+fn taints(report: &mut Report<'_>, host: &Node, path: &str, release: Option<&Release>) {
+    let newest = RELEASES.last();
+    let of_role = release.or(newest).map_or(&[][..], |release| release.role_taints);
     let Some(taints) = host.get("taints") else { return };
     let mut seen = Vec::new();
     for (index, taint) in taints.items().iter().enumerate() {
@@ -222,7 +232,7 @@ fn taints(report: &mut Report<'_>, host: &Node, path: &str) {
             let help = "as example.org/dedicated: letters, digits, `-`, `_` and `.`";
             report.push(Code::BadTaint, node.span, &path, message, help);
         }
-        if key == "node-role.kubernetes.io/control-plane" {
+        if of_role.contains(&key) {
             let message = format!("the taint `{key}` is not set by hand");
             let help = "a control plane without the role worker has it";
             report.push(Code::ReservedSetting, node.span, &path, message, help);
@@ -251,7 +261,7 @@ const OWN_KUBELET_ARGS: &[(&str, &str)] = &[
     ("register-with-taints", "use the host's `taints`"),
 ];
 
-fn kubelet_args(report: &mut Report<'_>, host: &Node, path: &str) {
+fn kubelet_args(report: &mut Report<'_>, host: &Node, path: &str, release: Option<&Release>) {
     let Some(args) = host.get("kubeletArgs") else { return };
     for entry in args.entries() {
         let path = format!("{path}.kubeletArgs.{}", entry.key);
@@ -266,6 +276,16 @@ fn kubelet_args(report: &mut Report<'_>, host: &Node, path: &str) {
             let message = format!("{} is not the name of an argument", quoted(&entry.key));
             let help = "the name without dashes before it and without value, as max-pods";
             report.push(Code::BadValue, entry.key_span, &path, message, help);
+        }
+        let minor = release.map(|release| release.minor);
+        if let Some((minor, unknown)) = minor.zip(minor.and_then(|m| arguments::unknown(bare, m))) {
+            let since = match unknown.gone.filter(|gone| minor >= *gone) {
+                Some(gone) => format!("it went with 1.{gone}"),
+                None => format!("it came with 1.{}", unknown.came.unwrap_or_default()),
+            };
+            let message =
+                format!("the kubelet of 1.{minor} has no `--{bare}` and would not start: {since}");
+            report.push(Code::UnknownArgument, entry.key_span, &path, message, unknown.instead);
         }
     }
 }

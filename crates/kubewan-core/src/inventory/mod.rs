@@ -461,10 +461,19 @@ impl Inventory {
         format!("api.{}.kubewan", self.name)
     }
 
+    /// The version of Kubernetes. Validation guarantees that it is one.
+    pub fn version(&self) -> Version {
+        self.kubernetes.version.parse().expect("a checked inventory names a version")
+    }
+
     /// What its Kubernetes' minor release needs. Validation guarantees that it is known.
     pub fn release(&self) -> &'static Release {
-        let version: Option<Version> = self.kubernetes.version.parse().ok();
-        version.and_then(Version::release).expect("a checked inventory names a known release")
+        self.version().release().expect("a checked inventory names a known release")
+    }
+
+    /// The repository of CoreDNS' image, where kubeadm would look for it in the wrong one.
+    pub fn coredns_repository(&self) -> Option<String> {
+        self.release().coredns_repository(self.version().patch, &self.kubernetes.image_repository)
     }
 
     /// Where Kubernetes' binaries and images come from.

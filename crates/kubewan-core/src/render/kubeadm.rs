@@ -1,4 +1,4 @@
-//! kubeadm's configuration, for `kubeadm.k8s.io/v1beta3` (up to 1.30) and `v1beta4` (from 1.31).
+//! kubeadm's configuration, in the version of its API that the release reads.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{merge, object};
 use crate::action::etcd::EtcdUrls;
-use crate::inventory::{Acceptance, Host, Inventory, Settings, Taint};
+use crate::inventory::{Acceptance, Host, Inventory, Settings, Taint, TaintEffect};
 use crate::versions::KubeadmApi;
 
 /// Port of the API server.
@@ -19,8 +19,6 @@ pub const ETCD_CLIENT_PORT: u16 = 2379;
 pub const ETCD_PEER_PORT: u16 = 2380;
 /// The runtime's socket.
 pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
-/// The taint of a control plane that takes no workloads.
-pub const CONTROL_PLANE_TAINT: &str = "node-role.kubernetes.io/control-plane";
 
 /// Extra arguments in the shape of a version of kubeadm's API.
 fn extra_args(api: KubeadmApi, args: &BTreeMap<String, String>) -> Value {
@@ -65,7 +63,7 @@ fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) 
         // kubeadm makes a random token when none is given, valid a day; this one nobody uses ends at once.
         "bootstrapTokens": [{ "ttl": "1m0s", "description": "made by kubeadm init, unused" }],
         "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": API_PORT },
-        "nodeRegistration": registration(api, inventory, node, Some(control_plane_taints(node.host))),
+        "nodeRegistration": registration(api, inventory, node, Some(control_plane_taints(inventory, node.host))),
     }));
     if api == KubeadmApi::V1Beta4 {
         init.insert("timeouts".into(), json!({ "controlPlaneComponentHealthCheck": "4m0s" }));
@@ -93,9 +91,6 @@ fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) 
     [init, cluster, kubelet, proxy].iter().map(yaml).collect::<Vec<_>>().join("---\n")
 }
 
-/// From here on kube-proxy can be told to leave 127.0.0.1 alone (Kubernetes' change log of 1.26).
-const LOCALHOST_NODE_PORTS_SINCE: u32 = 26;
-
 /// Behind NAT a packet for a NodePort comes to the address of the NIC, which is not the node's. Left unset, kube-proxy
 /// answers there in iptables mode only: in nftables mode it takes `primary`, the node's own address
 /// (`platformApplyDefaults` in cmd/kube-proxy/app/server_linux.go). And only in iptables mode 127.0.0.1 would answer
@@ -107,7 +102,7 @@ fn proxy(inventory: &Inventory) -> Value {
         "healthzBindAddress": "127.0.0.1:10256",
         "nodePortAddresses": ["0.0.0.0/0"],
     });
-    if inventory.release().minor >= LOCALHOST_NODE_PORTS_SINCE {
+    if inventory.release().localhost_node_ports {
         proxy["iptables"] = json!({ "localhostNodePorts": false });
     }
     proxy
@@ -138,7 +133,7 @@ fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, V
     if api == KubeadmApi::V1Beta3 {
         api_server.insert("timeoutForControlPlane".into(), json!("4m0s"));
     }
-    object(json!({
+    let mut cluster = object(json!({
         "apiVersion": api.api_version(),
         "kind": "ClusterConfiguration",
         "clusterName": inventory.name,
@@ -152,7 +147,11 @@ fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, V
         },
         "apiServer": api_server,
         "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": extra_args(api, &etcd) } },
-    }))
+    }));
+    if let Some(repository) = inventory.coredns_repository() {
+        cluster.insert("dns".into(), json!({ "imageRepository": repository }));
+    }
+    cluster
 }
 
 /// Markers of the values of a join that exist only when it runs.
@@ -170,7 +169,7 @@ pub struct JoinSecrets<'a> {
 pub fn join(inventory: &Inventory, node: &Node, secrets: JoinSecrets<'_>) -> String {
     let api = inventory.release().kubeadm_api;
     // Of a worker kubeadm takes the taints over unless it is given others; a control plane's are its own.
-    let taints = node.host.is_control_plane().then(|| control_plane_taints(node.host));
+    let taints = node.host.is_control_plane().then(|| control_plane_taints(inventory, node.host));
     let mut join = object(json!({
         "apiVersion": api.api_version(),
         "kind": "JoinConfiguration",
@@ -257,16 +256,22 @@ fn registration(
 }
 
 /// Taints that a control plane registers with.
-fn control_plane_taints(host: &Host) -> Vec<Taint> {
+fn control_plane_taints(inventory: &Inventory, host: &Host) -> Vec<Taint> {
     let mut taints = host.taints.clone();
     if !host.is_worker() {
-        taints.push(Taint {
-            key: CONTROL_PLANE_TAINT.into(),
-            value: None,
-            effect: crate::inventory::TaintEffect::NoSchedule,
-        });
+        taints.extend(role_taints(inventory));
     }
     taints
+}
+
+/// What keeps workloads off a control plane that is no worker: the taints that this version's kubeadm would set itself, and
+/// its own addons tolerate.
+pub fn role_taints(inventory: &Inventory) -> impl Iterator<Item = Taint> {
+    inventory.release().role_taints.iter().map(|key| Taint {
+        key: (*key).to_owned(),
+        value: None,
+        effect: TaintEffect::NoSchedule,
+    })
 }
 
 fn component(group_version: &str, kind: &str, ours: Value, user: &Settings) -> Map<String, Value> {
@@ -289,6 +294,7 @@ fn yaml(map: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::Role;
     use crate::samples;
 
     fn node(inventory: &Inventory, at: usize) -> Node<'_> {
@@ -304,6 +310,21 @@ mod tests {
     fn init_for_v1beta4() {
         let inventory = samples::inventory(2);
         insta::assert_snapshot!(init(&inventory, &node(&inventory, 0)));
+    }
+
+    /// The whole configuration of a first control plane that takes no workloads, and of one that joins it.
+    #[test]
+    fn what_each_generation_of_kubeadm_gets() {
+        for version in ["1.22.17", "1.23.6", "1.24.17", "1.28.15", "1.31.14", "1.36.2"] {
+            let mut inventory = samples::control_planes(3);
+            inventory.kubernetes.version = version.into();
+            for host in &mut inventory.hosts {
+                host.roles = vec![Role::ControlPlane];
+            }
+            let first = init(&inventory, &node(&inventory, 0));
+            let joined = join(&inventory, &node(&inventory, 1), MARKERS);
+            insta::assert_snapshot!(format!("kubeadm_{version}"), format!("{first}---\n{joined}"));
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ targets! {
     protocol: 40_000, ["src/protocol.rs"], samples::messages();
     way_back_of_journal: 20_000, ["src/journal.rs", "src/plan/reset/tests.rs"], samples::journals();
     record: 30_000, ["src/inventory/recorded.rs"], samples::records();
-    version: 100_000, ["src/versions.rs"], vec![b"1.36.2".to_vec(), b"v1.27.0".to_vec()];
+    version: 100_000, ["src/versions/mod.rs"], vec![b"1.36.2".to_vec(), b"v1.27.0".to_vec()];
     publishers: 20_000, ["src/supply.rs", "src/download.rs"], vec![];
     block: 60_000, ["src/action/file.rs"], samples::hosts_files();
 }

@@ -155,7 +155,7 @@ fn images(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Vec<String>, FetchErro
         .lines()
         .map(str::trim)
         .filter(|line| registry::Reference::parse(line).is_some())
-        .map(str::to_owned)
+        .map(|name| supply::as_pulled(inventory, name))
         .collect();
     if names.is_empty() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kubewan_core::versions::Release;
 use serde_json::{Value, json};
 
 use super::super::Host;
@@ -32,9 +33,6 @@ pub(super) const PKI: &str = "/etc/kubernetes/pki";
 /// kubeconfigs that init makes, by their phase's name.
 pub(super) const KUBECONFIGS: &[&str] =
     &["admin", "super-admin", "kubelet", "controller-manager", "scheduler"];
-
-/// super-admin.conf came with 1.29 (kubernetes/kubeadm#2414).
-const SUPER_ADMIN_SINCE: u32 = 29;
 
 /// Static pods beside etcd's, which `control-plane/…` makes.
 const STATIC_PODS: [&str; 3] = ["apiserver", "controller-manager", "scheduler"];
@@ -85,8 +83,8 @@ pub(super) fn missing_files(config: Config<'_>) -> Vec<String> {
         missing.push("certs/all".to_owned());
     }
     for name in KUBECONFIGS {
-        let unknown =
-            *name == "super-admin" && config.minor().is_some_and(|m| m < SUPER_ADMIN_SINCE);
+        let release = config.minor().and_then(Release::of_minor);
+        let unknown = *name == "super-admin" && release.is_some_and(|r| !r.super_admin);
         if !unknown && absent(&format!("/etc/kubernetes/{name}.conf")) {
             missing.push(format!("kubeconfig/{name}"));
         }

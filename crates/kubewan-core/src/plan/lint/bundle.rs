@@ -7,14 +7,15 @@ use crate::inventory::{Host, KubernetesSource, RuntimeSource};
 use crate::plan::phase;
 use crate::plan::planner::View;
 use crate::supply;
+use crate::versions::RELEASES;
 
 pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     if view.inventory.source() != KubernetesSource::Bundle {
         return Vec::new();
     }
     let (bundle, arch) = (view.inputs.bundle, &facts.kernel.arch);
-    let mut missing: Vec<String> = ["kubeadm", "kubelet", "kubectl"]
-        .iter()
+    let mut missing: Vec<String> = bundle
+        .programs()
         .filter(|name| bundle.binary(name, arch).is_none())
         .map(|name| format!("binary {name} for {arch}"))
         .collect();
@@ -86,10 +87,15 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
     if inventory.source() == KubernetesSource::Packages
         && supply::kubernetes_repository(inventory).is_none()
     {
-        let (minor, from) = (inventory.release().minor, supply::PACKAGES_FROM);
+        let minor = inventory.release().minor;
+        let first = RELEASES.iter().find(|release| release.packages).map_or(0, |first| first.minor);
         findings.push(unavailable(
-            format!("there are no packages of Kubernetes 1.{minor}: they begin with 1.{from}"),
-            "use `kubernetes: { source: release }`, or a bundle",
+            format!(
+                "there are no packages of Kubernetes 1.{minor}: pkgs.k8s.io begins with 1.{first}, and Google's \
+                 repositories, which had older ones, are gone"
+            ),
+            "take its programs as files: `kubernetes: { source: release }`, with `mirrors.kubernetes` where dl.k8s.io \
+             can't be reached, or a bundle",
         ));
     }
     if inventory.runtime.source == RuntimeSource::Docker

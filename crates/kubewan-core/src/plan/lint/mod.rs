@@ -13,6 +13,7 @@
 //! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
 //! | [`firewall`] | host firewalls, and an etcd that answers everyone |
 //! | [`cluster`] | Kubernetes that is there already |
+//! | [`versions`] | the version of Kubernetes itself |
 //! | [`accept`] | what the operator accepts |
 
 pub(in crate::plan) mod accept;
@@ -28,6 +29,7 @@ mod runtime;
 mod system;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use super::planner::View;
 use crate::facts::Facts;
@@ -53,6 +55,8 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(ways);
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
+    findings.extend(versions::end_of_life(view));
+    findings.extend(versions::former_registry(view));
     findings.extend(machine::identities(view));
     if let Some(recorded) = view.inputs.recorded {
         findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));

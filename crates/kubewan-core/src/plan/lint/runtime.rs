@@ -5,7 +5,8 @@ use crate::finding::Finding;
 use crate::inventory::{Host, RuntimeSource};
 use crate::plan::phase::runtime::containerd_version;
 use crate::plan::planner::View;
-use crate::versions::{CONTAINERD_2_FROM, Release, series};
+use crate::supply::CONTAINERD_V1;
+use crate::versions::{CONTAINERD_2_FROM, Cri, RELEASES, Release, series};
 
 /// containerd against what the release's kubelet works with.
 pub(super) fn containerd(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
@@ -18,14 +19,27 @@ pub(super) fn containerd(view: &View, host: &Host, facts: &Facts) -> Option<Find
         RuntimeSource::Docker => "Docker's containerd",
         RuntimeSource::Distribution => "the distribution's containerd",
     };
-    let remedy = match view.inventory.runtime.source {
-        RuntimeSource::Bundle => "use a bundle with packages of containerd 2",
-        RuntimeSource::Docker => "upgrade its package: `apt-get install containerd.io`",
-        RuntimeSource::Release | RuntimeSource::Distribution => {
-            "take containerd 2 from elsewhere: `runtime: { source: release }`, `docker`, or a bundle with its packages"
-        }
+    let release = view.inventory.release();
+    let remedy = instead(release, view.inventory.runtime.source);
+    judge(release, &host.name, from, &version, &remedy)
+}
+
+/// Where a containerd comes from that the release's kubelet works with for long.
+fn instead(release: &Release, source: RuntimeSource) -> String {
+    let wanted = match release.cri {
+        Cri::V1Alpha2 | Cri::Both => format!("containerd {CONTAINERD_V1}"),
+        Cri::V1 => "containerd 2".to_owned(),
     };
-    judge(view.inventory.release(), &host.name, from, &version, remedy)
+    match source {
+        RuntimeSource::Bundle => format!("use a bundle with packages of {wanted}"),
+        RuntimeSource::Docker => "upgrade its package: `apt-get install containerd.io`".to_owned(),
+        RuntimeSource::Release | RuntimeSource::Distribution if release.cri == Cri::V1 => format!(
+            "take {wanted} from elsewhere: `runtime: {{ source: release }}`, `docker`, or a bundle with its packages"
+        ),
+        RuntimeSource::Release | RuntimeSource::Distribution => {
+            format!("take {wanted}: `runtime: {{ source: release }}`, or a bundle with it")
+        }
+    }
 }
 
 pub(super) fn judge(
@@ -37,7 +51,10 @@ pub(super) fn judge(
 ) -> Option<Finding> {
     let minor = release.minor;
     let there = series(version)?;
-    let oldest = release.oldest_containerd();
+    let oldest = release.containerd.oldest;
+    if release.containerd.is_too_new(there) {
+        return Some(too_new(release, host, from, version));
+    }
     if there < oldest {
         let message = format!(
             "{from} is {version}, and the kubelet of 1.{minor} needs {}.{} or later: it would not start",
@@ -45,11 +62,28 @@ pub(super) fn judge(
         );
         return Some(Finding::error("containerd-too-old", host, message, remedy));
     }
-    (there.0 < 2).then(|| {
+    // Before the CRI's v1 alone, 1.x is what containerd's makers test a kubelet with.
+    (there.0 < 2 && release.cri == Cri::V1).then(|| {
         let message = format!(
             "{from} is {version}: it works with Kubernetes 1.{minor}, and no longer from 1.{CONTAINERD_2_FROM} on, so \
              this host can't be upgraded that far"
         );
         Finding::warning("containerd-too-old", host, message, remedy)
     })
+}
+
+/// A containerd that no longer speaks what the release's kubelet does.
+fn too_new(release: &Release, host: &str, from: &str, version: &str) -> Finding {
+    let minor = release.minor;
+    let message = format!(
+        "{from} is {version}, and the kubelet of 1.{minor} speaks only the CRI's v1alpha2, which containerd has no more: it \
+         would not start"
+    );
+    let speaking =
+        RELEASES.iter().find(|r| r.containerd.below.is_none()).map_or(minor, |r| r.minor);
+    let remedy = format!(
+        "take containerd {CONTAINERD_V1} (`runtime: {{ source: release }}`, with the other one's package removed), or Kubernetes \
+         1.{speaking} or later"
+    );
+    Finding::error("containerd-too-new", host, message, remedy)
 }

@@ -5,7 +5,8 @@ use crate::finding::Finding;
 use crate::inventory::{Host, HostnamePolicy};
 use crate::plan::phase::prepare::swap_is_left;
 use crate::plan::planner::View;
-use crate::versions::{CGROUP_V2_KERNEL, CGROUP_V2_OLDEST_KERNEL, KernelFit, Series, series};
+use crate::versions::kernels::{CGROUP_V2, CGROUP_V2_OLDEST};
+use crate::versions::{CgroupV1, KernelFit, RELEASES, Series, series};
 
 pub(super) fn distribution(_: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     if matches!(facts.os.id.as_str(), "debian" | "ubuntu") && facts.os.systemd > 0 {
@@ -19,8 +20,8 @@ pub(super) fn distribution(_: &View, host: &Host, facts: &Facts) -> Vec<Finding>
     )]
 }
 
-/// kubeadm's SystemVerification stops at kernels that its release is not made for up to 1.33 and warns from 1.34 on
-/// ([`crate::versions::RELEASES`]); cgroup v2 asks for more than that.
+/// kubeadm's SystemVerification stops at kernels that its release is not made for, or warns of them
+/// ([`crate::versions::Release::kernels`]); cgroup v2 asks for more than that.
 pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let release = &facts.kernel.release;
     let kernel = series(release)?;
@@ -36,11 +37,11 @@ pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding>
         );
         return Some(Finding::error("kernel-too-old", &host.name, message, newer));
     }
-    if v2 && kernel < CGROUP_V2_OLDEST_KERNEL {
+    if v2 && kernel < CGROUP_V2_OLDEST {
         let message = format!(
             "kernel {release} can't freeze processes in cgroup v2, which takes {}: kubeadm stops at it, and runc \
              can't pause containers",
-            dotted(CGROUP_V2_OLDEST_KERNEL)
+            dotted(CGROUP_V2_OLDEST)
         );
         return Some(Finding::error("kernel-too-old", &host.name, message, newer));
     }
@@ -51,11 +52,11 @@ pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding>
         );
         return Some(Finding::warning("kernel-unsupported", &host.name, message, newer));
     }
-    if v2 && kernel < CGROUP_V2_KERNEL {
+    if v2 && kernel < CGROUP_V2 {
         let message = format!(
             "kernel {release} is older than {}, which Kubernetes asks for with cgroup v2: figures of the host's own \
              use of processors are missing",
-            dotted(CGROUP_V2_KERNEL)
+            dotted(CGROUP_V2)
         );
         return Some(Finding::warning("kernel-unsupported", &host.name, message, newer));
     }
@@ -77,22 +78,33 @@ fn newer_kernel(distribution: &str) -> &'static str {
     }
 }
 
-/// The kubelet refuses cgroup v1 from 1.35 on unless `failCgroupV1` is false (KEP-5573).
+/// cgroup v1, which some releases refuse and those before them only keep up.
 pub(super) fn cgroups(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
-    let release = view.inventory.release();
-    if facts.cgroup == CgroupVersion::V2 || !release.refuses_cgroup_v1() {
+    if facts.cgroup == CgroupVersion::V2 {
         return None;
     }
-    Some(Finding::error(
-        "cgroup-v1",
-        &host.name,
-        format!(
-            "uses cgroup v1, which kubeadm and the kubelet of {} refuse: they give it up in a later release",
-            view.inventory.kubernetes.version
-        ),
-        "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in /etc/default/grub, \
-         `update-grub`, then reboot",
-    ))
+    let release = view.inventory.release();
+    let remedy = "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in \
+                  /etc/default/grub, `update-grub`, then reboot";
+    match release.cgroup_v1 {
+        CgroupV1::Works => None,
+        CgroupV1::Kept => {
+            let refusing = RELEASES.iter().find(|release| release.refuses_cgroup_v1())?.minor;
+            let message = format!(
+                "uses cgroup v1: Kubernetes 1.{} works with it, and 1.{refusing} no longer by itself, so this host can't be \
+                 upgraded that far",
+                release.minor
+            );
+            Some(Finding::warning("cgroup-v1", &host.name, message, remedy))
+        }
+        CgroupV1::Refused => {
+            let message = format!(
+                "uses cgroup v1, which kubeadm and the kubelet of {} refuse: they give it up in a later release",
+                view.inventory.kubernetes.version
+            );
+            Some(Finding::error("cgroup-v1", &host.name, message, remedy))
+        }
+    }
 }
 
 /// Swap is switched off and masked by a step of the plan; this tells of what would bring it back at boot all the same,

@@ -1,5 +1,7 @@
 //! Findings on recorded facts: one golden that shows every check of a host with its severity, reason and remedy.
 
+mod versions;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -15,7 +17,7 @@ use crate::network::reach;
 use crate::plan::planner::Inputs;
 use crate::plan::{Step, steps};
 use crate::samples;
-use crate::versions::{KubeadmApi, RELEASES, Release};
+use crate::versions::{CONTAINERD_2_FROM, Containerds, KubeadmApi, RELEASES, Release};
 
 /// Three hosts as the operator described and the agents saw them.
 struct Cluster {
@@ -376,7 +378,9 @@ fn every_check_speaks() {
     let mut text: Vec<String> =
         CASES.iter().map(|(title, change)| shown(title, &findings_with(*change))).collect();
     // No release from 1.37 on is known yet, but the rule is.
-    let newer = Release { minor: 37, ..*RELEASES.last().expect("a release") };
+    let newest = RELEASES.last().expect("a release");
+    let containerd = Containerds { oldest: (2, 0), below: None };
+    let newer = Release { minor: CONTAINERD_2_FROM, containerd, ..*newest };
     assert_eq!(newer.kubeadm_api, KubeadmApi::V1Beta4);
     for version in ["1.7.24", "2.0.0"] {
         let found =

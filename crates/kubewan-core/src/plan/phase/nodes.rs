@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::action::cluster::{MANAGED_ANNOTATION, Managed};
 use crate::action::{Action, Announced, NodeMeta};
-use crate::inventory::{Host, Taint, TaintEffect};
+use crate::inventory::Host;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::flannel::{GATE_LABEL, OVERWRITE_ANNOTATION};
-use crate::render::kubeadm::CONTROL_PLANE_TAINT;
+use crate::render::kubeadm::role_taints;
 
 /// Label by which kubectl shows a worker's role; kubeadm sets only the control plane's.
 const WORKER_LABEL: &str = "node-role.kubernetes.io/worker";
@@ -39,10 +39,11 @@ pub(super) fn mark(view: &View, host: &Host, phase: Phase) -> Step {
     }
     let mut taints = host.taints.clone();
     if host.is_control_plane() && !host.is_worker() {
-        // kubeadm sets it; a host that was a worker too has lost it.
-        let (key, effect) = (CONTROL_PLANE_TAINT.to_owned(), TaintEffect::NoSchedule);
-        if !taints.iter().any(|taint| taint.key == key) {
-            taints.push(Taint { key, value: None, effect });
+        // kubeadm sets them; a host that was a worker too has lost them.
+        for taint in role_taints(view.inventory) {
+            if !taints.iter().any(|there| there.key == taint.key) {
+                taints.push(taint);
+            }
         }
     }
     let annotations = BTreeMap::from([
@@ -50,7 +51,7 @@ pub(super) fn mark(view: &View, host: &Host, phase: Phase) -> Step {
         (MANAGED_ANNOTATION.to_owned(), Managed::annotation(&labels, &taints)),
     ]);
     let untainted = if host.is_control_plane() && host.is_worker() {
-        vec![CONTROL_PLANE_TAINT.to_owned()]
+        role_taints(view.inventory).map(|taint| taint.key).collect()
     } else {
         Vec::new()
     };

@@ -210,7 +210,7 @@ pub(in crate::plan) fn containerd_version(view: &View, facts: &Facts) -> Option<
             runtime.containerd.clone().or(runtime.containerd_offered.clone())
         }
         // What is offered there is known to apt only once the repository is; it has had 2.x since 2025.
-        RuntimeSource::Docker => runtime.containerd.clone().or(Some("2".into())),
+        RuntimeSource::Docker => runtime.containerd.clone().or(Some("2.0".into())),
     }
 }
 
