@@ -206,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn crictl_is_missing_only_where_kubeadm_needs_it() {
+        let line = artifact("kind: binary, name: kubeadm, path: bin/kubeadm");
+        let lacks = |version: &str| {
+            let bundle = parse(&line.replacen("1.36.2", version, 1)).unwrap();
+            bundle.missing("amd64").contains(&"binary crictl".to_owned())
+        };
+        assert_eq!(
+            ["1.23.6", "1.30.14", "1.31.0", "1.36.2"].map(lacks),
+            [true, true, false, false]
+        );
+        let rehearsal = line.replacen("1.36.2\"", "1.23.6\"\nrehearsal: true", 1);
+        assert_eq!(
+            parse(&rehearsal).unwrap().missing("amd64"),
+            ["binary kubelet", "binary kubectl"]
+        );
+    }
+
+    #[test]
     fn what_can_not_be_trusted_is_refused() {
         for (line, words) in [
             ("kind: binary, name: x, path: ../x", "does not stay in the bundle"),

@@ -135,6 +135,7 @@ pub fn bundle() -> Bundle {
         artifact(ArtifactKind::Image, "registry.k8s.io/kube-apiserver:v1.36.2", "1.36.2"),
         artifact(ArtifactKind::Image, "registry.k8s.io/kube-proxy:v1.36.2", "1.36.2"),
         artifact(ArtifactKind::Image, "registry.k8s.io/coredns/coredns:v1.14.2", "1.14.2"),
+        artifact(ArtifactKind::Image, "registry.k8s.io/etcd:3.6.8-0", "3.6.8"),
         artifact(ArtifactKind::Image, "ghcr.io/flannel-io/flannel:v0.28.9", "0.28.9"),
         artifact(ArtifactKind::Image, "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1", "1.9.1"),
         artifact(ArtifactKind::Package, "containerd", "1.6.20~ds1-1"),

@@ -16,7 +16,7 @@ pub struct Argument {
 const BY_CONTAINERD: &str =
     "the container runtime cares for it: its settings are `runtime.containerd`";
 
-/// Those that are known. What the user may not set at all is not among them.
+/// Those that are known.
 ///
 /// Sources: kubernetes/kubernetes#106907 (1.24, with dockershim), #107094 and kubernetes.io, blog of 2023-03-17, "Upcoming
 /// changes in Kubernetes v1.27" (`container-runtime`), #133779 (`pod-infra-container-image`, 1.35), #126031

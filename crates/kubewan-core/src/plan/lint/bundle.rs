@@ -19,19 +19,7 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
         .filter(|name| bundle.binary(name, arch).is_none())
         .map(|name| format!("binary {name} for {arch}"))
         .collect();
-    let pause = view.inventory.pause_image();
-    if !bundle.of(ArtifactKind::Image, arch).any(|image| image.name == pause) {
-        missing.push(format!(
-            "image {pause} for {arch}, which kubeadm {} expects",
-            view.inventory.kubernetes.version
-        ));
-    }
-    for image in ["kube-proxy", "coredns", "flannel", "flannel-cni-plugin"] {
-        // A rehearsal runs no pods, so its bundle carries no images for them.
-        if bundle.image(image, arch).is_none() && !bundle.rehearsal {
-            missing.push(format!("image {image} for {arch}"));
-        }
-    }
+    missing.extend(missing_images(view, host, arch));
     let distribution = facts.os.distribution();
     let has = |name: &str| bundle.of(ArtifactKind::Runtime, arch).any(|file| file.name == name);
     if view.inventory.runtime.source == RuntimeSource::Bundle
@@ -54,6 +42,45 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
     }
     findings.extend(flannel_version(view, host, arch));
     findings
+}
+
+/// Images that the bundle has not, or has in another version than kubeadm asks for.
+fn missing_images(view: &View, host: &Host, arch: &str) -> Vec<String> {
+    let (inventory, bundle) = (view.inventory, view.inputs.bundle);
+    let mut expected = vec![inventory.pause_image()];
+    let mut names = vec!["kube-proxy", "flannel", "flannel-cni-plugin"];
+    let (release, patch) = (inventory.release(), inventory.version().patch);
+    let repository = &inventory.kubernetes.image_repository;
+    let own = &inventory.kubernetes.kubeadm.cluster;
+    // Of a patch release that the table does not know, and where the user names another, only that there is one.
+    if patch > release.last_patch || own.contains_key("dns") {
+        names.push("coredns");
+    } else {
+        expected.push(release.coredns_image(patch, repository));
+    }
+    if host.is_control_plane() {
+        if patch > release.last_patch || own.contains_key("etcd") {
+            names.push("etcd");
+        } else {
+            expected.push(release.etcd_image(patch, repository));
+        }
+    }
+    if bundle.rehearsal {
+        // It runs no pods, so its bundle carries no images but the one that containerd is told of.
+        expected.truncate(1);
+        names.clear();
+    }
+    let there = |wanted: &String| bundle.of(ArtifactKind::Image, arch).any(|i| i.name == *wanted);
+    let version = &inventory.kubernetes.version;
+    let expected = expected
+        .iter()
+        .filter(|wanted| !there(wanted))
+        .map(|wanted| format!("image {wanted} for {arch}, which kubeadm {version} expects"));
+    let names = names
+        .iter()
+        .filter(|name| bundle.image(name, arch).is_none())
+        .map(|name| format!("image {name} for {arch}"));
+    expected.chain(names).collect()
 }
 
 /// flannel before 0.28 takes the announced address as the outer source of VXLAN too (0.27.4 to 0.27.x), or

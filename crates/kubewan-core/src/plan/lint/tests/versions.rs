@@ -95,3 +95,45 @@ fn every_version_on_every_host() {
         said.join("\n")
     ));
 }
+
+/// What a bundle lacks, with some of its images in other versions.
+fn bundle_lacks(change: fn(&mut Inventory), rename: &[(&str, &str)]) -> Vec<String> {
+    let mut inventory = samples::inventory(2);
+    change(&mut inventory);
+    let mut bundle = samples::bundle();
+    for image in &mut bundle.artifacts {
+        for (from, to) in rename {
+            image.name = image.name.replace(from, to);
+        }
+    }
+    let (facts, addresses) = (samples::all_facts(&inventory), samples::addresses(&inventory));
+    let findings = steps(&inventory, &facts, &Inputs::new(&addresses, &bundle)).findings;
+    let lacking = findings.into_iter().filter(|finding| finding.code == "bundle-incomplete");
+    lacking.map(|f| format!("{}: {}", f.host.unwrap_or_default(), f.message)).collect()
+}
+
+#[test]
+fn a_bundle_has_the_images_that_kubeadm_asks_for() {
+    const OLDER: &[(&str, &str)] = &[("etcd:3.6.8-0", "etcd:3.6.6-0"), ("v1.14.2", "v1.13.1")];
+    assert_eq!(bundle_lacks(|_| {}, &[]), [] as [String; 0]);
+    let coredns =
+        "no image registry.k8s.io/coredns/coredns:v1.14.2 for amd64, which kubeadm 1.36.2 expects";
+    let etcd = "no image registry.k8s.io/etcd:3.6.8-0 for amd64, which kubeadm 1.36.2 expects";
+    assert_eq!(
+        bundle_lacks(|_| {}, OLDER),
+        [
+            format!("master01: the bundle has {coredns}, {etcd}"),
+            format!("node01: the bundle has {coredns}")
+        ]
+    );
+    // Which the user asks for: any.
+    let asked = |inventory: &mut Inventory| {
+        let cluster = &mut inventory.kubernetes.kubeadm.cluster;
+        cluster.insert("dns".into(), json!({ "imageTag": "v1.13.1" }));
+        cluster.insert("etcd".into(), json!({ "local": { "imageTag": "3.6.6-0" } }));
+    };
+    assert_eq!(bundle_lacks(asked, OLDER), [] as [String; 0]);
+    // A patch release that is not known yet may ask for others.
+    let later = |inventory: &mut Inventory| inventory.kubernetes.version = "1.36.99".into();
+    assert_eq!(bundle_lacks(later, OLDER), [] as [String; 0]);
+}
