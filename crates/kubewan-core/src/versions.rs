@@ -180,6 +180,27 @@ impl Version {
     }
 }
 
+/// The first patches whose kubeadm takes a member of etcd in as a learner and goes on with one that it has added before:
+/// so a host that is lost in the middle of its join takes nobody's quorum, and can join again.
+///
+/// Learners are the default from 1.29 on (`EtcdLearnerMode` in cmd/kubeadm/app/features/features.go). An address that is
+/// a member's already is seen since kubernetes/kubernetes#127491, picked to 1.29, 1.30 and 1.31 (#127621, #127620,
+/// #127619) for the patches of 22 October 2024.
+const SAFE_JOINS: [(u32, u32); 3] = [(29, 10), (30, 6), (31, 2)];
+
+impl Version {
+    /// Whether further control planes join without a danger to those that are there; see [`Version::SAFE_JOINS`].
+    pub fn joins_control_planes(self) -> bool {
+        let first = SAFE_JOINS.iter().find(|(minor, _)| *minor == self.minor);
+        first.map_or(self.minor > SAFE_JOINS[SAFE_JOINS.len() - 1].0, |(_, patch)| {
+            self.patch >= *patch
+        })
+    }
+
+    /// The versions for which [`Version::joins_control_planes`] holds, in words.
+    pub const SAFE_JOINS: &str = "1.29.10, 1.30.6, 1.31.2, 1.32 or later";
+}
+
 impl FromStr for Version {
     type Err = NotAVersion;
 
@@ -239,6 +260,17 @@ mod tests {
         assert_eq!((older.kubeadm_api, older.pause), (KubeadmApi::V1Beta3, "3.9"));
         assert_eq!(release("1.37.0"), None);
         assert_eq!(release("2.36.0"), None);
+    }
+
+    #[test]
+    fn knows_where_control_planes_join_safely() {
+        let safe = |text: &str| text.parse::<Version>().expect("a version").joins_control_planes();
+        assert!(
+            ["1.29.10", "1.30.6", "1.31.2", "1.31.14", "1.32.0", "1.36.2"].map(safe) == [true; 6]
+        );
+        assert!(["1.23.6", "1.28.15", "1.29.9", "1.30.5", "1.31.1"].map(safe) == [false; 5]);
+        let words = SAFE_JOINS.map(|(minor, patch)| format!("1.{minor}.{patch}")).join(", ");
+        assert_eq!(Version::SAFE_JOINS, format!("{words}, 1.32 or later"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::KubeadmJoin;
 use kubewan_core::action::kubeadm::JoinSeen;
+use kubewan_core::versions::Version;
 
 use super::super::cluster::{change, is_transient, wait_for, with_conf};
 use super::super::kubelet;
@@ -171,10 +172,14 @@ fn go_on_as_control_plane(
     let is_phase = |part: &String| part.contains('/') || part == ETCD_JOIN;
     // The kubelet of a control plane asks the API server beside it, which may be what is missing.
     let node_is_there = seen.ended || seen.unreachable.is_none();
-    if !node_is_there || !seen.missing.iter().all(is_phase) {
+    let mut whole = !node_is_there || !seen.missing.iter().all(is_phase);
+    if whole || !seen.ended {
         for path in second_run::clear_remains(false)? {
             (cx.progress)(&format!("removed {path}, left by the run that was cut short"));
+            whole |= path == KUBELET_CONF;
         }
+    }
+    if whole {
         return Ok(false);
     }
     // Of one that was cut short nobody knows how far etcd has taken its member in.
@@ -193,8 +198,18 @@ fn go_on_as_control_plane(
 
 /// kubeadm's own name of [`ETCD_JOIN`].
 fn etcd_phase() -> Result<&'static str, String> {
-    let help = Program::new("kubeadm").args(["join", "phase", "--help"]).stdout()?;
-    Ok(if help.contains(ETCD_JOIN) { ETCD_JOIN } else { ETCD_JOIN_BEFORE })
+    let said = Program::new("kubeadm").args(["version", "-o", "short"]).stdout()?;
+    let version = said.trim().trim_start_matches('v');
+    let version: Version =
+        version.parse().map_err(|e| format!("kubeadm gives its version as {version}: {e}"))?;
+    Ok(etcd_phase_of(version.minor))
+}
+
+/// The one that does something: the other ends well and has done nothing. Which one that is hangs on the gate
+/// `ControlPlaneKubeletLocalMode`, on from 1.33 on (kubernetes/enhancements#4471); `--help` does not tell, since the
+/// first patches of 1.33 and 1.34 hide the phase that they need (kubernetes/kubeadm#3262).
+fn etcd_phase_of(minor: u32) -> &'static str {
+    if minor >= 33 { ETCD_JOIN } else { ETCD_JOIN_BEFORE }
 }
 
 /// etcd's words when it is to make a member of one that is. kubeadm asks it to for two minutes and fails, although it saw
@@ -318,6 +333,8 @@ fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<
             }
         } else if is_member_already(&error) && !is_member {
             is_member = true;
+            // Its kubelet was started meanwhile.
+            unready_until = None;
             (cx.progress)("etcd has this host's member already; going on without that phase");
             continue;
         } else if is_transient(&error) && tries < TRIES {
@@ -389,6 +406,13 @@ mod tests {
              the cluster. You must delete the existing Node or change the name of this new joining Node"
         ));
         assert!(!is_still_ready("nodes \"n2\" not found"));
+    }
+
+    #[test]
+    fn etcd_s_phase_is_the_one_that_does_something() {
+        let names = [29, 31, 32, 33, 34, 36].map(etcd_phase_of);
+        let (before, now) = (ETCD_JOIN_BEFORE, ETCD_JOIN);
+        assert_eq!(names, [before, before, before, now, now, now]);
     }
 
     #[test]
