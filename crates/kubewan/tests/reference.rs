@@ -1,5 +1,5 @@
 //! docs/reference.md names every code that can be met, and none that can't. Its tables of keys and options are made here:
-//! `UPDATE_GOLDENS=1 cargo test -p kubewan --test reference` writes them anew.
+//! `UPDATE_GOLDENS=1 cargo test -p kubewan --test reference` writes them anew. docs/guide.md names only what there is.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -342,6 +342,89 @@ fn events_checks_phases_and_fields_are_in_the_reference() {
         assert!(fields.len() > 2, "{head}: {fields:?}");
         for field in fields {
             assert!(documents.contains(&format!("`{field}`")), "{head} has `{field}`");
+        }
+    }
+}
+
+/// The guide's code blocks of a language, without what indents them.
+fn blocks<'a>(guide: &'a str, language: &str) -> Vec<Vec<&'a str>> {
+    let mut blocks: Vec<Vec<&str>> = Vec::new();
+    let mut inside = None;
+    for line in guide.lines() {
+        match (line.trim_start().strip_prefix("```"), inside) {
+            (Some(_), Some(_)) => inside = None,
+            (Some(found), None) => {
+                inside = Some((line.len() - line.trim_start().len(), found == language));
+                if found == language {
+                    blocks.push(Vec::new());
+                }
+            }
+            (None, Some((indent, true))) => {
+                blocks.last_mut().expect("pushed before").push(line.get(indent..).unwrap_or(""));
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_guide_names_only_what_there_is() {
+    let reference = reference();
+    let guide = fs::read_to_string(root().join("docs/guide.md")).unwrap();
+    let known = section(&reference, "Findings") + &section(&reference, "Errors of the inventory");
+
+    let is_row = |line: &&str| line.starts_with('|');
+    let tables = guide.split("\n| finding |").skip(1);
+    let rows = tables.flat_map(|table| table.lines().skip(2).take_while(is_row));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let codes: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(codes.len() > 40, "{codes:?}");
+    for code in codes {
+        assert!(known.contains(&format!("`{code}`")), "the guide names a finding {code}");
+    }
+
+    let commands: BTreeSet<String> = commands(&[]).iter().map(|c| c[0].clone()).collect();
+    let options = section(&reference, "Commands") + &section(&reference, "What is told");
+    let lines = ["sh", ""].into_iter().flat_map(|language| blocks(&guide, language)).flatten();
+    let calls: Vec<&str> =
+        lines.filter_map(|l| l.trim_start_matches("$ ").strip_prefix("kubewan ")).collect();
+    assert!(calls.len() > 30, "{calls:?}");
+    for call in calls {
+        let call = call.split(" #").next().unwrap_or_default();
+        let mut words = call.split_whitespace().take_while(|word| !["|", ">"].contains(word));
+        let command = words.clone().find(|word| !word.starts_with('-')).unwrap_or_default();
+        assert!(commands.contains(command), "the guide calls `kubewan {call}`");
+        if ["ssh", "kubectl"].contains(&command) {
+            continue;
+        }
+        for option in words.by_ref().filter(|word| word.starts_with("--")) {
+            assert!(options.contains(option), "the guide calls `kubewan {call}`");
+        }
+    }
+
+    let inventories = blocks(&guide, "yaml");
+    assert!(inventories.len() > 4);
+    for block in inventories {
+        let has = |key: &str| block.iter().any(|line| line.starts_with(key));
+        let mut text: Vec<&str> = block.clone();
+        let hosts =
+            ["hosts:", "  - { name: control, address: 203.0.113.77, roles: [control-plane] }"];
+        for (key, line) in
+            [("name:", "name: home"), ("kubernetes:", "kubernetes: { version: \"1.36.2\" }")]
+        {
+            text.extend((!has(key)).then_some(line));
+        }
+        match block.iter().position(|line| *line == "hosts:") {
+            Some(at) if !block.iter().any(|line| line.contains("control-plane")) => {
+                text.insert(at + 1, hosts[1]);
+            }
+            Some(_) => {}
+            None => text.extend(hosts),
+        }
+        let text = text.join("\n") + "\n";
+        if let Err(errors) = inventory::parse("guide", &text) {
+            panic!("{errors}\n{text}");
         }
     }
 }
