@@ -2,6 +2,7 @@
 //! joined one after another, mended, and given back. With stand-ins it can't be told: they join no control planes.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use kubewan_lab::leftovers;
@@ -30,7 +31,7 @@ fn from_one_control_plane_to_three() {
 
     write(&stage, &three(&whole));
     what_forbids_it_is_said_before_anything_is_changed(&stage);
-    shown(stage.kubewan(&["up", "--yes"]).expect_code(0));
+    shown(&stage, stage.kubewan(&["up", "--yes"]).expect_code(0));
     at_rest(&stage, "after the second up");
     assert_eq!(etcd_listens(&stage), ["*:2379", "*:2380"]);
     etcd_has_three_healthy_members(&stage);
@@ -45,7 +46,7 @@ fn from_one_control_plane_to_three() {
     let nftables =
         three(&whole).replacen("  kubeProxy:\n", "  kubeProxy:\n    mode: nftables\n", 1);
     write(&stage, &nftables);
-    shown(stage.kubewan(&["up", "--yes"]).expect_code(0));
+    shown(&stage, stage.kubewan(&["up", "--yes"]).expect_code(0));
     let rules = stage.on("node02", "nft list tables");
     assert!(rules.contains("table ip kube-proxy"), "kube-proxy is in another mode: {rules}");
     at_rest(&stage, "after three at once");
@@ -80,7 +81,7 @@ fn what_forbids_it_is_said_before_anything_is_changed(stage: &Stage) {
     stage.on("node02", "ufw --force enable");
 
     // As behind a NAT gateway. The firewalls of the others are not open yet, and still it is seen.
-    let cloud = "kwl-cB";
+    let cloud = "kwl-lab-cB";
     let elsewhere = "table ip elsewhere { chain out { type nat hook postrouting priority 90; \
                      oifname wan ip saddr 172.21.3.4 snat to 198.51.100.21; }; }";
     in_cloud(cloud, &["nft", elsewhere]);
@@ -109,17 +110,24 @@ fn errors(said: &Said) -> Vec<String> {
     said.stderr.lines().filter_map(error).collect()
 }
 
+/// The hosts' public addresses: a lab takes none of a network that this machine is in.
+fn addresses(stage: &Stage) -> [Ipv4Addr; 3] {
+    let hosts = stage.lab.info().expect("the lab is there").hosts;
+    HOSTS.map(|name| hosts.iter().find(|host| host.name == name).expect("three hosts").address)
+}
+
 /// What only a whole cluster of three shows.
-fn shown(up: &Said) {
+fn shown(stage: &Stage, up: &Said) {
+    let [first, second, third] = addresses(stage);
     let passed: BTreeSet<&str> =
         up.stderr.lines().filter_map(|line| line.strip_prefix("passed")).map(str::trim).collect();
     let has = |words: &str| passed.iter().any(|line| line.contains(words));
     for words in [
-        "host-to-host  node01 -> node02 (192.0.2.30:2380)",
-        "host-to-host  node02 -> master01 (198.51.100.10:2379)",
-        "node-port  you -> master01 (198.51.100.10:",
-        "node-port  you -> node01 (198.51.100.20:",
-        "node-port  you -> node02 (192.0.2.30:",
+        &format!("host-to-host  node01 -> node02 ({third}:2380)"),
+        &format!("host-to-host  node02 -> master01 ({first}:2379)"),
+        &format!("node-port  you -> master01 ({first}:"),
+        &format!("node-port  you -> node01 ({second}:"),
+        &format!("node-port  you -> node02 ({third}:"),
         "at-rest  lab",
     ] {
         assert!(has(words), "not shown: {words}\n{}", up.stderr);
@@ -175,16 +183,17 @@ fn no_key_is_left(stage: &Stage) {
 
 /// etcd answers the other control planes, and not the operator's machine.
 fn peers_only(stage: &Stage) {
+    let addresses = addresses(stage);
     let knock =
-        |address: &str, port: u16| format!("timeout 3 bash -c '< /dev/tcp/{address}/{port}'");
-    for (host, address) in HOSTS.iter().zip(["198.51.100.10", "198.51.100.20", "192.0.2.30"]) {
+        |address: Ipv4Addr, port: u16| format!("timeout 3 bash -c '< /dev/tcp/{address}/{port}'");
+    for (host, address) in HOSTS.iter().zip(addresses) {
         for port in [2379, 2380, 10250] {
             let output = Command::new("sh").args(["-c", &knock(address, port)]).output();
             let answered = output.is_ok_and(|output| output.status.success());
             assert!(!answered, "{host} answers anyone on {port}");
         }
     }
-    stage.on("node02", &knock("198.51.100.20", 2380));
+    stage.on("node02", &knock(addresses[1], 2380));
 }
 
 /// Without the first control plane's API server the others' answer, and the plan mends it.
