@@ -22,7 +22,8 @@ const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
           stops runs in the lab at 60 points, runs them again and compares: over an hour (root);
           `--points N`, `--inside N` (within kubeadm's part), `--chain N` (stops in one life of the hosts), `--seed N`,
           `--kubernetes rehearsal|bundle`, `--then up|reset`
-  lab     the lab's stories only, with real Kubernetes where a bundle of it is there (root, half an hour)
+  lab     the lab's stories only, with real Kubernetes where a bundle of it is there (root, half an hour);
+          `lab long` tells the long ones, which are told by name only
 
 `unit` and `lab` take names, or parts of names, of the tests to run.";
 

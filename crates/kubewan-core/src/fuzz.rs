@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::action::file::BlockSeen;
 use crate::action::{Action, Block, diff};
@@ -53,11 +54,29 @@ fn accepted(inventory: &Inventory) {
     let names: BTreeSet<&str> = inventory.hosts.iter().map(|host| host.name.as_str()).collect();
     assert_eq!(names.len(), inventory.hosts.len(), "hosts of one name");
     let text = serde_json::to_string(inventory).expect("an inventory is JSON");
-    let again = inventory::parse("cluster.yaml", &text);
-    assert_eq!(again.as_ref(), Ok(inventory), "{text} does not read the same");
+    // A key in a flow mapping ends within 1024 characters (YAML 1.2.2, §7.4.2); of those that programs of others take
+    // the length is theirs.
+    if longest_key(&serde_json::to_value(inventory).expect("an inventory is JSON")) < 1000 {
+        let again = inventory::parse("cluster.yaml", &text);
+        assert_eq!(again.as_ref(), Ok(inventory), "{text} does not read the same");
+    }
     let record = Recorded::of(inventory, &BTreeMap::new());
     assert_eq!(record.refusals(&record), [], "an unchanged inventory is refused");
     planned(inventory, &Facts::default());
+}
+
+/// As it is written, with its escapes.
+fn longest_key(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => {
+            let of = |(key, value): (&String, &Value)| {
+                longest_key(value).max(Value::from(key.as_str()).to_string().len())
+            };
+            map.iter().map(of).max().unwrap_or_default()
+        }
+        Value::Array(items) => items.iter().map(longest_key).max().unwrap_or_default(),
+        _ => 0,
+    }
 }
 
 fn refused(bytes: &[u8], errors: &InventoryErrors) {

@@ -240,7 +240,9 @@ fn seconds_of(action: &Action) -> u64 {
     let downloads = artifacts.iter().filter(|artifact| artifact.url.is_some()).count() as u64;
     match action {
         Action::KubeadmInit(init) => init.timeout_s,
-        Action::KubeadmJoin(join) => join.timeout_s,
+        // kubeadm runs up to three times, alone or phase by phase; between them the agent waits for a node to go unready
+        // and for what was mended to come back.
+        Action::KubeadmJoin(join) => 3 * join.timeout_s + 15 * 60,
         Action::EtcdListens(etcd) => etcd.timeout_s,
         Action::Announced(announced) => announced.timeout_s,
         Action::Spread(spread) => spread.timeout_s,

@@ -37,7 +37,14 @@ pub(crate) fn make_internet(lab: &Topology) -> Result<(), LabError> {
 pub(crate) fn make_host(cloud: &Cloud, host: &Host) -> Result<(), LabError> {
     make(&host.namespace, false)?;
     ip_batch(Some(&cloud.namespace), &network::cable(host))?;
-    ip_batch(Some(&host.namespace), &network::network_card(cloud, host))
+    ip_batch(Some(&host.namespace), &network::network_card(cloud, host))?;
+    // Cards of rented servers know nothing of tunnels: what leaves them has all its checksums. A veth would leave the
+    // checksum inside a VXLAN packet to whoever comes last, and the kernel's NAT then spoils the outer one
+    // (`inet_proto_csum_replace4` in net/core/utils.c takes it for unfinished too).
+    inside(&host.namespace, "ethtool", format!("have the card of {} finish checksums", host.name))
+        .args(["-K", "eth0", "tx", "off"])
+        .run()
+        .map(drop)
 }
 
 /// Removes a host's namespace and with it everything the host had made in it.

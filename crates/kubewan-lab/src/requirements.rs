@@ -12,9 +12,10 @@ struct Requirement {
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 11] = [
+const REQUIREMENTS: [Requirement; 12] = [
     Requirement { shown_by: "ip", package: "iproute2" },
     Requirement { shown_by: "nft", package: "nftables" },
+    Requirement { shown_by: "ethtool", package: "ethtool" },
     Requirement { shown_by: "sysctl", package: "procps" },
     Requirement { shown_by: "modprobe", package: "kmod" },
     Requirement { shown_by: "mount", package: "mount" },

@@ -1,10 +1,16 @@
-//! docs/reference.md names every code that can be met, and none that can't.
+//! docs/reference.md names every code that can be met, and none that can't. Its tables of keys and options are made here:
+//! `UPDATE_GOLDENS=1 cargo test -p kubewan --test reference` writes them anew. docs/guide.md names only what there is.
+
+#[path = "reference/versions.rs"]
+mod versions;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kubewan_core::inventory::{Acceptance, Code};
+use kubewan_core::inventory::{self, Acceptance, Code};
+use kubewan_core::plan::Phase;
+use serde_json::Value;
 
 /// What a finding's code follows in the sources.
 const BEFORE_CODE: [&str; 4] = ["Finding::error(", "Finding::warning(", " about(", " cluster("];
@@ -124,163 +130,311 @@ fn everything_that_may_be_accepted_is_in_the_reference() {
     assert_eq!(table, lines);
 }
 
-/// The tables of docs/reference.md about versions, from the one in the core.
-#[test]
-fn the_table_of_versions_is_in_the_reference() {
+/// The text between a section's marks is `table`, or becomes so.
+fn holds_between_marks(section: &str, table: &str) {
     let reference = reference();
-    let (_, section) = reference.split_once("\n## Versions\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let table: Vec<&str> = section.lines().filter(|line| line.starts_with('|')).collect();
-    let wanted: Vec<String> =
-        [versions::images(), versions::hosts(), versions::marks(), versions::arguments()].concat();
-    assert!(
-        table == wanted,
-        "docs/reference.md has other tables of versions than these:\n{}",
-        wanted.join("\n")
-    );
+    let (before, rest) = reference.split_once(&format!("<!-- {section}: ")).expect(section);
+    let (mark, rest) = rest.split_once("-->\n").expect(section);
+    let end = format!("<!-- end of {section} -->");
+    let (found, after) = rest.split_once(&end).expect(section);
+    let expected = format!("\n{table}\n");
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        let text = format!("{before}<!-- {section}: {mark}-->\n{expected}{end}{after}");
+        fs::write(root().join("docs/reference.md"), text).unwrap();
+        return;
+    }
+    assert_eq!(found, expected, "docs/reference.md, {section}: see the head of this file");
 }
 
-mod versions {
-    use kubewan_core::supply;
-    use kubewan_core::versions::arguments::ARGUMENTS;
-    use kubewan_core::versions::{CgroupV1, Cri, Crictl, KubeadmApi, RELEASES, Release, Tags};
+#[test]
+fn generated_tables_of_the_reference_are_those_of_the_code() {
+    // One after the other: all are in one file.
+    let options = options();
+    assert!(options.contains("`--detailed-exitcode`") && options.contains("`lab impair`"));
+    holds_between_marks("options", &options);
+    let schema = inventory::schema();
+    let mut keys = String::from("| key | takes | default | is |\n|---|---|---|---|\n");
+    keys_of(&schema, &schema, "", &mut keys);
+    assert!(keys.contains("| `hosts[].ssh.hostKey` |") && keys.contains("| `network.mtu` |"));
+    holds_between_marks("keys", &keys);
+    holds_between_marks("images", &versions::images());
+    holds_between_marks("hosts", &versions::hosts());
+    holds_between_marks("marks", &versions::marks());
+    holds_between_marks("arguments", &versions::arguments());
+}
 
-    fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<String> {
-        let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
-        let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-        let rule = format!("|{}", "---|".repeat(head.len()));
-        [line(&head), rule].into_iter().chain(rows.map(|row| line(&row))).collect()
+/// A cell of a table: one line, and no end of the cell in it.
+fn cell(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+/// What `$ref` leads to.
+fn followed<'a>(schema: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(path) => schema.pointer(path.trim_start_matches('#')).expect(path),
+        None => value,
     }
+}
 
-    fn of_each(head: &[&str], cells: fn(&Release) -> Vec<String>) -> Vec<String> {
-        let row =
-            |release: &Release| [vec![format!("1.{}", release.minor)], cells(release)].concat();
-        table(head, RELEASES.iter().map(row))
-    }
-
-    /// `3.5.1-0; .14: 3.5.5-0`.
-    fn tags(tags: Tags) -> String {
-        let since = |(from, tag): &(u32, &str)| match from {
-            0 => (*tag).to_owned(),
-            from => format!(".{from}: {tag}"),
+/// A line for each key of an object and of the objects in it, in the order of the types.
+fn keys_of(schema: &Value, object: &Value, prefix: &str, lines: &mut String) {
+    let required = object["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (name, property) in object["properties"].as_object().into_iter().flatten() {
+        let kind = followed(schema, property);
+        let is = cell(property["description"].as_str().expect("every key has a description"));
+        let path = format!("{prefix}{name}");
+        let default = match &property["default"] {
+            _ if required.contains(&Value::from(name.as_str())) => "required".to_owned(),
+            Value::Null | Value::Object(_) | Value::Array(_) => String::new(),
+            value => format!("`{}`", value.as_str().map_or(value.to_string(), str::to_owned)),
         };
-        tags.iter().map(since).collect::<Vec<_>>().join("; ")
+        *lines += &format!("| `{path}` | {} | {default} | {is} |\n", takes(schema, kind));
+        keys_of(schema, kind, &format!("{path}."), lines);
+        if kind["type"] == "array" {
+            keys_of(schema, followed(schema, &kind["items"]), &format!("{path}[]."), lines);
+        }
     }
+}
 
-    fn yes(is: bool) -> String {
-        if is { "yes" } else { "no" }.to_owned()
+/// Which values a key takes.
+fn takes(schema: &Value, kind: &Value) -> String {
+    let words = kind["oneOf"].as_array().into_iter().flatten();
+    let words: Vec<String> = words
+        .map(|word| (&word["const"], &word["description"]))
+        .map(|(word, is)| (word.as_str().expect("a word"), cell(is.as_str().unwrap_or_default())))
+        .map(|(word, is)| format!("`{word}`: {is}"))
+        .collect();
+    if !words.is_empty() {
+        return words.join("<br>");
     }
-
-    fn quoted(names: &[&str]) -> String {
-        let last = |name: &&str| format!("`{}`", name.rsplit('/').next().unwrap_or(name));
-        names.iter().map(last).collect::<Vec<_>>().join(", ")
+    let between = |least: &str, most: &str| match (&kind[least], &kind[most]) {
+        (Value::Number(least), Value::Number(most)) => format!(", {least} to {most}"),
+        _ => String::new(),
+    };
+    match kind["type"].as_str().expect("every key has a type") {
+        "string" => "text".into(),
+        "integer" => format!("a number{}", between("minimum", "maximum")),
+        "array" if kind["items"]["$ref"] == "#/$defs/Acceptance" => {
+            "[codes of findings](#what-may-be-accepted)".into()
+        }
+        "array" => match takes(schema, followed(schema, &kind["items"])) {
+            items if items.starts_with('`') => format!("a list of<br>{items}"),
+            items => format!("a list: {items}"),
+        },
+        "object" if kind["properties"].is_object() => "the keys below".into(),
+        "object" => "keys and values".into(),
+        other => panic!("the reference has no word for {other}"),
     }
+}
 
-    pub fn images() -> Vec<String> {
-        let head = [
-            "Kubernetes",
-            "ends",
-            "known to",
-            "kubeadm's API",
-            "pause",
-            "etcd",
-            "CoreDNS",
-            "kubeadm's own registry",
-        ];
-        of_each(&head, |release| {
-            let registry = match release.registry_from {
-                0 => release.registry(0).to_owned(),
-                from => format!("{}; .{from}: {}", release.registry(0), release.registry(from)),
-            };
-            let api = match release.kubeadm_api {
-                KubeadmApi::V1Beta3 => "v1beta3",
-                KubeadmApi::V1Beta4 => "v1beta4",
-            };
-            vec![
-                release.end_of_life.into(),
-                format!(".{}", release.last_patch),
-                api.into(),
-                release.pause.into(),
-                tags(release.etcd),
-                tags(release.coredns),
-                registry,
-            ]
-        })
+/// The options of all commands but those that all have; commands with the same one share a line.
+fn options() -> String {
+    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+    for command in commands(&[]) {
+        for option in options_of(&command) {
+            let name = format!("`{}`", command.join(" "));
+            match lines.iter_mut().find(|(line, _)| *line == option) {
+                Some((_, names)) => names.push(name),
+                None => lines.push((option, vec![name])),
+            }
+        }
     }
+    let rows = lines.iter().map(|(option, names)| format!("| {} | {option} |\n", names.join(", ")));
+    format!("| command | option | does |\n|---|---|---|\n{}", rows.collect::<String>())
+}
 
-    pub fn hosts() -> Vec<String> {
-        let head = [
-            "Kubernetes",
-            "packages",
-            "CRI",
-            "containerd",
-            "`release` takes",
-            "crictl",
-            "kernels",
-            "cgroup v1",
-            "oldest kubelet",
-        ];
-        of_each(&head, |release| {
-            let cri = match release.cri {
-                Cri::V1Alpha2 => "v1alpha2",
-                Cri::Both => "v1, v1alpha2",
-                Cri::V1 => "v1",
-            };
-            let (oldest, newer) = (release.containerd.oldest, release.containerd.below);
-            let below = newer.map_or(String::new(), |(a, b)| format!(", below {a}.{b}"));
-            let crictl = match release.crictl {
-                Crictl::Needed(version) => version,
-                Crictl::Wished => "a warning without",
-                Crictl::Unasked => "not asked for",
-            };
-            let cgroup_v1 = match release.cgroup_v1 {
-                CgroupV1::Works => "works",
-                CgroupV1::Kept => "works; a warning",
-                CgroupV1::Refused => "refused; `accept`",
-            };
-            vec![
-                yes(release.packages),
-                cri.into(),
-                format!("{}.{}{below}", oldest.0, oldest.1),
-                supply::containerd(release).into(),
-                crictl.into(),
-                release.kernels.to_string(),
-                cgroup_v1.into(),
-                format!("1.{}", release.oldest_kubelet),
-            ]
-        })
+/// All commands that have none below them.
+fn commands(parent: &[String]) -> Vec<Vec<String>> {
+    let help = help(parent);
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return vec![parent.to_vec()] };
+    let (list, _) = list.split_once("\n\n").unwrap_or((list, ""));
+    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    let child = |name: &str| parent.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
+    names.filter(|name| *name != "help").flat_map(|name| commands(&child(name))).collect()
+}
+
+fn help(command: &[String]) -> String {
+    let kubewan = std::process::Command::new(env!("CARGO_BIN_EXE_kubewan"));
+    let output = { kubewan }.args(command).arg("-h").output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A command's options as cells of a table: what is typed, and what it does.
+fn options_of(command: &[String]) -> Vec<String> {
+    let help = help(command);
+    let Some((_, list)) = help.split_once("\nOptions:\n") else { return Vec::new() };
+    let (list, _) = list.split_once("\n\n").unwrap_or((list, ""));
+    let mut options: Vec<(String, String)> = Vec::new();
+    for line in list.lines() {
+        let trimmed = line.trim_start();
+        // clap begins an option in column 2 or, where it has no short form, in column 6.
+        if line.len() - trimmed.len() <= 6 && trimmed.starts_with('-') {
+            let (typed, does) = trimmed.split_once("  ").unwrap_or((trimmed, ""));
+            options.push((typed.into(), does.into()));
+        } else if let Some((_, does)) = options.last_mut() {
+            *does = format!("{does} {trimmed}");
+        }
     }
+    let asked = options.into_iter().filter(|(typed, _)| !typed.ends_with("--help"));
+    asked.map(|(typed, does)| format!("`{}` | {}", cell(&typed), cell(&does))).collect()
+}
 
-    pub fn marks() -> Vec<String> {
-        let head = [
-            "Kubernetes",
-            "labels of a control plane",
-            "its taints",
-            "dockershim",
-            "super-admin.conf",
-            "`localhostNodePorts`",
-        ];
-        of_each(&head, |release| {
-            vec![
-                quoted(release.role_labels),
-                quoted(release.role_taints),
-                yes(release.dockershim),
-                yes(release.super_admin),
-                yes(release.localhost_node_ports),
-            ]
-        })
-    }
+/// Names of the variants or fields of a public type, as they stand in a source file.
+fn parts(file: &str, head: &str) -> Vec<String> {
+    let source = fs::read_to_string(root().join("crates").join(file)).unwrap();
+    let (_, body) = source.split_once(&format!("{head} {{\n")).expect(head);
+    let (body, _) = body.split_once("\n}").unwrap();
+    let lines = body.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));
+    let names = lines.map(|line| line.trim().trim_start_matches("pub "));
+    let names = names.filter(|line| line.starts_with(|first: char| first.is_alphabetic()));
+    let names = names.filter_map(|line| line.split([' ', ':', '(', ',', '{']).next());
+    names.map(str::to_owned).collect()
+}
 
-    pub fn arguments() -> Vec<String> {
-        let minor = |minor: Option<u32>| minor.map_or(String::new(), |minor| format!("1.{minor}"));
-        let rows = ARGUMENTS.iter().map(|argument| {
-            vec![
-                format!("`--{}`", argument.name),
-                minor(argument.came),
-                minor(argument.gone),
-                argument.instead.into(),
-            ]
+fn section(reference: &str, head: &str) -> String {
+    let (_, section) = reference.split_once(&format!("\n## {head}\n")).expect(head);
+    section.split("\n## ").next().unwrap_or_default().to_owned()
+}
+
+fn first_cells(section: &str) -> BTreeSet<String> {
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    cells.map(str::to_owned).collect()
+}
+
+#[test]
+fn events_checks_phases_and_fields_are_in_the_reference() {
+    let reference = reference();
+    let kebab = |name: String| {
+        let small = name.chars().flat_map(|c| match c.is_uppercase() {
+            true => vec!['-', c.to_ascii_lowercase()],
+            false => vec![c],
         });
-        table(&["the kubelet's", "came with", "went with", "instead"], rows)
+        small.collect::<String>().trim_start_matches('-').to_owned()
+    };
+    let events = parts("kubewan-core/src/event.rs", "pub enum Event");
+    let events: BTreeSet<String> = events.into_iter().map(kebab).collect();
+    let mut documented = first_cells(&section(&reference, "Events"));
+    documented.remove("event"); // the table's head
+    assert_eq!(documented, events);
+
+    let sources = sources();
+    let made = [".tell(", ".tell_outcome(", "Proof { check: "];
+    let made = made.iter().flat_map(|before| sources.split(before).skip(1));
+    let made: BTreeSet<String> = made
+        .filter_map(literal)
+        .filter(|name| name.bytes().all(|b| b == b'-' || b.is_ascii_lowercase()))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(first_cells(&section(&reference, "Checks")), made);
+
+    let phases = Phase::ALL.map(|phase| format!("`{}`", phase.name())).join(", ");
+    assert!(reference.contains(&format!("| `phase` | {phases}, in this order |")), "{phases}");
+
+    let documents = section(&reference, "JSON documents") + &section(&reference, "Events");
+    for (file, head) in [
+        ("kubewan/src/commands/status.rs", "pub struct Status"),
+        ("kubewan/src/commands/status.rs", "pub struct HostStatus"),
+        ("kubewan/src/commands/bundle.rs", "struct Check"),
+        ("kubewan/src/report/plan_view.rs", "pub struct Summary"),
+        ("kubewan-core/src/plan/mod.rs", "pub struct Step"),
+        ("kubewan-core/src/action/mod.rs", "pub struct Change"),
+        ("kubewan-core/src/finding.rs", "pub struct Finding"),
+        ("kubewan-core/src/event.rs", "pub struct Proof"),
+        ("kubewan-core/src/event.rs", "pub struct StepNews"),
+        ("kubewan-core/src/network/ports.rs", "pub struct Port"),
+    ] {
+        let fields = parts(file, head);
+        assert!(fields.len() > 2, "{head}: {fields:?}");
+        for field in fields {
+            assert!(documents.contains(&format!("`{field}`")), "{head} has `{field}`");
+        }
+    }
+}
+
+/// The guide's code blocks of a language, without what indents them.
+fn blocks<'a>(guide: &'a str, language: &str) -> Vec<Vec<&'a str>> {
+    let mut blocks: Vec<Vec<&str>> = Vec::new();
+    let mut inside = None;
+    for line in guide.lines() {
+        match (line.trim_start().strip_prefix("```"), inside) {
+            (Some(_), Some(_)) => inside = None,
+            (Some(found), None) => {
+                inside = Some((line.len() - line.trim_start().len(), found == language));
+                if found == language {
+                    blocks.push(Vec::new());
+                }
+            }
+            (None, Some((indent, true))) => {
+                blocks.last_mut().expect("pushed before").push(line.get(indent..).unwrap_or(""));
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_guide_names_only_what_there_is() {
+    let reference = reference();
+    let guide = fs::read_to_string(root().join("docs/guide.md")).unwrap();
+    let known = section(&reference, "Findings") + &section(&reference, "Errors of the inventory");
+
+    let is_row = |line: &&str| line.starts_with('|');
+    let tables = guide.split("\n| finding |").skip(1);
+    let rows = tables.flat_map(|table| table.lines().skip(2).take_while(is_row));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let codes: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(codes.len() > 40, "{codes:?}");
+    for code in codes {
+        assert!(known.contains(&format!("`{code}`")), "the guide names a finding {code}");
+    }
+
+    let commands: BTreeSet<String> = commands(&[]).iter().map(|c| c[0].clone()).collect();
+    let options = section(&reference, "Commands") + &section(&reference, "What is told");
+    let options: BTreeSet<&str> =
+        options.split(|c: char| c != '-' && !c.is_ascii_alphanumeric()).collect();
+    let lines = ["sh", ""].into_iter().flat_map(|language| blocks(&guide, language)).flatten();
+    let calls: Vec<&str> =
+        lines.filter_map(|l| l.trim_start_matches("$ ").strip_prefix("kubewan ")).collect();
+    assert!(calls.len() > 30, "{calls:?}");
+    for call in calls {
+        let call = call.split(" #").next().unwrap_or_default();
+        let mut words = call.split_whitespace().take_while(|word| !["|", ">"].contains(word));
+        let command = words.clone().find(|word| !word.starts_with('-')).unwrap_or_default();
+        assert!(commands.contains(command), "the guide calls `kubewan {call}`");
+        if ["ssh", "kubectl"].contains(&command) {
+            continue;
+        }
+        for option in words.by_ref().filter(|word| word.starts_with("--")) {
+            let option = option.split('=').next().unwrap_or_default();
+            assert!(options.contains(option), "the guide calls `kubewan {call}`");
+        }
+    }
+
+    let inventories = blocks(&guide, "yaml");
+    assert!(inventories.len() > 4);
+    for block in inventories {
+        let has = |key: &str| block.iter().any(|line| line.starts_with(key));
+        let mut text: Vec<&str> = block.clone();
+        let hosts =
+            ["hosts:", "  - { name: control, address: 203.0.113.77, roles: [control-plane] }"];
+        for (key, line) in
+            [("name:", "name: home"), ("kubernetes:", "kubernetes: { version: \"1.36.2\" }")]
+        {
+            text.extend((!has(key)).then_some(line));
+        }
+        match block.iter().position(|line| *line == "hosts:") {
+            Some(at) if !block.iter().any(|line| line.contains("control-plane")) => {
+                text.insert(at + 1, hosts[1]);
+            }
+            Some(_) => {}
+            None => text.extend(hosts),
+        }
+        let text = text.join("\n") + "\n";
+        if let Err(errors) = inventory::parse("guide", &text) {
+            panic!("{errors}\n{text}");
+        }
     }
 }

@@ -140,6 +140,8 @@ codes! {
     EtcdVoters => "etcd-voters",
     /// More control planes than etcd has use for.
     TooManyControlPlanes => "too-many-control-planes",
+    /// A version whose kubeadm takes further control planes in as voters at once, or not a second time.
+    OldForControlPlanes => "old-for-control-planes",
     /// A label that Kubernetes does not allow.
     BadLabel => "bad-label",
     /// A taint that Kubernetes does not allow.

@@ -37,7 +37,8 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node, subnets: &Subnets) {
         kubelet_args(report, host, &path, release);
         accept::check(report, host, &format!("{path}.accept"));
     }
-    roles(report, hosts, entry.key_span);
+    let version = root.get("kubernetes").and_then(|node| node.get("version")).and_then(Node::text);
+    roles(report, hosts, entry.key_span, version);
 }
 
 /// What the version that is asked for needs; `None` where it is none that is known, which is an error of its own.
@@ -290,7 +291,7 @@ fn kubelet_args(report: &mut Report<'_>, host: &Node, path: &str, release: Optio
     }
 }
 
-fn roles(report: &mut Report<'_>, hosts: &[Node], hosts_at: Span) {
+fn roles(report: &mut Report<'_>, hosts: &[Node], hosts_at: Span, version: Option<&str>) {
     let mut control_planes = Vec::new();
     let mut all_known = true;
     for (index, host) in hosts.iter().enumerate() {
@@ -325,6 +326,7 @@ fn roles(report: &mut Report<'_>, hosts: &[Node], hosts_at: Span) {
         report.push(Code::NoControlPlane, hosts_at, "hosts", message, help);
     }
     number_of_control_planes(report, &control_planes);
+    old_for_control_planes(report, &control_planes, version);
 }
 
 /// etcd's own advice: "an etcd cluster probably should have no more than seven nodes" (etcd's FAQ, "What is maximum
@@ -345,4 +347,23 @@ fn number_of_control_planes(report: &mut Report<'_>, control_planes: &[(Span, St
         let help = "every write waits for more than half of etcd's voters: use three or five, and make the others workers";
         report.push(Code::TooManyControlPlanes, *at, path, message, help);
     }
+}
+
+/// Before, a host that is lost while it joins leaves etcd without the half that it needs, or can't join again.
+fn old_for_control_planes(
+    report: &mut Report<'_>,
+    control_planes: &[(Span, String)],
+    version: Option<&str>,
+) {
+    let Some((at, path)) = control_planes.get(1..).and_then(|others| others.last()) else { return };
+    let Some(version) = version.and_then(|text| text.parse::<Version>().ok()) else { return };
+    if version.joins_control_planes() {
+        return;
+    }
+    let message = format!("control planes of Kubernetes {version} can't join one another safely");
+    let help = format!(
+        "its kubeadm makes a host a voter of etcd before it is one: use {}, or one control plane",
+        Version::that_join_control_planes()
+    );
+    report.push(Code::OldForControlPlanes, *at, path, message, &help);
 }

@@ -28,27 +28,10 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         let help = "a DNS domain in lower case, as cluster.local";
         report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
     }
-    long_keys(report, root);
     reserved::check(report, root);
     accept::check(report, root, "accept");
     let subnets = subnets::check(report, root);
     hosts::check(report, root, &subnets);
-}
-
-/// YAML reads a key that stands before its value up to this many characters (YAML 1.2.2, §7.4.3), and an inventory is
-/// written again as JSON, which is YAML.
-const KEY_MAX: usize = 1024;
-
-fn long_keys(report: &mut Report<'_>, node: &Node) {
-    for entry in node.entries() {
-        if serde_json::Value::from(entry.key.as_str()).to_string().chars().count() > KEY_MAX {
-            let message = "a key is longer than it can be handed on".to_owned();
-            let help = "at most 1024 characters, escaped as JSON escapes them";
-            report.push(Code::Unrepresentable, entry.key_span, "", message, help);
-        }
-        long_keys(report, &entry.value);
-    }
-    node.items().iter().for_each(|item| long_keys(report, item));
 }
 
 /// The name becomes part of the API's host name.

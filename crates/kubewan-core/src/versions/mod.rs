@@ -131,6 +131,12 @@ pub struct Release {
     pub localhost_node_ports: bool,
     /// Whether its kubeadm writes super-admin.conf.
     pub super_admin: bool,
+    /// The first patch release whose kubeadm takes a member of etcd in as a learner, and goes on with one that it has added
+    /// before: so a host that is lost in the middle of its join takes nobody's quorum, and can join again.
+    pub safe_joins_from: Option<u32>,
+    /// Whether the phase that adds a member to etcd is `etcd-join`; else it is `control-plane-join/etcd`, and the other one, where
+    /// it is known, does nothing.
+    pub etcd_join: bool,
     /// The oldest kubelet, by its minor release, that its API server takes.
     pub oldest_kubelet: u32,
 }
@@ -190,7 +196,7 @@ impl Release {
     }
 
     /// The repository that kubeadm has to be told for CoreDNS: it looks a level further down in the registry that it knows
-    /// as its own, and in no other (`GetDNSImage` in cmd/kubeadm/app/images/images.go).
+    /// as its own, and in no other (`GetDNSImage` in cmd/kubeadm/app/images/images.go; what came of it with 1.23: kubernetes/minikube#16017).
     pub fn coredns_repository(&self, patch: u32, repository: &str) -> Option<String> {
         let unknown = is_kubernetes_own(repository) && repository != self.registry(patch);
         unknown.then(|| format!("{repository}/coredns"))
@@ -217,6 +223,26 @@ pub fn series(text: &str) -> Option<Series> {
 }
 
 impl Version {
+    /// Whether further control planes join without a danger to those that are there ([`Release::safe_joins_from`]).
+    pub fn joins_control_planes(self) -> bool {
+        let from = self.release().and_then(|release| release.safe_joins_from);
+        from.is_some_and(|from| self.patch >= from)
+    }
+
+    /// The versions for which [`Version::joins_control_planes`] holds, in words.
+    pub fn that_join_control_planes() -> String {
+        let from = |release: &Release| Some((release.minor, release.safe_joins_from?));
+        let mut words = Vec::new();
+        for (minor, patch) in RELEASES.iter().filter_map(from) {
+            if patch == 0 {
+                words.push(format!("1.{minor} or later"));
+                break;
+            }
+            words.push(format!("1.{minor}.{patch}"));
+        }
+        words.join(", ")
+    }
+
     /// What this version's minor release needs; `None`: kubewan does not know it.
     pub fn release(self) -> Option<&'static Release> {
         Release::of_minor(self.minor).filter(|_| self.major == 1)

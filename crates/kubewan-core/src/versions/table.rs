@@ -18,6 +18,8 @@
 //! | `role_labels`, `role_taints` | KEP-2067; #107533 (1.24: label `master` gone, both taints), kubernetes/website#33834 (1.25: taint `master` gone) |
 //! | `localhost_node_ports` | change log of 1.26 |
 //! | `super_admin` | kubernetes/kubeadm#2414: 1.29 |
+//! | `safe_joins_from` | learners are the default from 1.29 on (`EtcdLearnerMode` in cmd/kubeadm/app/features/features.go); an address that is a member's already is seen since #127491, picked to 1.29, 1.30 and 1.31 (#127621, #127620, #127619) for the patches of 22 October 2024 |
+//! | `etcd_join` | the gate `ControlPlaneKubeletLocalMode`, on from 1.33 on (kubernetes/enhancements#4471); `--help` does not tell, since the first patches of 1.33 and 1.34 hide the phase that they need (kubernetes/kubeadm#3262) |
 //! | `oldest_kubelet` | kubernetes.io, "Version Skew Policy": three minor releases back from 1.28 on, two before |
 
 use super::{CgroupV1, Containerds, Cri, Crictl, Kernels, KubeadmApi, Release};
@@ -61,6 +63,8 @@ const V1_22: Release = Release {
     role_taints: &[MASTER],
     localhost_node_ports: false,
     super_admin: false,
+    safe_joins_from: None,
+    etcd_join: false,
     oldest_kubelet: 20,
 };
 
@@ -148,6 +152,7 @@ const V1_29: Release = Release {
     coredns: &[(0, "v1.11.1")],
     crictl: Crictl::Needed("1.29.0"),
     super_admin: true,
+    safe_joins_from: Some(10),
     oldest_kubelet: 26,
     ..V1_28
 };
@@ -159,6 +164,7 @@ const V1_30: Release = Release {
     etcd: &[(0, "3.5.12-0"), (5, "3.5.15-0")],
     coredns: &[(0, "v1.11.1"), (5, "v1.11.3")],
     crictl: Crictl::Needed("1.30.1"),
+    safe_joins_from: Some(6),
     oldest_kubelet: 27,
     ..V1_29
 };
@@ -172,6 +178,7 @@ const V1_31: Release = Release {
     coredns: &[(0, "v1.11.1"), (1, "v1.11.3")],
     crictl: Crictl::Wished,
     cgroup_v1: CgroupV1::Kept,
+    safe_joins_from: Some(2),
     oldest_kubelet: 28,
     ..V1_30
 };
@@ -184,6 +191,7 @@ const V1_32: Release = Release {
     coredns: &[(0, "v1.11.3")],
     crictl: Crictl::Unasked,
     kernels: KERNELS_V1_9,
+    safe_joins_from: Some(0),
     oldest_kubelet: 29,
     ..V1_31
 };
@@ -193,6 +201,7 @@ const V1_33: Release = Release {
     end_of_life: "2026-06-28",
     etcd: &[(0, "3.5.21-0"), (6, "3.5.24-0")],
     coredns: &[(0, "v1.12.0")],
+    etcd_join: true,
     oldest_kubelet: 30,
     ..V1_32
 };

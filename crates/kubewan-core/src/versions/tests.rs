@@ -29,6 +29,14 @@ fn knows_what_a_release_needs() {
 }
 
 #[test]
+fn knows_where_control_planes_join_safely() {
+    let safe = |text: &str| text.parse::<Version>().expect("a version").joins_control_planes();
+    assert_eq!(["1.29.10", "1.30.6", "1.31.2", "1.31.14", "1.32.0", "1.36.2"].map(safe), [true; 6]);
+    assert_eq!(["1.23.6", "1.28.15", "1.29.9", "1.30.5", "1.31.1"].map(safe), [false; 5]);
+    assert_eq!(Version::that_join_control_planes(), "1.29.10, 1.30.6, 1.31.2, 1.32 or later");
+}
+
+#[test]
 fn reads_series() {
     let texts = ["6.1.0-37-amd64", "5.15.0-1053-aws", "1.6.20~ds1-1+deb12u2", "6.12-rc1"];
     assert_eq!(texts.map(series), [(6, 1), (5, 15), (1, 6), (6, 12)].map(Some));
@@ -78,6 +86,7 @@ fn each_row_is_sound() {
         let coredns = |(_, tag): &(u32, &str)| tag.strip_prefix('v').and_then(series).is_some();
         assert!(release.coredns.iter().all(coredns), "1.{minor}");
         assert!(release.registry_from <= release.last_patch, "1.{minor}");
+        assert!(release.safe_joins_from.is_none_or(|from| from <= release.last_patch), "1.{minor}");
         // crictl of the same minor release, as its makers advise.
         if let Some(version) = release.needed_crictl() {
             assert_eq!(series(version), Some((1, minor)));
@@ -106,6 +115,8 @@ fn rows_follow_one_another() {
         assert!(older.cgroup_v1 <= newer.cgroup_v1, "1.{minor}");
         assert!(older.localhost_node_ports <= newer.localhost_node_ports, "1.{minor}");
         assert!(older.super_admin <= newer.super_admin, "1.{minor}");
+        assert!(older.etcd_join <= newer.etcd_join, "1.{minor}");
+        assert!(older.safe_joins_from.is_none() || newer.safe_joins_from.is_some(), "1.{minor}");
         assert!(older.oldest_kubelet <= newer.oldest_kubelet, "1.{minor}");
         assert!(!(newer.needed_crictl().is_some() && older.needed_crictl().is_none()), "1.{minor}");
         assert!(older.is_ended() || !newer.is_ended(), "1.{minor}");

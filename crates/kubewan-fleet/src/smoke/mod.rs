@@ -2,6 +2,7 @@
 //! program, so that no registry is needed; whatever happens, it is cleaned up.
 
 pub(crate) mod dns;
+mod exposure;
 mod http;
 mod image;
 mod objects;
@@ -98,6 +99,7 @@ impl Test<'_> {
 /// Fails where hosts can't be reached or the pods can't be made; what does not hold is a failed proof.
 pub fn run(fleet: &mut Fleet, test: &Test) -> Result<Vec<Proof>, Vec<HostError>> {
     let mut proofs = host_to_host(fleet, test)?;
+    proofs.extend(exposure::closed_to_others(test));
     if test.rehearsal {
         let spread = settle::coredns(test.inventory).is_some();
         let asked = POD_CHECKS.into_iter().filter(|check| spread || *check != "dns-replicas");

@@ -4,10 +4,11 @@ mod merge;
 
 use std::path::Path;
 
+use kubewan_fleet::fleet::Fleet;
+use kubewan_fleet::resolve;
 use serde_json::{Value, json};
 
 use crate::args::{KubeconfigArgs, Output};
-use crate::cluster::Cluster;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, progress::Progress};
@@ -35,13 +36,18 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
     };
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
-    let mut cluster = {
-        let progress = Progress::new(Output::Table, &site.inventory.hosts);
-        Cluster::open(&site, &dial, &|event| progress.hear(&event))?
-    };
+    // No other host is needed, and one of them may be the reason why somebody wants to look at the cluster.
     let first = site.inventory.first_control_plane();
-    let address = cluster.addresses[&first.name];
-    let text = cluster.control_plane().read(ADMIN)?.ok_or_else(|| {
+    let alone = std::slice::from_ref(first);
+    let address = resolve::addresses(alone)
+        .map_err(|findings| Failure::findings(Code::Refused, findings))?[&first.name];
+    let mut fleet = {
+        let progress = Progress::new(Output::Table, alone);
+        Fleet::connect_all(&dial, alone, &|event| progress.hear(&event))
+            .map_err(|errors| Failure::unreachable(&errors))?
+    };
+    let control_plane = fleet.member(&first.name).expect("it was just connected to");
+    let text = control_plane.read(ADMIN)?.ok_or_else(|| {
         let said = format!("{}: there is no {ADMIN}", first.name);
         Failure::new(Code::Refused, said, "`kubewan up` makes the cluster")
     })?;

@@ -2,6 +2,7 @@
 //! stand below all that is printed, are drawn over themselves and never wider than the terminal. The cursor rests below
 //! them and is never hidden, so that a program that is ended in the middle leaves a usable terminal.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::thread;
@@ -121,6 +122,7 @@ pub fn print(line: &str) {
     if captured::take(line) {
         return;
     }
+    let line = &*style::harmless(line);
     let mut screen = screen();
     let text = match AutoStream::choice(&io::stderr()) {
         ColorChoice::Never => style::plain(line),
@@ -141,6 +143,7 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
 
 /// Prints data on standard output. A reader that has gone away (`| head`) is no error.
 pub fn data(text: &str) {
+    let text = if io::stdout().is_terminal() { style::harmless(text) } else { Cow::Borrowed(text) };
     aside(|| {
         let mut out = anstream::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -200,6 +203,7 @@ impl Screen {
         let live = self.live.last().map(|(_, live)| Arc::clone(live));
         let mut lines = live.map(|live| live.lines(room, self.frame)).unwrap_or_default();
         lines.truncate(room.rows);
+        lines.iter_mut().for_each(|line| *line = style::harmless(line).into_owned());
         if lines.is_empty() {
             return self.erased();
         }

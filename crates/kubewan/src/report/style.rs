@@ -1,6 +1,8 @@
 //! Colour, and how much fits on a line. Text carries its styles as escape sequences, which [`super::screen`] takes out
 //! where there is to be no colour.
 
+use std::borrow::Cow;
+
 use anstyle::{AnsiColor, Style};
 use kubewan_core::event::Outcome;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -28,6 +30,33 @@ pub fn styled(style: Style, text: &str) -> String {
 /// The text without styles.
 pub fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
+}
+
+/// The text without what a terminal would obey, but for colours: hosts' words are in it, and a host may say anything.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let obeyed = |sign: char| sign.is_control() && sign != '\n' && sign != '\t';
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(obeyed) {
+        clean += &rest[..at];
+        let from = &rest[at..];
+        let length = colour(from).unwrap_or_else(|| from.chars().next().map_or(0, char::len_utf8));
+        if colour(from).is_some() {
+            clean += &from[..length];
+        }
+        rest = &from[length..];
+    }
+    Cow::Owned(clean + rest)
+}
+
+/// The length of the sequence that chooses a colour or a weight (ECMA-48, 8.3.117, SGR) which the text begins with.
+fn colour(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|sign: char| !sign.is_ascii_digit() && sign != ';')?;
+    parameters[end..].starts_with('m').then_some(2 + end + 1)
 }
 
 /// Columns that the text takes on a terminal, whatever its styles.
@@ -157,6 +186,13 @@ pub fn padded(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_gives_the_terminal_no_orders() {
+        let said = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07\u{9b}1A a\rb\tc\n\x1b[1;31";
+        assert_eq!(harmless(said), "\x1b[31mred\x1b[0m [2J]0;title1A ab\tc\n[1;31");
+        assert!(matches!(harmless("plain ✓ 中文\n"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn long_texts_are_cut_where_they_say_least() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::KubeadmJoin;
 use kubewan_core::action::kubeadm::JoinSeen;
+use kubewan_core::versions::{Release, Version};
 
 use super::super::cluster::{change, is_transient, wait_for, with_conf};
 use super::super::kubelet;
@@ -43,7 +44,7 @@ const GOES_UNREADY: Duration = Duration::from_secs(120);
 /// The phases that make a node a control plane, each of which may come again; see [`is_member_already`].
 const CONTROL_PLANE: [&str; 3] = ["control-plane-prepare/all", ETCD_JOIN, MARK];
 
-/// Adds this host's etcd to the members. Up to 1.32 it was called [`ETCD_JOIN_BEFORE`].
+/// Adds this host's etcd to the members. Before, it was called [`ETCD_JOIN_BEFORE`] ([`Release::etcd_join`]).
 const ETCD_JOIN: &str = "etcd-join";
 /// See [`ETCD_JOIN`].
 const ETCD_JOIN_BEFORE: &str = "control-plane-join/etcd";
@@ -171,10 +172,14 @@ fn go_on_as_control_plane(
     let is_phase = |part: &String| part.contains('/') || part == ETCD_JOIN;
     // The kubelet of a control plane asks the API server beside it, which may be what is missing.
     let node_is_there = seen.ended || seen.unreachable.is_none();
-    if !node_is_there || !seen.missing.iter().all(is_phase) {
+    let mut whole = !node_is_there || !seen.missing.iter().all(is_phase);
+    if whole || !seen.ended {
         for path in second_run::clear_remains(false)? {
             (cx.progress)(&format!("removed {path}, left by the run that was cut short"));
+            whole |= path == KUBELET_CONF;
         }
+    }
+    if whole {
         return Ok(false);
     }
     // Of one that was cut short nobody knows how far etcd has taken its member in.
@@ -193,8 +198,17 @@ fn go_on_as_control_plane(
 
 /// kubeadm's own name of [`ETCD_JOIN`].
 fn etcd_phase() -> Result<&'static str, String> {
-    let help = Program::new("kubeadm").args(["join", "phase", "--help"]).stdout()?;
-    Ok(if help.contains(ETCD_JOIN) { ETCD_JOIN } else { ETCD_JOIN_BEFORE })
+    let said = Program::new("kubeadm").args(["version", "-o", "short"]).stdout()?;
+    let version = said.trim().trim_start_matches('v');
+    let version: Version =
+        version.parse().map_err(|e| format!("kubeadm gives its version as {version}: {e}"))?;
+    Ok(etcd_phase_of(version.minor))
+}
+
+/// The one that does something: the other ends well and has done nothing. `--help` does not tell which one that is.
+fn etcd_phase_of(minor: u32) -> &'static str {
+    let is_new = Release::of_minor(minor).is_none_or(|release| release.etcd_join);
+    if is_new { ETCD_JOIN } else { ETCD_JOIN_BEFORE }
 }
 
 /// etcd's words when it is to make a member of one that is. kubeadm asks it to for two minutes and fails, although it saw
@@ -318,6 +332,8 @@ fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<
             }
         } else if is_member_already(&error) && !is_member {
             is_member = true;
+            // Its kubelet was started meanwhile.
+            unready_until = None;
             (cx.progress)("etcd has this host's member already; going on without that phase");
             continue;
         } else if is_transient(&error) && tries < TRIES {
@@ -389,6 +405,13 @@ mod tests {
              the cluster. You must delete the existing Node or change the name of this new joining Node"
         ));
         assert!(!is_still_ready("nodes \"n2\" not found"));
+    }
+
+    #[test]
+    fn etcd_s_phase_is_the_one_that_does_something() {
+        let names = [29, 31, 32, 33, 34, 36].map(etcd_phase_of);
+        let (before, now) = (ETCD_JOIN_BEFORE, ETCD_JOIN);
+        assert_eq!(names, [before, before, before, now, now, now]);
     }
 
     #[test]

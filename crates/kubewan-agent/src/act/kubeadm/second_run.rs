@@ -99,16 +99,35 @@ fn clear_in(root: &Path, changed: bool) -> Result<Vec<String>, String> {
     Ok(gone)
 }
 
-/// Whether the authority that is here is another than the one that a join is to trust.
-pub(super) fn has_other_cluster(join: Config<'_>) -> bool {
-    fs::read_to_string(CA)
-        .is_ok_and(|text| !pin::of_pem(&text).is_some_and(|pin| join.0.contains(&pin)))
+/// Which authority a host has that is to join.
+#[derive(Debug, PartialEq, Eq)]
+enum Authority {
+    /// None, or the one that the join is to trust.
+    Right,
+    /// Another cluster's.
+    Other,
+    /// A file that holds no certificate: what wrote it was cut short.
+    Torn,
 }
 
-/// Takes the credentials of another cluster out of a join's way: kubeadm keeps a ca.crt that is there
+fn authority(file: &Path, join: Config<'_>) -> Authority {
+    let Ok(bytes) = fs::read(file) else { return Authority::Right };
+    match std::str::from_utf8(&bytes).ok().and_then(pin::of_pem) {
+        Some(pin) if join.0.contains(&pin) => Authority::Right,
+        Some(_) => Authority::Other,
+        None => Authority::Torn,
+    }
+}
+
+/// Whether the authority that is here is another than the one that a join is to trust.
+pub(super) fn has_other_cluster(join: Config<'_>) -> bool {
+    authority(Path::new(CA), join) == Authority::Other
+}
+
+/// Takes the credentials of another cluster, or of no whole authority, out of a join's way: kubeadm keeps a ca.crt that is there
 /// (`runKubeletStartJoinPhase` in cmd/phases/join/kubelet.go), and the kubelet its kubelet.conf.
 pub(super) fn clear_other_cluster(join: Config<'_>) -> Result<bool, String> {
-    if !has_other_cluster(join) {
+    if authority(Path::new(CA), join) == Authority::Right {
         return Ok(false);
     }
     for path in [CA, super::KUBELET_CONF, super::BOOTSTRAP_CONF] {
@@ -228,6 +247,18 @@ mod tests {
         assert!(gone.contains(&"pki/apiserver.crt".into()) && gone.contains(&"admin.conf".into()));
         assert!(!gone.contains(&"pki/ca.crt".into()) && !gone.contains(&"pki/etcd/ca.key".into()));
         assert!(!gone.contains(&"pki/sa.key".into()));
+    }
+
+    #[test]
+    fn a_torn_authority_is_no_other_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        let join = Config("caCertHashes:\n  - sha256:00\n");
+        assert_eq!(authority(&file, join), Authority::Right, "none is there");
+        for torn in [&b""[..], b"-----BEGIN CERTIFICATE-----\nMIIB", b"\xff\xfe", PEM.as_bytes()] {
+            fs::write(&file, torn).unwrap();
+            assert_eq!(authority(&file, join), Authority::Torn, "{torn:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::supply;
 pub const JOIN_TOKEN: &str = "join-token";
 /// Seconds it lives: long enough for joins over slow links, short enough to be of no use to a thief.
 const TOKEN_TTL_S: u64 = 30 * 60;
+/// Seconds more for each further control plane, since they join one after another and the workers after them.
+const TOKEN_TTL_PER_CONTROL_PLANE_S: u64 = 15 * 60;
 /// Name of the secret that encrypts the certificates for further control planes while the cluster holds them.
 pub const CERTIFICATE_KEY: &str = "certificate-key";
 /// Seconds that etcd may take to come back after its settings changed: the kubelet first asks the API to forget the pod
@@ -54,9 +56,11 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
         steps.push(step(Action::EtcdListens(etcd), why));
     }
     if view.joining().next().is_some() {
+        let one_by_one = view.joining().filter(|host| host.is_control_plane()).count() as u64;
+        let ttl_s = TOKEN_TTL_S + TOKEN_TTL_PER_CONTROL_PLANE_S * one_by_one;
         let token = Input::Secret { name: JOIN_TOKEN.into() };
         steps.push(step(
-            Action::BootstrapToken(BootstrapToken { token, ttl_s: TOKEN_TTL_S }),
+            Action::BootstrapToken(BootstrapToken { token, ttl_s }),
             "hosts prove with it that they may join",
         ));
     }

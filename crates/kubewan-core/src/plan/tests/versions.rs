@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inventory::{KubernetesSource, RuntimeSource};
+use crate::versions::Version;
 
 /// The usual recipe's cluster: Kubernetes 1.23.6, images of a mirror in China, flannel's own subnet, workloads on the control
 /// plane too. Its runtime is containerd, since `dockershim` is not there yet.
@@ -56,8 +57,11 @@ fn the_recipes_own_version_plans_as_it_is_written() {
 #[test]
 fn every_release_plans_and_comes_to_rest() {
     for release in crate::versions::RELEASES {
-        let mut inventory = samples::control_planes(3);
-        inventory.kubernetes.version = format!("1.{}.{}", release.minor, release.last_patch);
+        let version = format!("1.{}.{}", release.minor, release.last_patch);
+        let several = version.parse().is_ok_and(Version::joins_control_planes);
+        let mut inventory =
+            if several { samples::control_planes(3) } else { samples::inventory(3) };
+        inventory.kubernetes.version = version;
         inventory.kubernetes.source = Some(KubernetesSource::Release);
         inventory.runtime.source = RuntimeSource::Release;
         inventory.accept = vec![crate::inventory::Acceptance::ControlPlaneExposed];
