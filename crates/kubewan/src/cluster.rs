@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kubewan_agent::probe;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::Finding;
-use kubewan_core::inventory::Recorded;
+use kubewan_core::inventory::{Host, Recorded};
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::dial::SshDial;
@@ -50,16 +50,22 @@ const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
 /// How long an API that should be there is asked again: that of a control plane that was just booted.
 const SILENT: Duration = Duration::from_secs(90);
 
+/// Connects to all these hosts, or to none.
+pub fn connect<'a>(
+    dial: &'a SshDial,
+    hosts: &'a [Host],
+    emit: &Emit,
+) -> Result<Fleet<'a>, Failure> {
+    let _busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
+    Fleet::connect_all(dial, hosts, emit).map_err(|errors| Failure::unreachable(&errors))
+}
+
 impl<'a> Cluster<'a> {
     /// Connects to all hosts and looks at them.
     pub fn open(site: &'a Site, dial: &'a SshDial, emit: &Emit) -> Result<Cluster<'a>, Failure> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
-        let hosts = &site.inventory.hosts;
-        let busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
-        let mut fleet = Fleet::connect_all(dial, hosts, emit)
-            .map_err(|errors| Failure::unreachable(&errors))?;
-        drop(busy);
+        let mut fleet = connect(dial, &site.inventory.hosts, emit)?;
         let survey = look(&mut fleet, emit)?;
         Ok(Cluster { site, addresses, dial, fleet, survey, nodes: None })
     }

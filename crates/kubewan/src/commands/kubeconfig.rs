@@ -4,11 +4,11 @@ mod merge;
 
 use std::path::Path;
 
-use kubewan_fleet::fleet::Fleet;
 use kubewan_fleet::resolve;
 use serde_json::{Value, json};
 
 use crate::args::{KubeconfigArgs, Output};
+use crate::cluster;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, progress::Progress};
@@ -43,8 +43,7 @@ pub fn run(args: &KubeconfigArgs) -> Result<Code, Failure> {
         .map_err(|findings| Failure::findings(Code::Refused, findings))?[&first.name];
     let mut fleet = {
         let progress = Progress::new(Output::Table, alone);
-        Fleet::connect_all(&dial, alone, &|event| progress.hear(&event))
-            .map_err(|errors| Failure::unreachable(&errors))?
+        cluster::connect(&dial, alone, &|event| progress.hear(&event))?
     };
     let control_plane = fleet.member(&first.name).expect("it was just connected to");
     let text = control_plane.read(ADMIN)?.ok_or_else(|| {
