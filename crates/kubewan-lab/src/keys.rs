@@ -10,6 +10,8 @@ use crate::topology::Topology;
 
 /// The lab's private key, in the lab's folder.
 pub(crate) const CLIENT_KEY: &str = "id_ed25519";
+/// Its public half.
+pub(crate) const CLIENT_KEY_PUBLIC: &str = "id_ed25519.pub";
 /// The hosts' public keys, in the lab's folder.
 pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io::Write};
 
 use crate::error::OnPath;
+use crate::folder::{self, INVENTORY};
 use crate::image::ImageChoice;
 use crate::machine::Machine;
 use crate::network::Way;
@@ -148,6 +149,15 @@ pub struct LabHost {
     pub console: PathBuf,
 }
 
+/// The file that a lab hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inventory {
+    /// `cluster.yaml` in the user's folder.
+    pub path: PathBuf,
+    /// Whether the user has edited it since the lab wrote it. It may be about any servers then.
+    pub edited: bool,
+}
+
 /// How a host is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostStatus {
@@ -226,20 +236,26 @@ impl Lab {
     }
 
     /// Writes `cluster.yaml` into the user's folder, unless the user has edited it since.
-    pub fn write_inventory(&mut self, kubernetes: &KubernetesChoice) -> Result<PathBuf, LabError> {
-        const NAME: &str = "cluster.yaml";
-        let path = self.state.dir.join(NAME);
-        let written = self.state.written.iter().find(|written| written.name == NAME);
-        if path.exists() && !written.is_some_and(|written| is_unchanged(&path, written)) {
-            return Ok(path);
+    ///
+    /// # Errors
+    /// Fails where such a file is there that this lab did not write, or it can't be written.
+    pub fn write_inventory(
+        &mut self,
+        kubernetes: &KubernetesChoice,
+    ) -> Result<Inventory, LabError> {
+        let path = self.state.dir.join(INVENTORY);
+        folder::refuse_foreign(&self.state.dir, &self.state.written)?;
+        let written = self.state.written.iter().find(|written| written.name == INVENTORY);
+        if written.is_some_and(|written| path.exists() && !is_unchanged(&path, written)) {
+            return Ok(Inventory { path, edited: true });
         }
         let yaml = inventory::render_inventory(&self.info()?, kubernetes);
         fs::write(&path, yaml).on("write", &path)?;
         let sha256 = Some(observe::sha256_of(&path).on("read", &path)?);
-        self.state.written.retain(|written| written.name != NAME);
-        self.state.written.push(Written { name: NAME.into(), sha256 });
+        self.state.written.retain(|written| written.name != INVENTORY);
+        self.state.written.push(Written { name: INVENTORY.into(), sha256 });
         self.state.save()?;
-        Ok(path)
+        Ok(Inventory { path, edited: false })
     }
 
     /// How every host is doing.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
 use kubewan_lab::topology::{self, Path, Spec};
-use kubewan_lab::{KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
+use kubewan_lab::{Inventory, KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
 
 use crate::args::{File, LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs, Output, UpArgs};
 use crate::commands::up;
@@ -107,8 +107,14 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
             Some(bundle) => choice(&bundle)?,
             None => choice(&bundle::load(&rehearsal(&lab, tell)?)?)?,
         };
-        let file = lab.write_inventory(&kubernetes)?;
+        let Inventory { path: file, edited } = lab.write_inventory(&kubernetes)?;
         report::note(words::labs(&[shown(&lab)?]).trim_end());
+        if edited {
+            report::note(&words::event(&LabEvent::Kept { path: file.clone() }));
+        }
+        if edited && !args.hosts_only {
+            return Err(not_run(&file));
+        }
         if args.hosts_only {
             report::note(&format!(
                 "Servers are there. A cluster on them: kubewan up -f {}",
@@ -118,6 +124,16 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
         }
         up::run(&UpArgs { file: File { file }, output: Output::Table, yes: true, no_smoke: false })
     })
+}
+
+/// An edited inventory may be about any servers: `up --yes` is for what the lab itself wrote.
+fn not_run(file: &FilePath) -> Failure {
+    let file = file.display();
+    Failure::new(
+        Code::Refused,
+        format!("{file} was edited since the lab wrote it, so `lab up` doesn't build by it"),
+        format!("kubewan up -f {file}"),
+    )
 }
 
 fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
@@ -199,6 +215,12 @@ impl From<LabError> for Failure {
             said += &format!("\n  | {error}");
             cause = error.source();
         }
-        Failure::new(Code::Failed, said, next)
+        let code = match error {
+            LabError::NotOurs { .. } | LabError::BadOption { .. } | LabError::BadTopology(_) => {
+                Code::Refused
+            }
+            _ => Code::Failed,
+        };
+        Failure::new(code, said, next)
     }
 }

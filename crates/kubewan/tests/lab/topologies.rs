@@ -1,6 +1,7 @@
 //! Labs of one's own making: what a topology file says is what packets meet, and labs side by side keep apart.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kubewan_lab::{Claim, Lab, leftovers};
@@ -45,10 +46,17 @@ fn a_topology_of_ones_own() {
     assert!(refused.stderr.contains(&format!("{path}:18:10: ")), "{}", refused.stderr);
     std::fs::write(&file, TOPOLOGY).unwrap();
     let dir = claim.dir().join("own");
-    up(&["--name", "own", "--topology", &path, "--dir", &dir.to_string_lossy()]);
+    let inventory = dir.join("cluster.yaml");
+    let arguments = ["--name", "own", "--topology", &path, "--dir", &dir.to_string_lossy()];
+    another_inventory_is_left_alone(&dir, &arguments);
+    up(&arguments);
     let own = Seen { lab: Lab::open("own").unwrap() };
+    an_edited_inventory_is_not_run(&inventory, &arguments);
+    let dir_taken = run(&["lab", "up", "--name", "other", "--dir", &dir.to_string_lossy()]);
+    dir_taken.expect_code(3);
+    assert!(dir_taken.stderr.contains("is the folder of the lab `own`"), "{}", dir_taken.stderr);
 
-    let inventory = std::fs::read_to_string(dir.join("cluster.yaml")).unwrap();
+    let inventory = std::fs::read_to_string(inventory).unwrap();
     assert!(inventory.contains("name: own\n") && inventory.contains("- name: h\n"), "{inventory}");
     assert!(inventory.contains("# m in cloud mobile is none of them: there is no way in"));
     own.hosts_are_told_apart();
@@ -64,6 +72,33 @@ fn a_topology_of_ones_own() {
 fn up(arguments: &[&str]) {
     let common = ["lab", "up", "--hosts-only", "--kubernetes", "rehearsal"];
     run(&[&common[..], arguments].concat()).expect_code(0);
+}
+
+/// A folder with an inventory of real servers: nothing is made, and nothing happens to them.
+fn another_inventory_is_left_alone(dir: &Path, arguments: &[&str]) {
+    const OTHERS: &str = "name: production\n";
+    let inventory = dir.join("cluster.yaml");
+    std::fs::create_dir(dir).unwrap();
+    std::fs::write(&inventory, OTHERS).unwrap();
+    let refused = run(&[&["lab", "up"], arguments].concat());
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("this lab did not write it"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&inventory).unwrap(), OTHERS);
+    assert_eq!(leftovers(Some("own")), Vec::<String>::new());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+fn an_edited_inventory_is_not_run(inventory: &Path, arguments: &[&str]) {
+    let written = std::fs::read_to_string(inventory).unwrap();
+    let edited = written.replace("name: own\n", "name: production\n");
+    std::fs::write(inventory, &edited).unwrap();
+    let common = ["lab", "up", "--kubernetes", "rehearsal"];
+    let refused = run(&[&common[..], arguments].concat());
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("was edited since"), "{}", refused.stderr);
+    up(arguments);
+    assert_eq!(std::fs::read_to_string(inventory).unwrap(), edited, "kept");
+    std::fs::write(inventory, written).unwrap();
 }
 
 /// A lab whose packets are looked at.
