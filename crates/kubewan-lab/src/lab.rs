@@ -11,14 +11,12 @@ use crate::error::OnPath;
 use crate::folder::{self, INVENTORY};
 use crate::image::ImageChoice;
 use crate::machine::Machine;
-use crate::network::Way;
 use crate::seed::Identity;
 use crate::snapshot::HostSnapshot;
 use crate::state::{self, State, Written};
-use crate::topology::{Cloud, Host, OPERATOR, Path, Spec, Subnet, USUAL_NAME, ends};
+use crate::topology::{Cloud, Host, Spec, Subnet, USUAL_NAME};
 use crate::{
-    KernelFacts, KubernetesChoice, LabError, down, inventory, keys, layer, namespace, observe,
-    paths, up,
+    KernelFacts, KubernetesChoice, LabError, down, inventory, keys, layer, namespace, observe, up,
 };
 
 /// What lab to make.
@@ -30,8 +28,8 @@ pub struct LabOptions {
     pub dir: PathBuf,
     /// The clouds, the hosts in them and the ways between them.
     pub topology: Spec,
-    /// A program with arguments that serves packet queues ([`crate::forward`]), for kernels without netem. Paths
-    /// with latency or loss need one there; it is given `--queue N --latency 80ms --loss 2%`.
+    /// A program with arguments that serves packet queues ([`crate::forward`]). Paths with latency or loss need one;
+    /// it is given `--queue N --latency 80ms --loss 2%`.
     pub forwarder: Vec<String>,
 }
 
@@ -169,17 +167,6 @@ pub struct HostStatus {
     pub cut: bool,
 }
 
-/// How a way between two ends is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WayStatus {
-    /// Clouds, or `operator`.
-    pub ends: [String; 2],
-    /// Whether it is cut.
-    pub cut: bool,
-    /// How slow, lossy and narrow it is.
-    pub path: Path,
-}
-
 /// A host and where it stands.
 pub(crate) type Place<'a> = (&'a Cloud, &'a Host);
 
@@ -203,6 +190,12 @@ impl Lab {
         up::check_name(name)?;
         let state = State::load(name)?.ok_or_else(|| LabError::NotUp { name: name.into() })?;
         Ok(Self { state, kernel: KernelFacts::gather() })
+    }
+
+    /// The same lab with another program as [`LabOptions::forwarder`], such as one that is still there.
+    pub fn with_forwarder(mut self, forwarder: Vec<String>) -> Self {
+        self.state.forwarder = forwarder;
+        self
     }
 
     /// All labs of this machine that are up, in the order of their names.
@@ -263,22 +256,11 @@ impl Lab {
         let status = |(cloud, host): (&Cloud, &Host)| {
             Ok(HostStatus {
                 host: self.host_facts(cloud, host)?,
-                running: self.is_running(cloud, host),
+                running: self.is_running(host),
                 cut: namespace::is_cut(cloud),
             })
         };
         self.places().map(status).collect()
-    }
-
-    /// The ways that are cut or not plain, each with its two ends.
-    pub fn ways(&self) -> Vec<WayStatus> {
-        let impaired = paths::impaired(self);
-        let status = |way: Way| {
-            let path = impaired.get(&way.name()).map(|(_, path)| *path).unwrap_or_default();
-            WayStatus { cut: paths::is_cut(self, &way), ends: way.ends, path }
-        };
-        let all = self.all_ways().into_iter().map(status);
-        all.filter(|way| way.cut || !way.path.is_plain()).collect()
     }
 
     /// The command line that logs in to a host over SSH, as an operator would.
@@ -336,7 +318,7 @@ impl Lab {
     pub fn reboot(&self, host: &str, events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
         let (cloud, host) = self.place(host)?;
         let _lock = state::lock(self.name())?;
-        let machine = self.machine(cloud, host);
+        let machine = self.machine(host);
         events(LabEvent::Stopping { host: host.name.clone() });
         machine.shut_down()?;
         namespace::remove_host(cloud, host)?;
@@ -345,7 +327,7 @@ impl Lab {
     }
 
     /// Takes hosts back to their first state, all of them when none is named: an empty disk over
-    /// the image, the same keys as before.
+    /// the image, the same keys as before, and their clouds' ways as the topology says.
     pub fn rewind(&self, hosts: &[&str], events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
         let places: Vec<Place<'_>> = if hosts.is_empty() {
             self.places().collect()
@@ -356,10 +338,10 @@ impl Lab {
         let mut discarded = Vec::new();
         for &(cloud, host) in &places {
             events(LabEvent::Stopping { host: host.name.clone() });
-            let machine = self.machine(cloud, host);
+            let machine = self.machine(host);
             machine.end()?;
             namespace::remove_host(cloud, host)?;
-            namespace::heal(cloud)?;
+            self.heal_cloud(cloud)?;
             discarded.push(machine.layer.put_aside()?);
             up::make_disk(self, cloud, host)?;
             namespace::make_host(cloud, host)?;
@@ -369,59 +351,6 @@ impl Lab {
             layer::remove_tree(&folder)?;
         }
         booted
-    }
-
-    /// Cuts a cloud, or a host's, off the Internet: packets vanish both ways.
-    pub fn cut(&self, end: &str) -> Result<(), LabError> {
-        namespace::cut(self.cloud(end)?)
-    }
-
-    /// Cuts the way between two ends (clouds, hosts in them, or `operator`) and no other.
-    pub fn cut_between(&self, a: &str, b: &str) -> Result<(), LabError> {
-        paths::cut(self, &paths::way(self, a, b)?)
-    }
-
-    /// Undoes cuts at a cloud, or a host's, and takes its ways back to what the topology says.
-    pub fn heal(&self, end: &str) -> Result<(), LabError> {
-        let cloud = self.cloud(end)?;
-        namespace::heal(cloud)?;
-        self.all_ways()
-            .iter()
-            .filter(|way| way.ends.contains(&cloud.name))
-            .try_for_each(|way| self.heal_way(way))
-    }
-
-    /// The same for one way.
-    pub fn heal_between(&self, a: &str, b: &str) -> Result<(), LabError> {
-        self.heal_way(&paths::way(self, a, b)?)
-    }
-
-    /// The same for all clouds and ways.
-    pub fn heal_all(&self) -> Result<(), LabError> {
-        self.state.topology.clouds.iter().try_for_each(namespace::heal)?;
-        self.all_ways().iter().try_for_each(|way| self.heal_way(way))
-    }
-
-    /// Makes a way between two ends slow, lossy or narrow, whatever it was before.
-    ///
-    /// # Errors
-    /// Fails where there are no such ends, the path is none that can be, or packets can't be held.
-    pub fn impair(&self, a: &str, b: &str, path: &Path) -> Result<(), LabError> {
-        let way = paths::way(self, a, b)?;
-        path.check().map_err(|why| LabError::BadOption {
-            option: "the path",
-            value: path.to_string(),
-            why,
-            next: "see `kubewan lab impair --help`".into(),
-        })?;
-        let _lock = state::lock(self.name())?;
-        paths::impair(self, &way, path)
-    }
-
-    /// Closes ports of a host, as `6443/tcp`, at its cloud's own firewall, and opens all others.
-    pub fn close(&self, host: &str, ports: &[&str]) -> Result<(), LabError> {
-        let ports: Vec<String> = ports.iter().map(|port| (*port).to_owned()).collect();
-        namespace::filter(self.cloud(host)?, &ports)
     }
 
     /// Gives the lab's Internet an address more, for a server that hosts and operator reach, and answers the file of the
@@ -444,8 +373,8 @@ impl Lab {
 
     /// Folders of this machine with all that a host has written to its disk, each with its place in the host.
     pub fn disks(&self, host: &str) -> Result<Vec<(PathBuf, String)>, LabError> {
-        let (cloud, host) = self.place(host)?;
-        let machine = self.machine(cloud, host);
+        let (_, host) = self.place(host)?;
+        let machine = self.machine(host);
         let volumes = machine.layer.volumes().map(|(folder, place)| (folder, place.to_owned()));
         Ok([(machine.layer.upper(), String::new())].into_iter().chain(volumes).collect())
     }
@@ -467,12 +396,12 @@ impl Lab {
         events: &mut dyn FnMut(LabEvent),
     ) -> Result<(), LabError> {
         let start = Instant::now();
-        for &(cloud, host) in places {
+        for &(_, host) in places {
             events(LabEvent::Booting { host: host.name.clone() });
-            self.machine(cloud, host).start()?;
+            self.machine(host).start()?;
         }
         for &(cloud, host) in places {
-            self.machine(cloud, host).await_ready()?;
+            self.machine(host).await_ready(self.operator_reaches(cloud, host))?;
             events(LabEvent::HostReady { host: host.name.clone(), took: start.elapsed() });
         }
         Ok(())
@@ -484,49 +413,22 @@ impl Lab {
         clouds.flat_map(|cloud| cloud.hosts.iter().map(move |host| (cloud, host)))
     }
 
-    pub(crate) fn machine<'a>(&'a self, cloud: &'a Cloud, host: &'a Host) -> Machine<'a> {
-        self.state.machine(cloud, host, &self.kernel.cgroups)
+    pub(crate) fn machine<'a>(&'a self, host: &'a Host) -> Machine<'a> {
+        self.state.machine(host, &self.kernel.cgroups)
     }
 
     pub(crate) fn identity(&self, host: &Host) -> Identity {
         Identity::at(state::host_folder(self.name(), &host.name).join("identity"))
     }
 
-    pub(crate) fn is_running(&self, cloud: &Cloud, host: &Host) -> bool {
-        !self.state.is_of_earlier_boot() && self.machine(cloud, host).leader().is_some()
-    }
-
-    /// A way back to what the topology says, and not cut.
-    fn heal_way(&self, way: &Way) -> Result<(), LabError> {
-        paths::heal(self, way)?;
-        let first = self.state.topology.paths.iter().find(|(ends, _)| *ends == way.ends);
-        let first = first.map(|(_, path)| *path).unwrap_or_default();
-        let now = paths::impaired(self).get(&way.name()).map(|(_, path)| *path).unwrap_or_default();
-        if now == first {
-            return Ok(());
-        }
-        let _lock = state::lock(self.name())?;
-        paths::impair(self, way, &first)
-    }
-
-    /// The ways between all clouds and the operator.
-    fn all_ways(&self) -> Vec<Way> {
-        let topology = &self.state.topology;
-        let mut names: Vec<&str> = topology.clouds.iter().map(|c| c.name.as_str()).collect();
-        names.push(OPERATOR);
-        let pair = |(index, a): (usize, &&str)| {
-            let others = names[index + 1..].iter();
-            let ways = others.map(|b| ends(&[(*a).to_owned(), (*b).to_owned()]));
-            ways.collect::<Vec<_>>()
-        };
-        let pairs = names.iter().enumerate().flat_map(pair);
-        pairs.filter_map(|ends| Way::find(topology, &ends)).collect()
+    pub(crate) fn is_running(&self, host: &Host) -> bool {
+        !self.state.is_of_earlier_boot() && self.machine(host).leader().is_some()
     }
 
     fn running_machine(&self, host: &str) -> Result<Machine<'_>, LabError> {
-        let (cloud, host) = self.place(host)?;
-        if self.is_running(cloud, host) {
-            return Ok(self.machine(cloud, host));
+        let (_, host) = self.place(host)?;
+        if self.is_running(host) {
+            return Ok(self.machine(host));
         }
         let detail = if self.state.is_of_earlier_boot() {
             "this machine was restarted since; only `kubewan lab down` is left".into()
@@ -544,7 +446,7 @@ impl Lab {
         })
     }
 
-    fn cloud(&self, end: &str) -> Result<&Cloud, LabError> {
+    pub(crate) fn cloud(&self, end: &str) -> Result<&Cloud, LabError> {
         self.state.topology.cloud(end).ok_or_else(|| {
             let clouds = self.state.topology.clouds.iter().map(|cloud| cloud.name.as_str());
             let hosts = self.state.topology.hosts().map(|host| host.name.as_str());
@@ -566,7 +468,7 @@ impl Lab {
             ssh_port: host.ssh_port,
             ssh_key: self.state.dir.join(keys::CLIENT_KEY),
             host_key: keys::public(&self.identity(host).host_key())?,
-            console: self.machine(cloud, host).console(),
+            console: self.machine(host).console(),
         })
     }
 }

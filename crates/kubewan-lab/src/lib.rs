@@ -19,6 +19,7 @@ mod paths;
 mod rehearsal_bundle;
 mod snapshot;
 mod up;
+mod ways;
 
 mod cgroup;
 mod image;
@@ -44,7 +45,8 @@ pub use forwarder::forward;
 pub use image::{Distribution, ImageChoice, NetworkStack, make_image};
 pub use inventory::{KubernetesChoice, render_inventory};
 pub use kernel::{CgroupLayout, KernelFacts};
-pub use lab::{HostStatus, Inventory, Lab, LabEvent, LabHost, LabInfo, LabOptions, WayStatus};
+pub use lab::{HostStatus, Inventory, Lab, LabEvent, LabHost, LabInfo, LabOptions};
 pub use leftovers::leftovers;
 pub use rehearsal_bundle::rehearsal_bundle;
 pub use snapshot::{Allow, Difference, HostSnapshot, Report, compare};
+pub use ways::WayStatus;

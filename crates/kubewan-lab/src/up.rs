@@ -49,7 +49,7 @@ pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Resu
 
 /// Makes a host's empty disk and writes into it what is the host's own.
 pub(crate) fn make_disk(lab: &Lab, cloud: &Cloud, host: &Host) -> Result<(), LabError> {
-    let machine = lab.machine(cloud, host);
+    let machine = lab.machine(host);
     machine.layer.make()?;
     let client_key = keys::public(&lab.state.dir.join(keys::CLIENT_KEY))?;
     let root = machine.layer.root();
@@ -112,7 +112,7 @@ fn same_lab(state: State, options: &LabOptions, dir: &Path) -> Result<Lab, LabEr
         let hosts = state.topology.hosts().count();
         Some(format!("it has {hosts} hosts and its folder is {}", state.dir.display()))
     } else {
-        let stopped = lab.places().find(|(cloud, host)| !lab.is_running(cloud, host));
+        let stopped = lab.places().find(|(_, host)| !lab.is_running(host));
         stopped.map(|(_, host)| format!("its host {} doesn't run", host.name))
     };
     match differs {

@@ -35,16 +35,16 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
         LabCommand::Reboot { lab, host } => Lab::open(&lab.name)?.reboot(&host, tell)?,
         LabCommand::Rewind { lab, host } => {
             let hosts: Vec<&str> = host.iter().map(String::as_str).collect();
-            Lab::open(&lab.name)?.rewind(&hosts, tell)?;
+            opened(&lab.name)?.rewind(&hosts, tell)?;
         }
         LabCommand::Cut { lab, end, other } => match other {
             Some(other) => Lab::open(&lab.name)?.cut_between(&end, &other)?,
             None => Lab::open(&lab.name)?.cut(&end)?,
         },
         LabCommand::Heal { lab, end, other } => match (end, other) {
-            (Some(end), Some(other)) => Lab::open(&lab.name)?.heal_between(&end, &other)?,
-            (Some(end), None) => Lab::open(&lab.name)?.heal(&end)?,
-            (None, _) => Lab::open(&lab.name)?.heal_all()?,
+            (Some(end), Some(other)) => opened(&lab.name)?.heal_between(&end, &other)?,
+            (Some(end), None) => opened(&lab.name)?.heal(&end)?,
+            (None, _) => opened(&lab.name)?.heal_all()?,
         },
         LabCommand::Impair(args) => impair(&args)?,
         LabCommand::Down { name } => {
@@ -76,10 +76,20 @@ fn shown(lab: &Lab) -> Result<words::Shown, LabError> {
     Ok((lab.name().to_owned(), lab.list()?, lab.ways()))
 }
 
+/// A lab that is up. What holds its packets is this program, as that which made the lab may be gone.
+fn opened(name: &str) -> Result<Lab, Failure> {
+    Ok(Lab::open(name)?.with_forwarder(forwarder()?))
+}
+
+fn forwarder() -> Result<Vec<String>, Failure> {
+    let program = std::env::current_exe().map_err(|error| no_path(&error))?;
+    Ok(vec![program.to_string_lossy().into_owned(), "lab".into(), "forward".into()])
+}
+
 fn impair(args: &LabImpairArgs) -> Result<(), Failure> {
     let LabImpairArgs { latency, loss, mtu, black_hole, .. } = *args;
     let path = Path { latency, loss, mtu, black_hole };
-    Ok(Lab::open(&args.lab.name)?.impair(&args.end, &args.other, &path)?)
+    Ok(opened(&args.lab.name)?.impair(&args.end, &args.other, &path)?)
 }
 
 /// The program takes our place, so that its streams and exit code are its own; it returns only if it can't start.
@@ -143,13 +153,11 @@ fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
         None => Spec::usual(usize::from(args.hosts)),
     };
     let topology = topology.on(args.distribution);
-    let program =
-        std::env::current_exe().map_err(|error| no_path(&error))?.to_string_lossy().into_owned();
     Ok(LabOptions {
         name: args.name.clone(),
         dir: std::path::absolute(&dir).map_err(|error| no_path(&error))?,
         topology,
-        forwarder: vec![program, "lab".into(), "forward".into()],
+        forwarder: forwarder()?,
     })
 }
 

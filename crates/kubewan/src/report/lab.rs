@@ -59,7 +59,12 @@ pub fn labs(labs: &[Shown]) -> String {
     for (name, _, ways) in labs {
         for way in ways {
             let [a, b] = &way.ends;
-            let how = if way.cut { "cut".to_owned() } else { way.path.to_string() };
+            let mut how = if way.cut { "cut".to_owned() } else { way.path.to_string() };
+            if !way.sound {
+                let why =
+                    if way.path.holds_packets() { "its forwarder is gone" } else { "half made" };
+                how += &format!("; {why}: kubewan lab heal --name {name} {a} {b}");
+            }
             text += &format!("{name}: path {a} - {b}: {how}\n");
         }
     }

@@ -248,10 +248,25 @@ impl Seen {
         assert!((150..235).contains(&received), "{received} of 300 came back");
         self.kubewan(&["heal", "a", "b"]);
         assert!((40.0..80.0).contains(&average("a", "b")), "as the file says");
+        self.end_forwarder("A_bare");
+        assert!(!self.reaches("a", "b"), "nobody gives verdicts");
+        let told = "path A - bare: latency 20ms; its forwarder is gone: kubewan lab heal --name own A bare";
+        assert!(self.kubewan_ls().contains(told), "{}", self.kubewan_ls());
+        self.kubewan(&["heal"]);
+        assert!((40.0..80.0).contains(&average("a", "b")), "healed");
         self.kubewan(&["impair", "A", "bare"]);
         assert!(average("a", "b") < 20.0);
         self.kubewan(&["heal"]);
         assert!(self.kubewan_ls().contains("path A - bare: latency 20ms"));
+    }
+
+    /// Ends what holds a way's packets, from outside.
+    fn end_forwarder(&self, way: &str) {
+        let record = format!("/var/lib/kubewan-lab/{}/paths/{way}/process", self.lab.name());
+        let record = std::fs::read_to_string(record).expect("a note of the process");
+        let pid = record.split(' ').next().expect("its number");
+        let kill = std::process::Command::new("kill").args(["-9", pid]).status();
+        assert!(kill.expect("kill runs").success());
     }
 
     fn kubewan_ls(&self) -> String {
@@ -290,7 +305,10 @@ impl Seen {
         assert!(!answers(self.address("a")) && self.reaches("h", "a"));
         self.kubewan(&["cut", "mobile"]);
         assert!(!self.reaches("m", "a"));
-        self.kubewan(&["heal", "A", "operator"]);
+        self.kubewan(&["reboot", "a"]);
+        assert!(!answers(self.address("a")), "it boots, though the operator doesn't reach it");
+        run(&["lab", "cut", "--name", "own", "operator"]).expect_code(3);
+        self.kubewan(&["heal", "operator"]);
         assert!(answers(self.address("a")) && !self.reaches("a", "b"));
         self.kubewan(&["heal"]);
         assert!(self.reaches("a", "b") && self.reaches("m", "a"));
