@@ -147,6 +147,19 @@ pub struct LabHost {
     pub console: PathBuf,
 }
 
+/// A lab as it is found on this machine.
+#[derive(Debug)]
+pub enum Standing {
+    /// It was made whole.
+    Up(Box<Lab>),
+    /// Another command is at it: it is being made, or removed.
+    BeingMade,
+    /// Whoever was making it has ended before it was whole.
+    HalfMade,
+    /// What it noted of itself can't be read.
+    Unreadable(LabError),
+}
+
 /// The file that a lab hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inventory {
@@ -198,11 +211,20 @@ impl Lab {
         self
     }
 
-    /// All labs of this machine that are up, in the order of their names.
-    pub fn all() -> Vec<Self> {
+    /// All labs of this machine, in the order of their names: no one's state hides another's.
+    pub fn all() -> Vec<(String, Standing)> {
         let kernel = KernelFacts::gather();
-        let lab = |state| Self { state, kernel: kernel.clone() };
-        State::all().into_iter().map(lab).collect()
+        let standing = |name: &String| match State::load(name) {
+            Ok(Some(state)) if state.complete => {
+                Standing::Up(Box::new(Self { state, kernel: kernel.clone() }))
+            }
+            Ok(_) if state::is_locked(name) => Standing::BeingMade,
+            Ok(_) => Standing::HalfMade,
+            Err(error) => Standing::Unreadable(error),
+        };
+        let names = state::names();
+        let all = names.iter().map(standing).collect::<Vec<_>>();
+        names.into_iter().zip(all).collect()
     }
 
     /// Removes the lab of this name, whatever there is of it. Gives whether there was one.

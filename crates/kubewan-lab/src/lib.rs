@@ -45,7 +45,7 @@ pub use forwarder::forward;
 pub use image::{Distribution, ImageChoice, NetworkStack, make_image};
 pub use inventory::{KubernetesChoice, render_inventory};
 pub use kernel::{CgroupLayout, KernelFacts};
-pub use lab::{HostStatus, Inventory, Lab, LabEvent, LabHost, LabInfo, LabOptions};
+pub use lab::{HostStatus, Inventory, Lab, LabEvent, LabHost, LabInfo, LabOptions, Standing};
 pub use leftovers::leftovers;
 pub use rehearsal_bundle::rehearsal_bundle;
 pub use snapshot::{Allow, Difference, HostSnapshot, Report, compare};

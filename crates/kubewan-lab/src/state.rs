@@ -165,6 +165,12 @@ pub(crate) fn lock(lab: &str) -> Result<File, LabError> {
     lock_folder(&folder(lab))
 }
 
+/// Whether another command holds [`lock`].
+pub(crate) fn is_locked(lab: &str) -> bool {
+    File::open(folder(lab))
+        .is_ok_and(|folder| matches!(folder.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Keeps other labs from choosing addresses at the same time, until it is dropped. Held for moments.
 pub(crate) fn lock_all() -> Result<File, LabError> {
     lock_folder(Path::new(STORAGE))

@@ -7,13 +7,14 @@ use std::process::Command;
 
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
 use kubewan_lab::topology::{self, Path, Spec};
-use kubewan_lab::{Inventory, KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
+use kubewan_lab::{Inventory, KubernetesChoice, Lab, LabError, LabEvent, LabOptions, Standing};
 
 use crate::args::{File, LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs, Output, UpArgs};
 use crate::commands::up;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, lab as words};
+use crate::report;
+use crate::report::lab::{self as words, Shown, State};
 
 /// containerd's major version in the lab's default image, for a bundle without one.
 const DISTRIBUTIONS_CONTAINERD: u32 = 1;
@@ -63,17 +64,33 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
 }
 
 fn list() -> Result<Code, Failure> {
-    let labs = Lab::all().iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+    let labs = Lab::all();
     if labs.is_empty() {
         report::note("No lab is up on this machine; `kubewan lab up` makes one.");
     } else {
-        report::data(&words::labs(&labs));
+        let shown: Vec<Shown> = labs.into_iter().map(|(name, lab)| found(name, lab)).collect();
+        report::data(&words::labs(&shown));
     }
     Ok(Code::Done)
 }
 
-fn shown(lab: &Lab) -> Result<words::Shown, LabError> {
-    Ok((lab.name().to_owned(), lab.list()?, lab.ways()))
+/// What is wrong with one lab is said in its place.
+fn found(name: String, standing: Standing) -> Shown {
+    let state = match standing {
+        Standing::Up(lab) => match lab.list() {
+            Ok(hosts) => State::Up { hosts, ways: lab.ways() },
+            Err(error) => State::Unreadable(error.to_string()),
+        },
+        Standing::BeingMade => State::BeingMade,
+        Standing::HalfMade => State::HalfMade,
+        Standing::Unreadable(error) => State::Unreadable(error.to_string()),
+    };
+    Shown { name, state }
+}
+
+fn shown(lab: &Lab) -> Result<Shown, LabError> {
+    let state = State::Up { hosts: lab.list()?, ways: lab.ways() };
+    Ok(Shown { name: lab.name().to_owned(), state })
 }
 
 /// A lab that is up. What holds its packets is this program, as that which made the lab may be gone.

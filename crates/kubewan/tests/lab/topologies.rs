@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_lab::{Claim, Lab, leftovers};
 
-use crate::support::run;
+use crate::support::{program, run};
 
 /// Four kinds of clouds. `home` and `A` have one private subnet.
 const TOPOLOGY: &str = "\
@@ -66,6 +66,7 @@ fn a_topology_of_ones_own() {
     own.ways_are_as_slow_and_lossy_as_said();
     own.narrow_ways_say_so_or_do_not();
     own.cut_ways_are_silent_until_healed();
+    a_half_made_lab_hides_none(&claim);
     a_second_lab_keeps_apart(&claim, &own);
 }
 
@@ -320,6 +321,38 @@ fn answers(address: Ipv4Addr) -> bool {
     TcpStream::connect_timeout(&SocketAddr::from((address, 22)), Duration::from_secs(1)).is_ok()
 }
 
+/// Whether `lab ls` has a lab's host in its table.
+fn lists(listed: &str, lab: &str, host: &str) -> bool {
+    listed.lines().any(|line| line.split_whitespace().take(2).eq([lab, host]))
+}
+
+fn a_half_made_lab_hides_none(claim: &Claim) {
+    let dir = claim.dir().join("half").to_string_lossy().into_owned();
+    let list = || run(&["lab", "ls"]).expect_code(0).stdout.clone();
+    let mut making = program()
+        .args(["lab", "up", "--hosts-only", "--kubernetes", "rehearsal", "--name", "half"])
+        .args(["--hosts", "1", "--dir", &dir])
+        .spawn()
+        .expect("the program starts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !Path::new("/var/lib/kubewan-lab/half/state.json").exists() {
+        assert!(Instant::now() < deadline, "it makes nothing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let listed = list();
+    making.kill().expect("it runs");
+    making.wait().expect("it ends");
+    assert!(listed.contains("half: being made") && lists(&listed, "own", "a"), "{listed}");
+    let listed = list();
+    assert!(
+        listed.contains("half: half made, and nobody is at it: kubewan lab down half"),
+        "{listed}"
+    );
+    assert!(lists(&listed, "own", "a"), "{listed}");
+    run(&["lab", "down", "half"]).expect_code(0);
+    assert_eq!(leftovers(Some("half")), Vec::<String>::new());
+}
+
 fn a_second_lab_keeps_apart(claim: &Claim, own: &Seen) {
     let dir = claim.dir().join("other").to_string_lossy().into_owned();
     let start = Instant::now();
@@ -327,11 +360,7 @@ fn a_second_lab_keeps_apart(claim: &Claim, own: &Seen) {
     eprintln!("a second lab: {:.1} s", start.elapsed().as_secs_f64());
     let other = Seen { lab: Lab::open("other").unwrap() };
     let listed = run(&["lab", "ls"]).expect_code(0).stdout.clone();
-    let has = |lab: &str, host: &str| {
-        let words = |line: &str| line.split_whitespace().take(2).eq([lab, host]);
-        listed.lines().any(words)
-    };
-    assert!(has("own", "a") && has("other", "master01"), "{listed}");
+    assert!(lists(&listed, "own", "a") && lists(&listed, "other", "master01"), "{listed}");
     let (here, there) = (own.address("a"), other.address("master01"));
     assert_ne!(here, there);
     assert!(answers(here) && answers(there), "the operator is in both");
