@@ -29,12 +29,11 @@ pub(crate) fn remove_everything(
     let kernel = KernelFacts::gather();
     // After a restart of this machine a process number says nothing about who has it.
     let earlier_boot = state.is_some_and(State::is_of_earlier_boot);
-    match state {
-        Some(state) if !earlier_boot => end_machines(state, &kernel, events)?,
-        Some(_) => {}
-        None => machine::stop_units(lab, &kernel.cgroups),
+    if let Some(state) = state.filter(|_| !earlier_boot) {
+        end_machines(state, &kernel, events)?;
     }
-    // Whatever else is in there ends with it, such as what holds packets back.
+    // Whatever else goes by the lab's name ends too, such as what holds packets back.
+    machine::stop_units(lab, &kernel.cgroups);
     cgroup::remove(&kernel.cgroups, lab)?;
     for name in namespace::existing(Some(lab)) {
         namespace::remove(&name)?;
@@ -72,7 +71,7 @@ fn end_machines(
 ) -> Result<(), LabError> {
     for cloud in &state.topology.clouds {
         for host in &cloud.hosts {
-            let machine = state.machine(cloud, host, &kernel.cgroups);
+            let machine = state.machine(host, &kernel.cgroups);
             if machine.process().is_some() {
                 events(LabEvent::Stopping { host: host.name.clone() });
                 machine.end()?;

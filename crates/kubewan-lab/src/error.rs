@@ -45,6 +45,17 @@ pub enum LabError {
         known: String,
     },
 
+    /// The user's folder holds files that this lab did not write, or another lab's.
+    #[error("{} {why}\nnext: {next}", path.display())]
+    NotOurs {
+        /// The file or folder.
+        path: PathBuf,
+        /// Whose it is.
+        why: String,
+        /// How to get on.
+        next: String,
+    },
+
     /// The options ask for something that the lab can't make.
     #[error("{option} is {value}: {why}\nnext: {next}")]
     BadOption {

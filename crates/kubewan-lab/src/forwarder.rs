@@ -1,6 +1,6 @@
-//! Holds packets of a way back, or drops them, where the kernel has no netem: the kernel hands each packet of the
-//! way to a queue (netfilter's NFQUEUE) and keeps it until a verdict comes, which this program gives when its time
-//! has come. The packets themselves never leave the kernel.
+//! Holds packets of a way back, or drops them: the kernel hands each packet of the way to a queue (netfilter's
+//! NFQUEUE) and keeps it until a verdict comes, which this program gives when its time has come. The packets
+//! themselves never leave the kernel.
 //!
 //! The messages are those of linux/netfilter/nfnetlink.h and nfnetlink_queue.h, in the kernel's byte order where not
 //! said otherwise.
@@ -101,8 +101,7 @@ fn open(queue: u16) -> io::Result<OwnedFd> {
 fn ask(socket: &OwnedFd, queue: u16, attribute: u16, payload: &[u8]) -> io::Result<()> {
     tell(socket, &message(MSG_CONFIG, WANTS_ANSWER, queue, attribute, payload))?;
     let mut answer = [0; 4096];
-    // Packets may come in between, from the moment that the queue is bound; they are met again as the first
-    // ones without a verdict, so they are few: the rule that fills the queue is made after this.
+    // No packet comes in between: the rule that leads them here is made when the queue is seen to be set up.
     let (read, _) = recv(socket, &mut answer[..], RecvFlags::empty())?;
     let number = |from: usize| answer.get(from..from + 4).and_then(|b| b.try_into().ok());
     let kind = u16::from_ne_bytes([answer[4], answer[5]]);

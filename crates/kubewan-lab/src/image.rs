@@ -151,7 +151,7 @@ const TIMERS_OFF: [&str; 6] = [
     "logrotate.timer",
 ];
 
-/// Raised whenever [`finish`] changes, so that a cached image of an older recipe isn't taken.
+/// Raised whenever [`finish`] or [`add_stack`] changes, so that a cached image of an older recipe isn't taken.
 const RECIPE: u32 = 2;
 
 /// Where the image lies, built or not.

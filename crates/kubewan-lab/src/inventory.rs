@@ -25,7 +25,7 @@ pub fn render_inventory(lab: &LabInfo, kubernetes: &KubernetesChoice) -> String 
         "# Made by `kubewan lab up`: servers in clouds that share nothing but the lab's Internet.\n\
          # An ordinary inventory; settings that a usual server doesn't need say why they are here.\n\
          name: {}\n\n",
-        lab.name
+        plain_or_quoted(&lab.name)
     );
     kubernetes_block(&mut yaml, lab, kubernetes);
     runtime_block(&mut yaml, lab, kubernetes);
@@ -114,12 +114,13 @@ fn network_block(yaml: &mut String, lab: &LabInfo) {
 }
 
 fn host_block(yaml: &mut String, index: usize, host: &LabHost) {
+    let name = plain_or_quoted(&host.name);
     let roles = if index == 0 { "[control-plane, worker]" } else { "[worker]" };
     let _ = writeln!(
         yaml,
         "  # cloud {}: {}; on the network card is {} only\n  \
          - name: {}\n    address: {}\n    roles: {roles}\n    ssh:\n      user: {}",
-        host.cloud, host.cloud_behaviour, host.private, host.name, host.address, host.ssh_user
+        host.cloud, host.cloud_behaviour, host.private, name, host.address, host.ssh_user
     );
     if host.ssh_port != 22 {
         let _ = writeln!(yaml, "      port: {}", host.ssh_port);
@@ -133,6 +134,15 @@ fn host_block(yaml: &mut String, index: usize, host: &LabHost) {
 fn wants_fail_cgroup_v1(version: &str) -> bool {
     let version: Option<Version> = version.trim_start_matches('v').parse().ok();
     version.and_then(Version::release).is_some_and(Release::refuses_cgroup_v1)
+}
+
+/// A name as people write it, unless YAML takes that for a number, `true` or nothing.
+fn plain_or_quoted(name: &str) -> String {
+    let read = serde_saphyr::from_str::<serde_json::Value>(name);
+    let is_itself = read.is_ok_and(|value| value.as_str() == Some(name));
+    // Which words are booleans depends on the reader (YAML 1.1 has more of them).
+    let is_word = matches!(name, "yes" | "no" | "on" | "off" | "y" | "n");
+    if is_itself && !is_word { name.to_owned() } else { quoted(name) }
 }
 
 /// A JSON string is a YAML string.
@@ -231,6 +241,17 @@ hosts:
       hostKey: "ssh-ed25519 KEY2"
 "#;
         assert_eq!(render_inventory(&lab(kernel), &choice("1.36.2")), expected);
+    }
+
+    #[test]
+    fn names_are_read_as_they_are() {
+        for name in ["2", "true", "null", "1e5", "0x1f", "on", "1-2", "0o7", "12e03"] {
+            let read: serde_json::Value =
+                serde_saphyr::from_str(&format!("name: {}\n", plain_or_quoted(name))).unwrap();
+            assert_eq!(read["name"].as_str(), Some(name));
+        }
+        assert_eq!(plain_or_quoted("true"), "\"true\"");
+        assert_eq!(plain_or_quoted("node01"), "node01");
     }
 
     #[test]

@@ -78,12 +78,13 @@ pub(crate) fn load_modules() {
 }
 
 fn makes_wireguard() -> bool {
-    const PROBE: &str = "kwl-probe";
+    // Two commands may look at once.
+    let probe = format!("kwprobe{}", std::process::id());
     let made = Call::new("ip", "try a WireGuard interface")
-        .args(["link", "add", PROBE, "type", "wireguard"])
+        .args(["link", "add", &probe, "type", "wireguard"])
         .succeeds();
     if made {
-        let _ = Call::new("ip", "remove it").args(["link", "del", PROBE]).succeeds();
+        let _ = Call::new("ip", "remove it").args(["link", "del", &probe]).succeeds();
     }
     made
 }

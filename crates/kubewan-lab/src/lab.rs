@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 use std::{fs, io::Write};
 
 use crate::error::OnPath;
+use crate::folder::{self, INVENTORY};
 use crate::image::ImageChoice;
 use crate::machine::Machine;
-use crate::network::Way;
 use crate::seed::Identity;
 use crate::snapshot::HostSnapshot;
 use crate::state::{self, State, Written};
-use crate::topology::{Cloud, Host, OPERATOR, Path, Spec, Subnet, USUAL_NAME, ends};
+use crate::topology::{Cloud, Host, Spec, Subnet, USUAL_NAME};
 use crate::{
-    KernelFacts, KubernetesChoice, LabError, down, inventory, keys, layer, namespace, observe,
-    paths, up,
+    KernelFacts, KubernetesChoice, LabError, down, inventory, keys, layer, namespace, observe, up,
 };
 
 /// What lab to make.
@@ -29,8 +28,8 @@ pub struct LabOptions {
     pub dir: PathBuf,
     /// The clouds, the hosts in them and the ways between them.
     pub topology: Spec,
-    /// A program with arguments that serves packet queues ([`crate::forward`]), for kernels without netem. Paths
-    /// with latency or loss need one there; it is given `--queue N --latency 80ms --loss 2%`.
+    /// A program with arguments that serves packet queues ([`crate::forward`]). Paths with latency or loss need one;
+    /// it is given `--queue N --latency 80ms --loss 2%`.
     pub forwarder: Vec<String>,
 }
 
@@ -148,6 +147,28 @@ pub struct LabHost {
     pub console: PathBuf,
 }
 
+/// A lab as it is found on this machine.
+#[derive(Debug)]
+pub enum Standing {
+    /// It was made whole.
+    Up(Box<Lab>),
+    /// Another command is at it: it is being made, or removed.
+    BeingMade,
+    /// Whoever was making it has ended before it was whole.
+    HalfMade,
+    /// What it noted of itself can't be read.
+    Unreadable(LabError),
+}
+
+/// The file that a lab hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inventory {
+    /// `cluster.yaml` in the user's folder.
+    pub path: PathBuf,
+    /// Whether the user has edited it since the lab wrote it. It may be about any servers then.
+    pub edited: bool,
+}
+
 /// How a host is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostStatus {
@@ -157,17 +178,6 @@ pub struct HostStatus {
     pub running: bool,
     /// Whether it is cut off the Internet.
     pub cut: bool,
-}
-
-/// How a way between two ends is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WayStatus {
-    /// Clouds, or `operator`.
-    pub ends: [String; 2],
-    /// Whether it is cut.
-    pub cut: bool,
-    /// How slow, lossy and narrow it is.
-    pub path: Path,
 }
 
 /// A host and where it stands.
@@ -195,11 +205,26 @@ impl Lab {
         Ok(Self { state, kernel: KernelFacts::gather() })
     }
 
-    /// All labs of this machine that are up, in the order of their names.
-    pub fn all() -> Vec<Self> {
+    /// The same lab with another program as [`LabOptions::forwarder`], such as one that is still there.
+    pub fn with_forwarder(mut self, forwarder: Vec<String>) -> Self {
+        self.state.forwarder = forwarder;
+        self
+    }
+
+    /// All labs of this machine, in the order of their names: no one's state hides another's.
+    pub fn all() -> Vec<(String, Standing)> {
         let kernel = KernelFacts::gather();
-        let lab = |state| Self { state, kernel: kernel.clone() };
-        State::all().into_iter().map(lab).collect()
+        let standing = |name: &String| match State::load(name) {
+            Ok(Some(state)) if state.complete => {
+                Standing::Up(Box::new(Self { state, kernel: kernel.clone() }))
+            }
+            Ok(_) if state::is_locked(name) => Standing::BeingMade,
+            Ok(_) => Standing::HalfMade,
+            Err(error) => Standing::Unreadable(error),
+        };
+        let names = state::names();
+        let all = names.iter().map(standing).collect::<Vec<_>>();
+        names.into_iter().zip(all).collect()
     }
 
     /// Removes the lab of this name, whatever there is of it. Gives whether there was one.
@@ -226,20 +251,26 @@ impl Lab {
     }
 
     /// Writes `cluster.yaml` into the user's folder, unless the user has edited it since.
-    pub fn write_inventory(&mut self, kubernetes: &KubernetesChoice) -> Result<PathBuf, LabError> {
-        const NAME: &str = "cluster.yaml";
-        let path = self.state.dir.join(NAME);
-        let written = self.state.written.iter().find(|written| written.name == NAME);
-        if path.exists() && !written.is_some_and(|written| is_unchanged(&path, written)) {
-            return Ok(path);
+    ///
+    /// # Errors
+    /// Fails where such a file is there that this lab did not write, or it can't be written.
+    pub fn write_inventory(
+        &mut self,
+        kubernetes: &KubernetesChoice,
+    ) -> Result<Inventory, LabError> {
+        let path = self.state.dir.join(INVENTORY);
+        folder::refuse_foreign(&self.state.dir, &self.state.written)?;
+        let written = self.state.written.iter().find(|written| written.name == INVENTORY);
+        if written.is_some_and(|written| path.exists() && !is_unchanged(&path, written)) {
+            return Ok(Inventory { path, edited: true });
         }
         let yaml = inventory::render_inventory(&self.info()?, kubernetes);
         fs::write(&path, yaml).on("write", &path)?;
         let sha256 = Some(observe::sha256_of(&path).on("read", &path)?);
-        self.state.written.retain(|written| written.name != NAME);
-        self.state.written.push(Written { name: NAME.into(), sha256 });
+        self.state.written.retain(|written| written.name != INVENTORY);
+        self.state.written.push(Written { name: INVENTORY.into(), sha256 });
         self.state.save()?;
-        Ok(path)
+        Ok(Inventory { path, edited: false })
     }
 
     /// How every host is doing.
@@ -247,22 +278,11 @@ impl Lab {
         let status = |(cloud, host): (&Cloud, &Host)| {
             Ok(HostStatus {
                 host: self.host_facts(cloud, host)?,
-                running: self.is_running(cloud, host),
+                running: self.is_running(host),
                 cut: namespace::is_cut(cloud),
             })
         };
         self.places().map(status).collect()
-    }
-
-    /// The ways that are cut or not plain, each with its two ends.
-    pub fn ways(&self) -> Vec<WayStatus> {
-        let impaired = paths::impaired(self);
-        let status = |way: Way| {
-            let path = impaired.get(&way.name()).map(|(_, path)| *path).unwrap_or_default();
-            WayStatus { cut: paths::is_cut(self, &way), ends: way.ends, path }
-        };
-        let all = self.all_ways().into_iter().map(status);
-        all.filter(|way| way.cut || !way.path.is_plain()).collect()
     }
 
     /// The command line that logs in to a host over SSH, as an operator would.
@@ -320,7 +340,7 @@ impl Lab {
     pub fn reboot(&self, host: &str, events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
         let (cloud, host) = self.place(host)?;
         let _lock = state::lock(self.name())?;
-        let machine = self.machine(cloud, host);
+        let machine = self.machine(host);
         events(LabEvent::Stopping { host: host.name.clone() });
         machine.shut_down()?;
         namespace::remove_host(cloud, host)?;
@@ -329,7 +349,7 @@ impl Lab {
     }
 
     /// Takes hosts back to their first state, all of them when none is named: an empty disk over
-    /// the image, the same keys as before.
+    /// the image, the same keys as before, and their clouds' ways as the topology says.
     pub fn rewind(&self, hosts: &[&str], events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
         let places: Vec<Place<'_>> = if hosts.is_empty() {
             self.places().collect()
@@ -340,10 +360,10 @@ impl Lab {
         let mut discarded = Vec::new();
         for &(cloud, host) in &places {
             events(LabEvent::Stopping { host: host.name.clone() });
-            let machine = self.machine(cloud, host);
+            let machine = self.machine(host);
             machine.end()?;
             namespace::remove_host(cloud, host)?;
-            namespace::heal(cloud)?;
+            self.heal_cloud(cloud)?;
             discarded.push(machine.layer.put_aside()?);
             up::make_disk(self, cloud, host)?;
             namespace::make_host(cloud, host)?;
@@ -353,59 +373,6 @@ impl Lab {
             layer::remove_tree(&folder)?;
         }
         booted
-    }
-
-    /// Cuts a cloud, or a host's, off the Internet: packets vanish both ways.
-    pub fn cut(&self, end: &str) -> Result<(), LabError> {
-        namespace::cut(self.cloud(end)?)
-    }
-
-    /// Cuts the way between two ends (clouds, hosts in them, or `operator`) and no other.
-    pub fn cut_between(&self, a: &str, b: &str) -> Result<(), LabError> {
-        paths::cut(self, &paths::way(self, a, b)?)
-    }
-
-    /// Undoes cuts at a cloud, or a host's, and takes its ways back to what the topology says.
-    pub fn heal(&self, end: &str) -> Result<(), LabError> {
-        let cloud = self.cloud(end)?;
-        namespace::heal(cloud)?;
-        self.all_ways()
-            .iter()
-            .filter(|way| way.ends.contains(&cloud.name))
-            .try_for_each(|way| self.heal_way(way))
-    }
-
-    /// The same for one way.
-    pub fn heal_between(&self, a: &str, b: &str) -> Result<(), LabError> {
-        self.heal_way(&paths::way(self, a, b)?)
-    }
-
-    /// The same for all clouds and ways.
-    pub fn heal_all(&self) -> Result<(), LabError> {
-        self.state.topology.clouds.iter().try_for_each(namespace::heal)?;
-        self.all_ways().iter().try_for_each(|way| self.heal_way(way))
-    }
-
-    /// Makes a way between two ends slow, lossy or narrow, whatever it was before.
-    ///
-    /// # Errors
-    /// Fails where there are no such ends, the path is none that can be, or packets can't be held.
-    pub fn impair(&self, a: &str, b: &str, path: &Path) -> Result<(), LabError> {
-        let way = paths::way(self, a, b)?;
-        path.check().map_err(|why| LabError::BadOption {
-            option: "the path",
-            value: path.to_string(),
-            why,
-            next: "see `kubewan lab impair --help`".into(),
-        })?;
-        let _lock = state::lock(self.name())?;
-        paths::impair(self, &way, path)
-    }
-
-    /// Closes ports of a host, as `6443/tcp`, at its cloud's own firewall, and opens all others.
-    pub fn close(&self, host: &str, ports: &[&str]) -> Result<(), LabError> {
-        let ports: Vec<String> = ports.iter().map(|port| (*port).to_owned()).collect();
-        namespace::filter(self.cloud(host)?, &ports)
     }
 
     /// Gives the lab's Internet an address more, for a server that hosts and operator reach, and answers the file of the
@@ -428,8 +395,8 @@ impl Lab {
 
     /// Folders of this machine with all that a host has written to its disk, each with its place in the host.
     pub fn disks(&self, host: &str) -> Result<Vec<(PathBuf, String)>, LabError> {
-        let (cloud, host) = self.place(host)?;
-        let machine = self.machine(cloud, host);
+        let (_, host) = self.place(host)?;
+        let machine = self.machine(host);
         let volumes = machine.layer.volumes().map(|(folder, place)| (folder, place.to_owned()));
         Ok([(machine.layer.upper(), String::new())].into_iter().chain(volumes).collect())
     }
@@ -451,12 +418,12 @@ impl Lab {
         events: &mut dyn FnMut(LabEvent),
     ) -> Result<(), LabError> {
         let start = Instant::now();
-        for &(cloud, host) in places {
+        for &(_, host) in places {
             events(LabEvent::Booting { host: host.name.clone() });
-            self.machine(cloud, host).start()?;
+            self.machine(host).start()?;
         }
         for &(cloud, host) in places {
-            self.machine(cloud, host).await_ready()?;
+            self.machine(host).await_ready(self.operator_reaches(cloud, host))?;
             events(LabEvent::HostReady { host: host.name.clone(), took: start.elapsed() });
         }
         Ok(())
@@ -468,49 +435,22 @@ impl Lab {
         clouds.flat_map(|cloud| cloud.hosts.iter().map(move |host| (cloud, host)))
     }
 
-    pub(crate) fn machine<'a>(&'a self, cloud: &'a Cloud, host: &'a Host) -> Machine<'a> {
-        self.state.machine(cloud, host, &self.kernel.cgroups)
+    pub(crate) fn machine<'a>(&'a self, host: &'a Host) -> Machine<'a> {
+        self.state.machine(host, &self.kernel.cgroups)
     }
 
     pub(crate) fn identity(&self, host: &Host) -> Identity {
         Identity::at(state::host_folder(self.name(), &host.name).join("identity"))
     }
 
-    pub(crate) fn is_running(&self, cloud: &Cloud, host: &Host) -> bool {
-        !self.state.is_of_earlier_boot() && self.machine(cloud, host).leader().is_some()
-    }
-
-    /// A way back to what the topology says, and not cut.
-    fn heal_way(&self, way: &Way) -> Result<(), LabError> {
-        paths::heal(self, way)?;
-        let first = self.state.topology.paths.iter().find(|(ends, _)| *ends == way.ends);
-        let first = first.map(|(_, path)| *path).unwrap_or_default();
-        let now = paths::impaired(self).get(&way.name()).map(|(_, path)| *path).unwrap_or_default();
-        if now == first {
-            return Ok(());
-        }
-        let _lock = state::lock(self.name())?;
-        paths::impair(self, way, &first)
-    }
-
-    /// The ways between all clouds and the operator.
-    fn all_ways(&self) -> Vec<Way> {
-        let topology = &self.state.topology;
-        let mut names: Vec<&str> = topology.clouds.iter().map(|c| c.name.as_str()).collect();
-        names.push(OPERATOR);
-        let pair = |(index, a): (usize, &&str)| {
-            let others = names[index + 1..].iter();
-            let ways = others.map(|b| ends(&[(*a).to_owned(), (*b).to_owned()]));
-            ways.collect::<Vec<_>>()
-        };
-        let pairs = names.iter().enumerate().flat_map(pair);
-        pairs.filter_map(|ends| Way::find(topology, &ends)).collect()
+    pub(crate) fn is_running(&self, host: &Host) -> bool {
+        !self.state.is_of_earlier_boot() && self.machine(host).leader().is_some()
     }
 
     fn running_machine(&self, host: &str) -> Result<Machine<'_>, LabError> {
-        let (cloud, host) = self.place(host)?;
-        if self.is_running(cloud, host) {
-            return Ok(self.machine(cloud, host));
+        let (_, host) = self.place(host)?;
+        if self.is_running(host) {
+            return Ok(self.machine(host));
         }
         let detail = if self.state.is_of_earlier_boot() {
             "this machine was restarted since; only `kubewan lab down` is left".into()
@@ -528,7 +468,7 @@ impl Lab {
         })
     }
 
-    fn cloud(&self, end: &str) -> Result<&Cloud, LabError> {
+    pub(crate) fn cloud(&self, end: &str) -> Result<&Cloud, LabError> {
         self.state.topology.cloud(end).ok_or_else(|| {
             let clouds = self.state.topology.clouds.iter().map(|cloud| cloud.name.as_str());
             let hosts = self.state.topology.hosts().map(|host| host.name.as_str());
@@ -550,7 +490,7 @@ impl Lab {
             ssh_port: host.ssh_port,
             ssh_key: self.state.dir.join(keys::CLIENT_KEY),
             host_key: keys::public(&self.identity(host).host_key())?,
-            console: self.machine(cloud, host).console(),
+            console: self.machine(host).console(),
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod topology;
 
 mod claim;
 mod down;
+mod folder;
 mod forwarder;
 mod inventory;
 mod lab;
@@ -18,6 +19,7 @@ mod paths;
 mod rehearsal_bundle;
 mod snapshot;
 mod up;
+mod ways;
 
 mod cgroup;
 mod image;
@@ -43,7 +45,8 @@ pub use forwarder::forward;
 pub use image::{Distribution, ImageChoice, NetworkStack, make_image};
 pub use inventory::{KubernetesChoice, render_inventory};
 pub use kernel::{CgroupLayout, KernelFacts};
-pub use lab::{HostStatus, Lab, LabEvent, LabHost, LabInfo, LabOptions, WayStatus};
+pub use lab::{HostStatus, Inventory, Lab, LabEvent, LabHost, LabInfo, LabOptions, Standing};
 pub use leftovers::leftovers;
 pub use rehearsal_bundle::rehearsal_bundle;
 pub use snapshot::{Allow, Difference, HostSnapshot, Report, compare};
+pub use ways::WayStatus;

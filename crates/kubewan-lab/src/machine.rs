@@ -15,7 +15,7 @@ use crate::error::OnPath;
 use crate::kernel::CgroupLayout;
 use crate::layer::Layer;
 use crate::process::{Detached, recorded};
-use crate::topology::{Cloud, Host, Ports};
+use crate::topology::Host;
 use crate::{LabError, cgroup, namespace};
 
 /// The names of all labs' machines begin with this, wherever systemd-nspawn leaves them.
@@ -44,7 +44,6 @@ const END_SECONDS_MAX: u64 = 15;
 pub(crate) struct Machine<'a> {
     /// The lab's name.
     pub(crate) lab: &'a str,
-    pub(crate) cloud: &'a Cloud,
     pub(crate) host: &'a Host,
     /// Where the lab keeps what belongs to this host.
     pub(crate) folder: PathBuf,
@@ -63,13 +62,14 @@ impl Machine<'_> {
         self.detached().start(&self.host.name, &groups, &program)
     }
 
-    /// Waits until its systemd has started everything and its sshd answers at the public address.
-    pub(crate) fn await_ready(&self) -> Result<(), LabError> {
+    /// Waits until its systemd has started everything and its sshd answers: at the public address where the operator
+    /// reaches that, else in the host.
+    pub(crate) fn await_ready(&self, operator_reaches: bool) -> Result<(), LabError> {
         let start = Instant::now();
         let deadline = start + Duration::from_secs(BOOT_SECONDS_MAX);
         let mut seen = "nothing yet".to_owned();
         while Instant::now() < deadline {
-            match self.boot_state() {
+            match self.boot_state(operator_reaches) {
                 Ok(()) => return Ok(()),
                 Err(state) => seen = state,
             }
@@ -174,7 +174,7 @@ impl Machine<'_> {
         self.detached().log()
     }
 
-    fn boot_state(&self) -> Result<(), String> {
+    fn boot_state(&self, operator_reaches: bool) -> Result<(), String> {
         if self.leader().is_none() {
             return Err("no first process".into());
         }
@@ -184,20 +184,22 @@ impl Machine<'_> {
         if !matches!(state.as_str(), "running" | "degraded") {
             return Err(format!("systemd says `{state}`"));
         }
-        let reachable = self.cloud.lets_in(self.host, Ports::tcp(self.host.ssh_port));
-        if !reachable || namespace::is_cut(self.cloud) {
-            return Ok(());
+        let port = self.host.ssh_port;
+        if operator_reaches {
+            return answers_ssh(SocketAddr::from((self.host.public, port)));
         }
-        answers_ssh(SocketAddr::from((self.host.public, self.host.ssh_port)))
+        let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && head -c 4 <&3");
+        let asked = self.command(&["timeout", "2", "bash", "-c", &ask]);
+        match output_of(asked.map_err(|e| e.to_string())?).as_str() {
+            "SSH-" => Ok(()),
+            said => Err(format!("in the host, port {port} says `{said}`")),
+        }
     }
 
     /// Removes what a machine that is gone leaves on this one.
     fn forget(&self) -> Result<(), LabError> {
         let _ = fs::remove_file(self.detached().record());
-        if let CgroupLayout::V2Systemd(_) = self.cgroups {
-            let attempt = "remove the machine's unit";
-            let _ = Call::new("systemctl", attempt).args(["stop", &self.unit()]).succeeds();
-        }
+        self.detached().stop_unit();
         remove_nspawn_traces(&self.name());
         cgroup::remove_host(self.cgroups, self.lab, &self.host.name)
     }
@@ -283,8 +285,8 @@ fn remove_nspawn_traces(machine: &str) {
     }
 }
 
-/// Stops a lab's machines by their names, where they are units of this machine's systemd; elsewhere they end
-/// with their control groups.
+/// Stops a lab's machines and forwarders by their names, where they are units of this machine's systemd; elsewhere
+/// they end with their control groups.
 pub(crate) fn stop_units(lab: &str, cgroups: &CgroupLayout) {
     if let CgroupLayout::V2Systemd(_) = cgroups {
         let units = format!("{}*.service", prefix(lab));

@@ -120,6 +120,13 @@ pub(crate) fn is_cut(cloud: &Cloud) -> bool {
         .succeeds()
 }
 
+/// Whether a cloud's own firewall drops anything.
+pub(crate) fn is_filtered(cloud: &Cloud) -> bool {
+    inside(&cloud.namespace, "nft", "look for a filter")
+        .args(["list", "table", "ip", network::FILTER_TABLE])
+        .succeeds()
+}
+
 /// How many packets a cloud has dropped for their source address.
 pub(crate) fn spoofed(cloud: &Cloud) -> Result<u64, LabError> {
     let attempted = format!("read how many packets cloud {} dropped", cloud.name);

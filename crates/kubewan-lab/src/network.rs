@@ -151,7 +151,7 @@ pub(crate) fn cloud_rules(cloud: &Cloud) -> String {
         }
     }
     if cloud.nat.shares_an_address() {
-        let public = one_or_set(&cloud.public().map_to_text());
+        let public = one_or_set(&texts(&cloud.public()));
         // Another port for every connection makes it symmetric; else the host's own is kept while it is free.
         let how = if cloud.nat == Nat::Symmetric { " fully-random" } else { "" };
         let _ = writeln!(outbound, "    oifname \"wan\" snat to {public}{how}");
@@ -253,14 +253,8 @@ fn one_or_set(values: &[String]) -> String {
     }
 }
 
-trait MapToText {
-    fn map_to_text(&self) -> Vec<String>;
-}
-
-impl<T: ToString> MapToText for Vec<T> {
-    fn map_to_text(&self) -> Vec<String> {
-        self.iter().map(ToString::to_string).collect()
-    }
+fn texts(addresses: &[Ipv4Addr]) -> Vec<String> {
+    addresses.iter().map(Ipv4Addr::to_string).collect()
 }
 
 /// Cuts a cloud off the Internet: packets vanish both ways, as on a broken path, while links and
@@ -316,7 +310,7 @@ impl Way {
         };
         let [a, b] = [index(&ends[0])?, index(&ends[1])?];
         let side = |end: usize| match lab.clouds.get(end) {
-            Some(cloud) => (cloud.uplink(), cloud.public().map_to_text()),
+            Some(cloud) => (cloud.uplink(), texts(&cloud.public())),
             None => ("op".to_owned(), vec![lab.operator.to_string()]),
         };
         let ((link_a, addresses_a), (link_b, addresses_b)) = (side(a), side(b));
@@ -347,25 +341,17 @@ impl Way {
         [(table, a, b, at_b), (table + 1, b, a, at_a)]
     }
 
-    /// Run in the Internet's namespace: smaller packets from one end to the other. `device` gives the
-    /// interface that a direction goes through, where there is one on the way.
-    pub(crate) fn routes(
-        &self,
-        lab: &Topology,
-        mtu: Option<u16>,
-        device: impl Fn(usize) -> Option<String>,
-    ) -> Vec<String> {
+    /// Run in the Internet's namespace: smaller packets from one end to the other.
+    pub(crate) fn routes(&self, lab: &Topology, mtu: u16) -> Vec<String> {
         let mut lines = Vec::new();
-        for (index, (table, from, to, addresses)) in self.directions().into_iter().enumerate() {
-            let mtu = mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
-            let through = device(index);
+        for (table, from, to, addresses) in self.directions() {
+            let via = if self.routed(lab, to) {
+                format!("via {ROUTER} dev {to} onlink")
+            } else {
+                format!("dev {to}")
+            };
             for address in addresses {
-                let via = match (&through, self.routed(lab, to)) {
-                    (Some(device), _) => format!("dev {device}"),
-                    (None, true) => format!("via {ROUTER} dev {to} onlink"),
-                    (None, false) => format!("dev {to}"),
-                };
-                lines.push(format!("route add {address}/32 {via} table {table}{mtu}"));
+                lines.push(format!("route add {address}/32 {via} table {table} mtu {mtu}"));
                 lines.push(format!("rule add iif {from} to {address}/32 lookup {table}"));
             }
         }
@@ -387,27 +373,6 @@ impl Way {
     /// Whether the end's addresses are behind a router that has none of them.
     fn routed(&self, lab: &Topology, link: &str) -> bool {
         lab.clouds.iter().any(|cloud| cloud.uplink() == link && cloud.nat == Nat::None)
-    }
-
-    /// The interface pair of a direction that a kernel with netem delays packets on: what goes into the
-    /// first comes out of the second, and is routed on from there.
-    pub(crate) fn loop_of(&self, direction: usize) -> [String; 2] {
-        let table = self.directions()[direction].0;
-        [format!("way{table}"), format!("way{table}out")]
-    }
-
-    /// Run in the Internet's namespace: makes a direction's interface pair.
-    pub(crate) fn make_loop(&self, direction: usize) -> Vec<String> {
-        let [into, out] = self.loop_of(direction);
-        // Without ARP a packet has the interface's own address, which has to be the other end's too.
-        let address = "02:6b:77:6c:01:01";
-        vec![
-            format!(
-                "link add {into} address {address} type veth peer name {out} address {address}"
-            ),
-            format!("link set {into} arp off up"),
-            format!("link set {out} arp off up"),
-        ]
     }
 
     /// Both directions for iptables: from and to which interface.
@@ -554,7 +519,7 @@ clouds:
     fn a_way_is_its_own_in_both_directions() {
         let lab = lab();
         let way = |a: &str, b: &str| Way::find(&lab, &[a.into(), b.into()]).unwrap();
-        let lines = way("A", "C").routes(&lab, Some(1400), |_| None);
+        let lines = way("A", "C").routes(&lab, 1400);
         assert_eq!(
             lines,
             [

@@ -1,7 +1,6 @@
 //! Ways between clouds at run time: cut, slowed, lossy, narrow, and healed again. Everything is done in the
 //! Internet's namespace, so that hosts and clouds see nothing but what a real path would show them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,8 +17,22 @@ use crate::{LabError, cgroup, layer, namespace, requirements, state};
 const QUEUES: &str = "/proc/net/netfilter/nfnetlink_queue";
 /// How long a program that holds packets may take to start.
 const START_SECONDS_MAX: u64 = 10;
-/// Packets that netem keeps at most; its own default of 1000 is a few milliseconds of a fast link.
-const NETEM_PACKETS: &str = "65536";
+/// The control group of what holds packets; no host's name has a `_`.
+const CGROUP: &str = "paths_";
+/// The note in a way's folder of what it was made; written last, so that a way without is half made.
+const NOTE: &str = "path.json";
+/// How many packets the kernel joins as one for a link, where nobody has said otherwise (`GSO_MAX_SEGS` of
+/// linux/netdevice.h).
+const SEGMENTS_USUAL: &str = "65535";
+
+/// What a way is, and whether it still does so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// What it was made.
+    pub(crate) path: Path,
+    /// Whether it was made whole, and what holds its packets still runs. Else they may vanish.
+    pub(crate) sound: bool,
+}
 
 /// The way between two ends, each a cloud, a host in it, or `operator`.
 pub(crate) fn way(lab: &Lab, a: &str, b: &str) -> Result<Way, LabError> {
@@ -69,32 +82,34 @@ pub(crate) fn impair(lab: &Lab, way: &Way, path: &Path) -> Result<(), LabError> 
     let topology = &lab.state.topology;
     let folder = state::path_folder(&topology.lab, &way.name());
     fs::create_dir_all(&folder).on("make the folder", &folder)?;
-    let note = folder.join("path.json");
-    let text = serde_json::to_string(&(&way.ends, path)).unwrap_or_default();
-    fs::write(&note, text).on("write", &note)?;
-    segment(lab, way);
-    if path.black_hole {
-        namespace::nft(&topology.internet(), &way.hole_rules(path))?;
+    // What the kernel joins for speed would be lost, or be too large, as one.
+    way.ends.iter().for_each(|end| segment(lab, end, "1"));
+    match path.mtu {
+        Some(_) if path.black_hole => {
+            namespace::nft(&topology.internet(), &way.hole_rules(path))?;
+        }
+        Some(mtu) => namespace::ip_batch(Some(&topology.internet()), &way.routes(topology, mtu))?,
+        None => {}
     }
-    let netem = path.holds_packets() && make_loops(lab, way, path)?;
-    if path.mtu.is_some() || netem {
-        let mtu = path.mtu.filter(|_| !path.black_hole);
-        let device = |direction| netem.then(|| way.loop_of(direction)[0].clone());
-        let routes = way.routes(topology, mtu, device);
-        namespace::ip_batch(Some(&topology.internet()), &routes)?;
+    if path.holds_packets() {
+        hold(lab, way, path)?;
     }
-    if path.holds_packets() && !netem { hold(lab, way, path) } else { Ok(()) }
+    let note = folder.join(NOTE);
+    let text = serde_json::to_string(path).unwrap_or_default();
+    fs::write(&note, text).on("write", &note)
 }
 
-/// The ways that are not plain, by their names.
-pub(crate) fn impaired(lab: &Lab) -> BTreeMap<String, ([String; 2], Path)> {
-    let folder = state::folder(&lab.state.topology.lab).join("paths");
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let read = |entry: fs::DirEntry| {
-        let text = fs::read_to_string(entry.path().join("path.json")).ok()?;
-        Some((entry.file_name().into_string().ok()?, serde_json::from_str(&text).ok()?))
-    };
-    entries.filter_map(read).collect()
+/// What a way is now.
+pub(crate) fn condition(lab: &Lab, way: &Way) -> Condition {
+    let folder = state::path_folder(&lab.state.topology.lab, &way.name());
+    if !folder.exists() {
+        return Condition { path: Path::default(), sound: true };
+    }
+    let text = fs::read_to_string(folder.join(NOTE)).unwrap_or_default();
+    let noted: Option<Path> = serde_json::from_str(&text).ok();
+    let runs = || detached(lab, way, &folder).process().is_some();
+    let sound = noted.is_some_and(|path| !path.holds_packets() || runs());
+    Condition { path: noted.unwrap_or_default(), sound }
 }
 
 /// Takes away whatever an earlier [`impair`] has made.
@@ -116,55 +131,35 @@ fn clear(lab: &Lab, way: &Way) -> Result<(), LabError> {
             .args(line.split(' '))
             .succeeds();
     }
-    for direction in [0, 1] {
-        let [link, _] = way.loop_of(direction);
-        let _ = Call::new("ip", "take the loop away")
-            .args(["-n", &internet, "link", "del", &link])
-            .succeeds();
-    }
     let table = format!("{}{}", crate::network::HOLE_PATH, way.name());
     let rules = format!("table ip {table} {{ }}\ndelete table ip {table}\n");
     namespace::nft(&internet, &rules)?;
-    layer::remove_tree(&folder)
+    layer::remove_tree(&folder)?;
+    let unused = way.ends.iter().filter(|end| !is_end_of_any(lab, end));
+    unused.for_each(|end| segment(lab, end, SEGMENTS_USUAL));
+    Ok(())
 }
 
-/// Has both clouds send packets as large as they travel: what the kernel joins for speed would be lost, or be
-/// too large, as one.
-fn segment(lab: &Lab, way: &Way) {
+/// Whether some way of this end is not plain.
+fn is_end_of_any(lab: &Lab, end: &str) -> bool {
+    let ways = fs::read_dir(state::paths_folder(&lab.state.topology.lab));
+    let names =
+        ways.into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+    names.into_iter().any(|name| name.split('_').any(|named| named == end))
+}
+
+/// Has an end join at most so many packets into one.
+fn segment(lab: &Lab, end: &str, packets: &str) {
     let topology = &lab.state.topology;
-    for end in &way.ends {
-        let (namespace, link) = match topology.clouds.iter().find(|cloud| cloud.name == *end) {
-            Some(cloud) => (Some(cloud.namespace.as_str()), "wan".to_owned()),
-            None => (None, topology.operator_link()),
-        };
-        let mut call = Call::new("ip", "send packets one by one");
-        if let Some(namespace) = namespace {
-            call = call.args(["-n", namespace]);
-        }
-        let _ = call.args(["link", "set", &link, "gso_max_segs", "1"]).succeeds();
+    let (namespace, link) = match topology.clouds.iter().find(|cloud| cloud.name == end) {
+        Some(cloud) => (Some(cloud.namespace.as_str()), "wan".to_owned()),
+        None => (None, topology.operator_link()),
+    };
+    let mut call = Call::new("ip", "send packets one by one");
+    if let Some(namespace) = namespace {
+        call = call.args(["-n", namespace]);
     }
-}
-
-/// Makes the interface pairs on which the kernel's netem holds packets; says no where it has none.
-fn make_loops(lab: &Lab, way: &Way, path: &Path) -> Result<bool, LabError> {
-    let internet = lab.state.topology.internet();
-    for direction in [0, 1] {
-        namespace::ip_batch(Some(&internet), &way.make_loop(direction))?;
-        let [link, _] = way.loop_of(direction);
-        let delay = format!("{}us", path.latency.0.as_micros());
-        let netem = namespace::inside(&internet, "tc", "try netem")
-            .args(["qdisc", "add", "dev", &link, "root", "netem", "limit", NETEM_PACKETS])
-            .args(["delay", &delay, "loss", &path.loss.to_string()])
-            .succeeds();
-        if !netem {
-            for direction in 0..=direction {
-                let [link, _] = way.loop_of(direction);
-                namespace::ip_batch(Some(&internet), &[format!("link del {link}")])?;
-            }
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let _ = call.args(["link", "set", &link, "gso_max_segs", packets]).succeeds();
 }
 
 /// Starts the program that holds packets, and leads them to it.
@@ -172,9 +167,17 @@ fn hold(lab: &Lab, way: &Way, path: &Path) -> Result<(), LabError> {
     if let Some(package) = requirements::missing_for_queues() {
         requirements::install(&[package])?;
     }
+    if lab.state.forwarder.is_empty() {
+        return Err(LabError::BadOption {
+            option: "the forwarder",
+            value: "no program".into(),
+            why: "latency and loss need one that holds packets".into(),
+            next: "name one in `LabOptions`, as `kubewan lab forward`".into(),
+        });
+    }
     let topology = &lab.state.topology;
     let folder = state::path_folder(&topology.lab, &way.name());
-    let groups = cgroup::make(&lab.kernel.cgroups, &topology.lab, "paths")?;
+    let groups = cgroup::make(&lab.kernel.cgroups, &topology.lab, CGROUP)?;
     let mut program = ["ip", "netns", "exec", &topology.internet()].map(str::to_owned).to_vec();
     program.extend(lab.state.forwarder.iter().cloned());
     program.extend(["--queue".into(), way.queue().to_string()]);
@@ -199,7 +202,7 @@ fn await_queue(lab: &Lab, way: &Way, forwarder: &Detached<'_>, what: &str) -> Re
         let queues = namespace::inside(&lab.state.topology.internet(), "cat", "read the queues")
             .arg(QUEUES)
             .run()?;
-        if queues.lines().any(|line| line.split_whitespace().next() == Some(number.as_str())) {
+        if queues.lines().any(|line| is_set_up(line, &number)) {
             return Ok(());
         }
         sleep(Duration::from_millis(20));
@@ -210,6 +213,13 @@ fn await_queue(lab: &Lab, way: &Way, forwarder: &Detached<'_>, what: &str) -> Re
         came_back: fs::read_to_string(forwarder.log()).unwrap_or_default().trim().to_owned(),
         next: "see what it said; `kubewan lab heal` takes the way back to what it was".into(),
     })
+}
+
+/// Reads a line of [`QUEUES`]: number, port, waiting packets, what is copied of each (0 until the last setting has
+/// been made), … (`seq_show` in net/netfilter/nfnetlink_queue.c).
+fn is_set_up(line: &str, number: &str) -> bool {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    fields.first() == Some(&number) && fields.get(3).is_some_and(|copied| *copied != "0")
 }
 
 fn queue_rule(what: &str, from: &str, to: &str, queue: u32) -> Vec<String> {
@@ -237,4 +247,17 @@ fn detached<'a>(lab: &'a Lab, way: &Way, folder: &'a std::path::Path) -> Detache
     let unit =
         format!("{}path-{}.service", crate::machine::prefix(&lab.state.topology.lab), way.name());
     Detached { folder, unit, cgroups: &lab.kernel.cgroups }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_ready_when_its_last_setting_is_made() {
+        let bound = "    3   4711     0 0     0     0     0        0  1";
+        let ready = "    3   4711     0 1     0     0     0        0  1";
+        assert!(!is_set_up(bound, "3") && is_set_up(ready, "3"));
+        assert!(!is_set_up(ready, "4") && !is_set_up("", "3"));
+    }
 }

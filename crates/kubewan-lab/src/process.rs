@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::LabError;
-use crate::call::search_path;
+use crate::call::{Call, search_path};
 use crate::error::OnPath;
 use crate::kernel::CgroupLayout;
 
@@ -84,6 +84,15 @@ impl Detached<'_> {
         if let Some(pid) = self.process() {
             let _ = kill_process(pid, Signal::KILL);
             self.gone_within(5);
+        }
+        self.stop_unit();
+    }
+
+    /// Waits until systemd has forgotten it, as it starts no second unit of a name. Nothing where it is no unit.
+    pub(crate) fn stop_unit(&self) {
+        if let CgroupLayout::V2Systemd(_) = self.cgroups {
+            let attempt = format!("remove the unit {}", self.unit);
+            let _ = Call::new("systemctl", attempt).args(["stop", &self.unit]).succeeds();
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use kubewan_core::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
 use serde_json::json;
@@ -13,7 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::call::Call;
 use crate::error::OnPath;
+use crate::folder::INVENTORY;
 use crate::image::{self, Distribution};
+use crate::state::State;
 use crate::{LabError, LabEvent, layer};
 
 /// Kubernetes' version that the stand-ins claim.
@@ -53,14 +56,23 @@ pub fn rehearsal_bundle(
     let others = wanted.iter().filter(|distribution| **distribution != BASE);
     let name = others.fold(build.clone(), |name, other| format!("{name}-{}", other.name()));
     let bundle = cache.join(name);
-    if bundle.join("bundle.yaml").exists() {
+    if is_there(&bundle) {
+        return Ok(bundle);
+    }
+    fs::create_dir_all(&cache).on("make the folder", &cache)?;
+    // Two labs may want one bundle: the second waits for the first one's.
+    let lock = fs::File::open(&cache).on("open", &cache)?;
+    lock.lock().on("lock", &cache)?;
+    if is_there(&bundle) {
         return Ok(bundle);
     }
     let parts = wanted
         .into_iter()
         .map(|distribution| Ok((distribution, parts(distribution, &cache, events)?)))
         .collect::<Result<BTreeMap<_, _>, LabError>>()?;
-    remove_older(&cache, &build)?;
+    for folder in unused(&cache, &build, &inventories())? {
+        layer::remove_tree(&folder)?;
+    }
     let building = cache.join(".building-rehearsal");
     layer::remove_tree(&building)?;
     assemble(program, &parts, &building)?;
@@ -91,17 +103,37 @@ fn parts(
     Ok(folder)
 }
 
-/// Bundles of earlier builds are of no use: their binary is gone.
-fn remove_older(cache: &Path, build: &str) -> Result<(), LabError> {
+/// Whether a bundle is whole, which is noted as its last use.
+fn is_there(bundle: &Path) -> bool {
+    let note = fs::File::options().append(true).open(bundle.join("bundle.yaml"));
+    let whole = note.is_ok();
+    let _ = note.and_then(|file| file.set_modified(SystemTime::now()));
+    whole
+}
+
+/// The inventories of this machine's labs, which name their bundles.
+fn inventories() -> Vec<String> {
+    let labs = State::all();
+    labs.iter().filter_map(|lab| fs::read_to_string(lab.dir.join(INVENTORY)).ok()).collect()
+}
+
+/// Bundles of other builds that no lab's inventory names, the last used few aside: their binary is gone, and another
+/// lab's command may be about to name one.
+fn unused(cache: &Path, build: &str, inventories: &[String]) -> Result<Vec<PathBuf>, LabError> {
+    const KEPT: usize = 2;
+    let mut unused: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(cache).on("read", cache)?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let kept = name.starts_with("rehearsal-parts-") || name.starts_with(build);
-        if name.starts_with("rehearsal-") && !kept {
-            layer::remove_tree(&entry.path())?;
+        let is_bundle = name.starts_with("rehearsal-") && !name.starts_with("rehearsal-parts-");
+        let named = inventories.iter().any(|inventory| inventory.contains(&*name));
+        if is_bundle && !name.starts_with(build) && !named {
+            let used = entry.path().join("bundle.yaml").metadata().and_then(|note| note.modified());
+            unused.push((used.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
         }
     }
-    Ok(())
+    unused.sort_by(|a, b| b.cmp(a));
+    Ok(unused.into_iter().skip(KEPT).map(|(_, folder)| folder).collect())
 }
 
 /// Fetches packages and programs in a throw-away copy of the hosts' image, whose own package manager knows its
@@ -449,5 +481,35 @@ fn file_sha256(path: &Path) -> Result<String, LabError> {
             return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
         }
         hasher.update(&buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_bundle_in_use_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path();
+        let names =
+            ["rehearsal-a-1", "rehearsal-b-1", "rehearsal-c-1", "rehearsal-d-1", "rehearsal-e-1"];
+        for (age, name) in (0_u64..).zip(names) {
+            fs::create_dir(cache.join(name)).unwrap();
+            let note = fs::File::create(cache.join(name).join("bundle.yaml")).unwrap();
+            note.set_modified(SystemTime::now() - Duration::from_secs(3600 + age)).unwrap();
+        }
+        for other in ["rehearsal-parts-debian-12-1", "images", "rehearsal-new-1-debian-13"] {
+            fs::create_dir(cache.join(other)).unwrap();
+        }
+        let inventory = format!("  bundle: \"{}\"\n", cache.join("rehearsal-d-1").display());
+        let gone = unused(cache, "rehearsal-new-1", &[inventory]).unwrap();
+        assert_eq!(gone, [cache.join("rehearsal-c-1"), cache.join("rehearsal-e-1")]);
+        // A use makes it the last used.
+        assert!(is_there(&cache.join("rehearsal-e-1")) && !is_there(&cache.join("images")));
+        let gone = unused(cache, "rehearsal-new-1", &[]).unwrap();
+        assert_eq!(gone, ["b", "c", "d"].map(|name| cache.join(format!("rehearsal-{name}-1"))));
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn missing() -> Vec<&'static str> {
     packages
 }
 
-/// The package that leads packets into queues, if this machine lacks it: only kernels without netem need it.
+/// The package that leads packets into queues, if this machine lacks it: only slow and lossy paths need it.
 pub(crate) fn missing_for_queues() -> Option<&'static str> {
     (!is_there("iptables")).then_some("iptables")
 }

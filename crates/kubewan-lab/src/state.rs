@@ -16,7 +16,7 @@ use crate::layer::Layer;
 use crate::machine::Machine;
 use crate::seed::Identity;
 use crate::sysctl::Sysctls;
-use crate::topology::{Cloud, Host, Topology, is_lab_name};
+use crate::topology::{Host, Topology, is_lab_name};
 use crate::{LabError, layer};
 
 /// Where labs keep everything but what the user looks at: each has a folder of its own, called after it.
@@ -44,7 +44,7 @@ pub(crate) struct State {
     pub(crate) topology: Topology,
     /// First values of this machine's settings, as they stood before the first of the labs side by side.
     pub(crate) sysctls: Sysctls,
-    /// The program that holds packets back where the kernel can't, and its arguments.
+    /// The program that holds packets back, and its arguments.
     pub(crate) forwarder: Vec<String>,
 }
 
@@ -110,17 +110,11 @@ impl State {
     }
 
     /// A host's machine.
-    pub(crate) fn machine<'a>(
-        &'a self,
-        cloud: &'a Cloud,
-        host: &'a Host,
-        cgroups: &'a CgroupLayout,
-    ) -> Machine<'a> {
+    pub(crate) fn machine<'a>(&'a self, host: &'a Host, cgroups: &'a CgroupLayout) -> Machine<'a> {
         let folder = host_folder(self.name(), &host.name);
         let image = self.images.get(&host.image.name()).cloned().unwrap_or_default();
         Machine {
             lab: self.name(),
-            cloud,
             host,
             layer: Layer::new(folder.clone(), image),
             product_uuid: Identity::at(folder.join("identity")).product_uuid(),
@@ -156,14 +150,25 @@ pub(crate) fn host_folder(lab: &str, host: &str) -> PathBuf {
     folder(lab).join("hosts").join(host)
 }
 
+/// What belongs to the ways that are not plain.
+pub(crate) fn paths_folder(lab: &str) -> PathBuf {
+    folder(lab).join("paths")
+}
+
 /// What belongs to the way between two clouds.
 pub(crate) fn path_folder(lab: &str, way: &str) -> PathBuf {
-    folder(lab).join("paths").join(way)
+    paths_folder(lab).join(way)
 }
 
 /// Keeps other kubewan commands from changing this lab at the same time, until it is dropped.
 pub(crate) fn lock(lab: &str) -> Result<File, LabError> {
     lock_folder(&folder(lab))
+}
+
+/// Whether another command holds [`lock`].
+pub(crate) fn is_locked(lab: &str) -> bool {
+    File::open(folder(lab))
+        .is_ok_and(|folder| matches!(folder.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Keeps other labs from choosing addresses at the same time, until it is dropped. Held for moments.

@@ -315,7 +315,7 @@ fn cloud(lab: &str, spec: &CloudSpec, range: Subnet, number: &mut usize) -> Clou
             private,
             public,
             ssh_user: host.user.name().into(),
-            ssh_port: host.ssh_port,
+            ssh_port: host.ssh_port.get(),
             forward: host.forward.iter().map(|ports| ports.value).collect(),
             image: ImageChoice {
                 distribution: host.distribution.unwrap_or_default(),
@@ -327,7 +327,7 @@ fn cloud(lab: &str, spec: &CloudSpec, range: Subnet, number: &mut usize) -> Clou
     Cloud {
         name: spec.name.value.clone(),
         nat,
-        hairpin: spec.hairpin,
+        hairpin: spec.hairpin.as_ref().is_some_and(|hairpin| hairpin.value),
         spoof_filter: spec.spoof_filter,
         ports: spec.ports.as_ref().map(|ports| ports.value.clone()),
         gateway: match subnet {

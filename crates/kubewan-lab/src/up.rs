@@ -11,7 +11,8 @@ use crate::lab::{Lab, LabEvent, LabOptions, Place};
 use crate::state::{self, State, Written};
 use crate::topology::{Cloud, HOSTS_MAX, HOSTS_MIN, Host, Spec, Subnet, Topology, is_lab_name};
 use crate::{
-    KernelFacts, LabError, down, image, kernel, keys, namespace, paths, requirements, seed, sysctl,
+    KernelFacts, LabError, down, folder, image, kernel, keys, namespace, paths, requirements, seed,
+    sysctl,
 };
 
 pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Result<Lab, LabError> {
@@ -22,6 +23,7 @@ pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Resu
     check_name(name)?;
     check_size(&options.topology)?;
     let dir = std::path::absolute(&options.dir).on("find", &options.dir)?;
+    check_folder(name, &dir, State::load(name)?.as_ref())?;
     install_requirements(events)?;
     let _lock = state::lock(name)?;
     let earlier = State::load(name)?;
@@ -47,7 +49,7 @@ pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Resu
 
 /// Makes a host's empty disk and writes into it what is the host's own.
 pub(crate) fn make_disk(lab: &Lab, cloud: &Cloud, host: &Host) -> Result<(), LabError> {
-    let machine = lab.machine(cloud, host);
+    let machine = lab.machine(host);
     machine.layer.make()?;
     let client_key = keys::public(&lab.state.dir.join(keys::CLIENT_KEY))?;
     let root = machine.layer.root();
@@ -80,6 +82,13 @@ fn check_size(topology: &Spec) -> Result<(), LabError> {
     })
 }
 
+/// Whether the folder may be this lab's, before anything is made or written.
+fn check_folder(name: &str, dir: &Path, earlier: Option<&State>) -> Result<(), LabError> {
+    folder::refuse_anothers(name, dir, &State::all())?;
+    let own = earlier.filter(|state| state.dir == dir);
+    folder::refuse_foreign(dir, own.map_or(&[], |state| &state.written))
+}
+
 fn install_requirements(events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError> {
     let missing = requirements::missing();
     if missing.is_empty() {
@@ -103,7 +112,7 @@ fn same_lab(state: State, options: &LabOptions, dir: &Path) -> Result<Lab, LabEr
         let hosts = state.topology.hosts().count();
         Some(format!("it has {hosts} hosts and its folder is {}", state.dir.display()))
     } else {
-        let stopped = lab.places().find(|(cloud, host)| !lab.is_running(cloud, host));
+        let stopped = lab.places().find(|(_, host)| !lab.is_running(host));
         stopped.map(|(_, host)| format!("its host {} doesn't run", host.name))
     };
     match differs {
@@ -143,6 +152,7 @@ fn choose_addresses(options: &LabOptions, dir: PathBuf) -> Result<State, LabErro
     let mut occupied = occupied_networks()?;
     let others: Vec<State> =
         State::all().into_iter().filter(|other| other.name() != options.name).collect();
+    folder::refuse_anothers(&options.name, &dir, &others)?;
     occupied.extend(others.iter().flat_map(|other| other.topology.ranges.clone()));
     let topology = Topology::lay_out(&options.name, &options.topology, &occupied);
     let topology = topology.map_err(|why| LabError::BadOption {
@@ -183,11 +193,9 @@ fn make(lab: &mut Lab, events: &mut dyn FnMut(LabEvent)) -> Result<(), LabError>
 fn write_keys(lab: &mut Lab) -> Result<(), LabError> {
     let dir = lab.state.dir.clone();
     fs::create_dir_all(&dir).on("make the folder", &dir)?;
-    let public = format!("{}.pub", keys::CLIENT_KEY);
-    for name in [keys::CLIENT_KEY, &public, keys::KNOWN_HOSTS] {
-        if !dir.join(name).exists() {
-            lab.state.written.push(Written { name: name.into(), sha256: None });
-        }
+    folder::refuse_foreign(&dir, &lab.state.written)?;
+    for name in [keys::CLIENT_KEY, keys::CLIENT_KEY_PUBLIC, keys::KNOWN_HOSTS] {
+        lab.state.written.push(Written { name: name.into(), sha256: None });
     }
     lab.state.save()?;
     keys::make(&dir.join(keys::CLIENT_KEY), "kubewan-lab")?;

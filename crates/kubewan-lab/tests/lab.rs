@@ -166,11 +166,11 @@ fn the_inventory_is_the_users_once_edited(lab: &mut Lab) {
         bundle: "/bundle".into(),
         containerd_major: 1,
     };
-    let path = lab.write_inventory(&choice("1.35.0")).unwrap();
-    lab.write_inventory(&choice("1.36.2")).unwrap();
+    let path = lab.write_inventory(&choice("1.35.0")).unwrap().path;
+    assert!(!lab.write_inventory(&choice("1.36.2")).unwrap().edited);
     assert!(fs::read_to_string(&path).unwrap().contains("version: \"1.36.2\""));
     fs::write(&path, "# mine\n").unwrap();
-    lab.write_inventory(&choice("1.36.2")).unwrap();
+    assert!(lab.write_inventory(&choice("1.36.2")).unwrap().edited);
     assert_eq!(fs::read_to_string(&path).unwrap(), "# mine\n");
 }
 

@@ -18,6 +18,7 @@ use crate::action::system::{
 use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen, UnmaskedSeen};
 use crate::facts::{CloudInit, ClusterState, Facts};
 use crate::inventory::{Inventory, Recorded};
+use crate::render::unit::UNMANAGED_UNIT;
 use crate::samples;
 
 /// What an agent sees on an untouched host.
@@ -360,8 +361,15 @@ fn network_manager_is_told_where_it_is_installed() {
         let position =
             |wanted: &dyn Fn(&Action) -> bool| steps.iter().position(|s| wanted(&s.action));
         let file = position(&|action| matches!(action, Action::File(file) if file.path == path));
-        // The unit has a running one read it.
-        file.map(|file| file < position(&|a| matches!(a, Action::Unit(_))).expect("the unit"))
+        let units = steps.iter().filter_map(|step| match &step.action {
+            Action::Unit(unit) if unit.restart_on.iter().any(|on| on == path) => Some(&unit.name),
+            _ => None,
+        });
+        // A unit has a running one read it, and none that our interface goes with.
+        assert!(units.clone().all(|name| name == UNMANAGED_UNIT));
+        let reload = |a: &Action| matches!(a, Action::Unit(unit) if unit.name == UNMANAGED_UNIT);
+        let read = units.count();
+        file.map(|file| read == 1 && file < position(&reload).expect("the unit"))
     };
     assert_eq!((told(true), told(false)), (Some(true), None));
 }

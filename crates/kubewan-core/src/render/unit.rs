@@ -7,6 +7,9 @@ pub const LINK: &str = "kubewan0";
 /// Unit that brings it up.
 pub const ADDRESS_UNIT: &str = "kubewan-address.service";
 
+/// Unit that has the host's network stacks read that our interfaces are none of theirs.
+pub const UNMANAGED_UNIT: &str = "kubewan-unmanaged.service";
+
 /// Kernel modules of the container runtime and of bridged pods.
 pub const MODULES: [&str; 2] = ["overlay", "br_netfilter"];
 
@@ -32,9 +35,6 @@ Before=containerd.service kubelet.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-# A running systemd-networkd or NetworkManager reads only now that the interface is none of its own.
-ExecStartPre=-/usr/bin/networkctl reload
-ExecStartPre=-/usr/bin/timeout 10 /usr/bin/nmcli general reload conf
 ExecStart=-/sbin/ip link add {LINK} type {kind}
 ExecStart=/sbin/ip address replace {address}/32 dev {LINK}
 ExecStart=/sbin/ip link set {LINK} up
@@ -44,6 +44,25 @@ ExecStop=-/sbin/ip link delete {LINK}
 WantedBy=multi-user.target
 "
     )
+}
+
+/// The unit that a run restarts when [`networkd_unmanaged`] or [`network_manager_unmanaged`] was written: stacks read
+/// them at their own start and when they are told to, and the interface itself is left as it is.
+pub fn unmanaged_unit() -> String {
+    "# Written by kubewan.
+[Unit]
+Description=Network stacks leave kubewan's interfaces alone
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-/usr/bin/networkctl reload
+ExecStart=-/usr/bin/timeout 10 /usr/bin/nmcli general reload conf
+
+[Install]
+WantedBy=multi-user.target
+"
+    .into()
 }
 
 /// Leave for our interface under systemd-networkd, which may take addresses off links that it believes to be its own.

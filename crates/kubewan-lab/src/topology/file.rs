@@ -1,12 +1,13 @@
 //! Reads a topology file: what is wrong with it is said with its line.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use serde_saphyr::{Location, Spanned};
 
 use super::path::OPERATOR;
 use super::spec::{CloudSpec, HostSpec, Nat, Spec};
-use super::{HOSTS_MAX, Ports, Subnet};
+use super::{HOSTS_MAX, PUBLIC_RANGES, Ports, Subnet};
 
 /// The largest file that is read; eight hosts with every key take a tenth of it.
 const BYTES_MAX: usize = 1 << 16;
@@ -14,6 +15,16 @@ const BYTES_MAX: usize = 1 << 16;
 const CLOUD_NAME_MAX: usize = 8;
 /// The longest name of a host: a machine's name has the lab's before it and may have 64 bytes.
 const HOST_NAME_MAX: usize = 32;
+/// [`HOSTS_MAX`] in words.
+const SIZE: &str = "a lab has 1 to 8";
+
+/// Networks that are no cloud's to have (RFC 6890), and what for.
+const SPECIAL: [(Subnet, &str); 4] = [
+    (Subnet::new(Ipv4Addr::new(0, 0, 0, 0), 8), "no host's"),
+    (Subnet::new(Ipv4Addr::new(127, 0, 0, 0), 8), "every host's own"),
+    (Subnet::new(Ipv4Addr::new(169, 254, 0, 0), 16), "for links; the lab's routers use it"),
+    (Subnet::new(Ipv4Addr::new(224, 0, 0, 0), 3), "for multicast, or reserved"),
+];
 
 /// Reads a topology file. `name` is only for messages.
 ///
@@ -65,10 +76,12 @@ fn said(name: &str, text: &str, fault: &Fault) -> String {
 
 /// What types alone don't say.
 fn check(spec: &Spec) -> Result<(), Fault> {
-    let hosts: usize = spec.clouds.iter().map(|cloud| cloud.hosts.len()).sum();
-    if !(1..=HOSTS_MAX).contains(&hosts) {
-        let message = format!("it has {hosts} hosts: a lab has 1 to {HOSTS_MAX}");
-        return Err(Fault::new(Location::UNKNOWN, message));
+    let mut hosts = spec.clouds.iter().flat_map(|cloud| &cloud.hosts);
+    let none = || Fault::new(Location::UNKNOWN, format!("it has 0 hosts: {SIZE}"));
+    hosts.clone().next().ok_or_else(none)?;
+    if let Some(beyond) = hosts.nth(HOSTS_MAX) {
+        let count = HOSTS_MAX + 1 + hosts.count();
+        return Err(Fault::about(&beyond.name, format!("it has {count} hosts: {SIZE}")));
     }
     let mut names = BTreeSet::from([OPERATOR]);
     for cloud in &spec.clouds {
@@ -118,7 +131,11 @@ fn check_cloud(cloud: &CloudSpec) -> Result<(), Fault> {
                 "with `nat: none` the public addresses are on the network cards, and there is no subnet",
             ));
         }
-        (None, Nat::None) => {}
+        (None, Nat::None) => {
+            if let Some(hairpin) = cloud.hairpin.as_ref().filter(|hairpin| hairpin.value) {
+                return Err(Fault::about(hairpin, "with `nat: none` there is nothing to hairpin"));
+            }
+        }
         (None, _) => {
             let message = "`subnet` is missing: its private network, as 10.0.4.0/24";
             return Err(Fault::about(&cloud.name, message));
@@ -149,6 +166,21 @@ fn check_addresses(cloud: &CloudSpec, subnet: &Spanned<String>) -> Result<(), Fa
         let message = format!("`{text}` is no subnet: write it as 10.0.4.0/24, /8 to /29");
         return Err(Fault::about(subnet, message));
     };
+    let of = |(special, what): &(Subnet, &'static str)| special.overlaps(network).then_some(*what);
+    let public = PUBLIC_RANGES.iter().any(|range| range.overlaps(network));
+    let special = SPECIAL.iter().find_map(of);
+    if let Some(what) = special.or(public.then_some("for the lab's public addresses")) {
+        return Err(Fault::about(
+            subnet,
+            format!("{network} is, or has in it, a range that is {what}"),
+        ));
+    }
+    // The first address is the network's, the last for broadcasts, and one is the router's.
+    let room = (1_usize << (32 - network.prefix)) - 3;
+    if let Some(beyond) = cloud.hosts.get(room) {
+        let message = format!("{network} has room for {room} hosts, and this is one more");
+        return Err(Fault::about(&beyond.name, message));
+    }
     let mut taken = BTreeSet::from([network.nth(0), network.nth(1), network.last()]);
     for address in cloud.hosts.iter().filter_map(|host| host.address.as_ref()) {
         let value = address.value;
@@ -243,7 +275,7 @@ paths:
         assert_eq!(spec.clouds[1].nat, Nat::PortRestricted);
         assert_eq!(spec.clouds[1].hosts[0].forward[0].value, Ports::tcp(2222));
         assert_eq!(spec.paths[0].path().to_string(), "latency 40ms, loss 1%, MTU 1400");
-        assert!(spec.clouds[0].spoof_filter && !spec.clouds[0].hairpin);
+        assert!(spec.clouds[0].spoof_filter && spec.clouds[0].hairpin.is_none());
     }
 
     #[test]
@@ -279,6 +311,28 @@ paths:
             ("mtu: 1400", "mtu: 9000", "the MTU is 9000"),
             ("mtu: 1400", "blackHole: true", "a black hole needs an MTU"),
             ("user: admin", "user: pi", "t.yaml:11:"),
+            ("10.0.4.0/24", "198.51.100.0/24", "t.yaml:3:13: 198.51.100.0/24 is, or has in it"),
+            ("10.0.4.0/24", "192.0.0.0/8", "the lab's public addresses"),
+            ("10.0.4.0/24", "169.254.0.0/24", "the lab's routers use it"),
+            ("10.0.4.0/24", "127.0.0.0/8", "every host's own"),
+            ("10.0.4.0/24", "0.0.0.0/8", "no host's"),
+            ("10.0.4.0/24", "240.1.0.0/16", "reserved"),
+            ("sshPort: 2222", "sshPort: 0", "t.yaml:12:"),
+            (
+                "nat: port-restricted\n    subnet: 10.0.4.0/24",
+                "nat: none\n    hairpin: true",
+                "t.yaml:7:14: with `nat: none` there is nothing to hairpin",
+            ),
+            (
+                "subnet: 10.0.4.0/24\n    hosts: [{ name: master01 }]",
+                "subnet: 10.0.4.0/29\n    hosts: [{ name: a }, { name: b }, { name: c }, { name: d }, { name: e },\n      { name: f }]",
+                "t.yaml:5:15: 10.0.4.0/29 has room for 5 hosts",
+            ),
+            (
+                "hosts: [{ name: master01 }]",
+                "hosts: [{ name: a }, { name: b }, { name: c }, { name: d }, { name: e }, { name: f },\n      { name: g }, { name: h }, { name: i }]",
+                "t.yaml:5:41: it has 10 hosts: a lab has 1 to 8",
+            ),
         ];
         for (from, to, must) in cases {
             let said = refused(from, to);

@@ -1,6 +1,7 @@
 //! What a lab is asked to be: the content of a topology file, and the usual lab as such a content.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
@@ -22,6 +23,9 @@ const PRIVATE_HOSTS: [(Ipv4Addr, u8); super::HOSTS_MAX] = [
     (Ipv4Addr::new(10, 0, 4, 7), 24),
     (Ipv4Addr::new(192, 168, 7, 21), 24),
 ];
+
+/// Where the sshd of the usual lab's second host listens.
+const ADMIN_SSH_PORT: NonZeroU16 = port(2222);
 
 /// A lab, as a topology file describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -48,7 +52,7 @@ pub struct CloudSpec {
     pub nat: Nat,
     /// Whether a host reaches itself by its own public address.
     #[serde(default)]
-    pub hairpin: bool,
+    pub hairpin: Option<Spanned<bool>>,
     /// Whether packets with a source that isn't the host's are dropped.
     #[serde(default = "yes")]
     pub spoof_filter: bool,
@@ -90,7 +94,7 @@ pub struct HostSpec {
     pub user: User,
     /// Where its sshd listens.
     #[serde(default = "ssh_port")]
-    pub ssh_port: u16,
+    pub ssh_port: NonZeroU16,
     /// Ports that a NAT with one address for all hands on to this host.
     #[serde(default)]
     pub forward: Vec<Spanned<Ports>>,
@@ -177,14 +181,14 @@ fn usual_cloud(index: usize) -> CloudSpec {
         name: unwritten(letter.to_string()),
         subnet: Some(unwritten(Subnet::new(address, prefix).network().to_string())),
         nat: Nat::OneToOne,
-        hairpin: index % 3 == 1,
+        hairpin: Some(unwritten(index % 3 == 1)),
         spoof_filter: true,
         ports: None,
         hosts: vec![HostSpec {
             name: unwritten(name),
             address: Some(unwritten(address)),
             user: if second { User::Admin } else { User::Root },
-            ssh_port: if second { 2222 } else { ssh_port() },
+            ssh_port: if second { ADMIN_SSH_PORT } else { ssh_port() },
             forward: Vec::new(),
             distribution: None,
             network: NetworkStack::default(),
@@ -201,6 +205,13 @@ fn yes() -> bool {
     true
 }
 
-fn ssh_port() -> u16 {
-    22
+const fn port(number: u16) -> NonZeroU16 {
+    match NonZeroU16::new(number) {
+        Some(port) => port,
+        None => NonZeroU16::MIN,
+    }
+}
+
+fn ssh_port() -> NonZeroU16 {
+    port(22)
 }

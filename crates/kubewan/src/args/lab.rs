@@ -62,7 +62,7 @@ Examples:
 Examples:
   kubewan lab cut B            nothing comes out of cloud B or into it
   kubewan lab cut A C          these two don't reach each other, all others do
-  kubewan lab cut operator A")]
+  kubewan lab cut operator A   this machine doesn't reach cloud A; it takes a second end")]
     Cut {
         /// Which lab
         #[command(flatten)]
@@ -73,7 +73,12 @@ Examples:
         other: Option<String>,
     },
     /// Undo cuts and impairments: everywhere, at one cloud, or between two
-    #[command(after_help = "Examples:\n  kubewan lab heal\n  kubewan lab heal A C")]
+    #[command(after_help = "\
+Examples:
+  kubewan lab heal
+  kubewan lab heal B           cloud B and its paths
+  kubewan lab heal operator    the paths of this machine
+  kubewan lab heal A C")]
     Heal {
         /// Which lab
         #[command(flatten)]
@@ -96,7 +101,7 @@ Examples:
         #[arg(default_value = kubewan_lab::topology::USUAL_NAME)]
         name: String,
     },
-    /// Hold packets of a queue back (what `impair` starts where the kernel has no netem)
+    /// Hold packets of a queue back (what `impair` starts for latency and loss)
     #[command(hide = true)]
     Forward {
         /// The queue's number

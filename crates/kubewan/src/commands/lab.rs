@@ -7,13 +7,14 @@ use std::process::Command;
 
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
 use kubewan_lab::topology::{self, Path, Spec};
-use kubewan_lab::{KubernetesChoice, Lab, LabError, LabEvent, LabOptions};
+use kubewan_lab::{Inventory, KubernetesChoice, Lab, LabError, LabEvent, LabOptions, Standing};
 
 use crate::args::{File, LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs, Output, UpArgs};
 use crate::commands::up;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, lab as words};
+use crate::report;
+use crate::report::lab::{self as words, Shown, State};
 
 /// containerd's major version in the lab's default image, for a bundle without one.
 const DISTRIBUTIONS_CONTAINERD: u32 = 1;
@@ -35,16 +36,16 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
         LabCommand::Reboot { lab, host } => Lab::open(&lab.name)?.reboot(&host, tell)?,
         LabCommand::Rewind { lab, host } => {
             let hosts: Vec<&str> = host.iter().map(String::as_str).collect();
-            Lab::open(&lab.name)?.rewind(&hosts, tell)?;
+            opened(&lab.name)?.rewind(&hosts, tell)?;
         }
         LabCommand::Cut { lab, end, other } => match other {
             Some(other) => Lab::open(&lab.name)?.cut_between(&end, &other)?,
             None => Lab::open(&lab.name)?.cut(&end)?,
         },
         LabCommand::Heal { lab, end, other } => match (end, other) {
-            (Some(end), Some(other)) => Lab::open(&lab.name)?.heal_between(&end, &other)?,
-            (Some(end), None) => Lab::open(&lab.name)?.heal(&end)?,
-            (None, _) => Lab::open(&lab.name)?.heal_all()?,
+            (Some(end), Some(other)) => opened(&lab.name)?.heal_between(&end, &other)?,
+            (Some(end), None) => opened(&lab.name)?.heal(&end)?,
+            (None, _) => opened(&lab.name)?.heal_all()?,
         },
         LabCommand::Impair(args) => impair(&args)?,
         LabCommand::Down { name } => {
@@ -63,23 +64,49 @@ pub fn run(command: LabCommand) -> Result<Code, Failure> {
 }
 
 fn list() -> Result<Code, Failure> {
-    let labs = Lab::all().iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+    let labs = Lab::all();
     if labs.is_empty() {
         report::note("No lab is up on this machine; `kubewan lab up` makes one.");
     } else {
-        report::data(&words::labs(&labs));
+        let shown: Vec<Shown> = labs.into_iter().map(|(name, lab)| found(name, lab)).collect();
+        report::data(&words::labs(&shown));
     }
     Ok(Code::Done)
 }
 
-fn shown(lab: &Lab) -> Result<words::Shown, LabError> {
-    Ok((lab.name().to_owned(), lab.list()?, lab.ways()))
+/// What is wrong with one lab is said in its place.
+fn found(name: String, standing: Standing) -> Shown {
+    let state = match standing {
+        Standing::Up(lab) => match lab.list() {
+            Ok(hosts) => State::Up { hosts, ways: lab.ways() },
+            Err(error) => State::Unreadable(error.to_string()),
+        },
+        Standing::BeingMade => State::BeingMade,
+        Standing::HalfMade => State::HalfMade,
+        Standing::Unreadable(error) => State::Unreadable(error.to_string()),
+    };
+    Shown { name, state }
+}
+
+fn shown(lab: &Lab) -> Result<Shown, LabError> {
+    let state = State::Up { hosts: lab.list()?, ways: lab.ways() };
+    Ok(Shown { name: lab.name().to_owned(), state })
+}
+
+/// A lab that is up. What holds its packets is this program, as that which made the lab may be gone.
+fn opened(name: &str) -> Result<Lab, Failure> {
+    Ok(Lab::open(name)?.with_forwarder(forwarder()?))
+}
+
+fn forwarder() -> Result<Vec<String>, Failure> {
+    let program = std::env::current_exe().map_err(|error| no_path(&error))?;
+    Ok(vec![program.to_string_lossy().into_owned(), "lab".into(), "forward".into()])
 }
 
 fn impair(args: &LabImpairArgs) -> Result<(), Failure> {
     let LabImpairArgs { latency, loss, mtu, black_hole, .. } = *args;
     let path = Path { latency, loss, mtu, black_hole };
-    Ok(Lab::open(&args.lab.name)?.impair(&args.end, &args.other, &path)?)
+    Ok(opened(&args.lab.name)?.impair(&args.end, &args.other, &path)?)
 }
 
 /// The program takes our place, so that its streams and exit code are its own; it returns only if it can't start.
@@ -107,8 +134,14 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
             Some(bundle) => choice(&bundle)?,
             None => choice(&bundle::load(&rehearsal(&lab, tell)?)?)?,
         };
-        let file = lab.write_inventory(&kubernetes)?;
+        let Inventory { path: file, edited } = lab.write_inventory(&kubernetes)?;
         report::note(words::labs(&[shown(&lab)?]).trim_end());
+        if edited {
+            report::note(&words::event(&LabEvent::Kept { path: file.clone() }));
+        }
+        if edited && !args.hosts_only {
+            return Err(not_run(&file));
+        }
         if args.hosts_only {
             report::note(&format!(
                 "Servers are there. A cluster on them: kubewan up -f {}",
@@ -120,6 +153,16 @@ fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failur
     })
 }
 
+/// An edited inventory may be about any servers: `up --yes` is for what the lab itself wrote.
+fn not_run(file: &FilePath) -> Failure {
+    let file = file.display();
+    Failure::new(
+        Code::Refused,
+        format!("{file} was edited since the lab wrote it, so `lab up` doesn't build by it"),
+        format!("kubewan up -f {file}"),
+    )
+}
+
 fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
     let dir = args.dir.clone().unwrap_or_else(|| args.name.clone().into());
     let topology = match &args.topology {
@@ -127,13 +170,11 @@ fn options(args: &LabUpArgs) -> Result<LabOptions, Failure> {
         None => Spec::usual(usize::from(args.hosts)),
     };
     let topology = topology.on(args.distribution);
-    let program =
-        std::env::current_exe().map_err(|error| no_path(&error))?.to_string_lossy().into_owned();
     Ok(LabOptions {
         name: args.name.clone(),
         dir: std::path::absolute(&dir).map_err(|error| no_path(&error))?,
         topology,
-        forwarder: vec![program, "lab".into(), "forward".into()],
+        forwarder: forwarder()?,
     })
 }
 
@@ -199,6 +240,12 @@ impl From<LabError> for Failure {
             said += &format!("\n  | {error}");
             cause = error.source();
         }
-        Failure::new(Code::Failed, said, next)
+        let code = match error {
+            LabError::NotOurs { .. } | LabError::BadOption { .. } | LabError::BadTopology(_) => {
+                Code::Refused
+            }
+            _ => Code::Failed,
+        };
+        Failure::new(code, said, next)
     }
 }

@@ -31,37 +31,115 @@ pub fn event(event: &LabEvent) -> String {
     }
 }
 
-/// A lab as it is shown: its name, its hosts, and its paths that are cut or not plain.
-pub type Shown = (String, Vec<HostStatus>, Vec<WayStatus>);
+/// A lab as it is shown.
+pub struct Shown {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: State,
+}
 
-/// Labs: their hosts as one table, and below it the paths that are not plain.
+/// How a lab is.
+pub enum State {
+    /// Its hosts, and its paths that are cut, not plain or not sound.
+    Up {
+        /// The hosts.
+        hosts: Vec<HostStatus>,
+        /// The paths.
+        ways: Vec<WayStatus>,
+    },
+    /// Another command is making or removing it.
+    BeingMade,
+    /// Whoever was making it has ended.
+    HalfMade,
+    /// Why nothing can be said of it.
+    Unreadable(String),
+}
+
+/// Labs: their hosts as one table, and below it the paths that are not plain, and labs that are not up.
 pub fn labs(labs: &[Shown]) -> String {
-    let hosts = labs.iter().flat_map(|(name, hosts, _)| hosts.iter().map(move |host| (name, host)));
-    let rows: Vec<Vec<String>> = hosts
-        .map(|(name, status)| {
-            let host = &status.host;
-            let state = match (status.running, status.cut) {
-                (false, _) => "stopped",
-                (true, true) => "cut off",
-                (true, false) => "runs",
-            };
-            vec![
-                name.clone(),
-                host.name.clone(),
-                host.address.to_string(),
-                host.private.address.to_string(),
-                state.into(),
-                format!("{}: {}", host.cloud, host.cloud_behaviour),
-            ]
-        })
-        .collect();
-    let mut text = table::text(&["LAB", "HOST", "PUBLIC", "PRIVATE", "STATE", "CLOUD"], &rows);
-    for (name, _, ways) in labs {
-        for way in ways {
-            let [a, b] = &way.ends;
-            let how = if way.cut { "cut".to_owned() } else { way.path.to_string() };
-            text += &format!("{name}: path {a} - {b}: {how}\n");
+    let rows: Vec<Vec<String>> = labs.iter().flat_map(rows).collect();
+    let mut text = if rows.is_empty() {
+        String::new()
+    } else {
+        table::text(&["LAB", "HOST", "PUBLIC", "PRIVATE", "STATE", "CLOUD"], &rows)
+    };
+    for Shown { name, state } in labs {
+        match state {
+            State::Up { ways, .. } => ways.iter().for_each(|way| text += &way_line(name, way)),
+            State::BeingMade => text += &format!("{name}: being made, or removed\n"),
+            State::HalfMade => {
+                text +=
+                    &format!("{name}: half made, and nobody is at it: kubewan lab down {name}\n");
+            }
+            State::Unreadable(why) => {
+                text += &format!("{name}: {}\n", why.replace('\n', "; "));
+            }
         }
     }
     text
+}
+
+fn rows(lab: &Shown) -> Vec<Vec<String>> {
+    let State::Up { hosts, .. } = &lab.state else { return Vec::new() };
+    let row = |status: &HostStatus| {
+        let host = &status.host;
+        let state = match (status.running, status.cut) {
+            (false, _) => "stopped",
+            (true, true) => "cut off",
+            (true, false) => "runs",
+        };
+        vec![
+            lab.name.clone(),
+            host.name.clone(),
+            host.address.to_string(),
+            host.private.address.to_string(),
+            state.into(),
+            format!("{}: {}", host.cloud, host.cloud_behaviour),
+        ]
+    };
+    hosts.iter().map(row).collect()
+}
+
+fn way_line(lab: &str, way: &WayStatus) -> String {
+    let [a, b] = &way.ends;
+    let mut how = if way.cut { "cut".to_owned() } else { way.path.to_string() };
+    if !way.sound {
+        let why = if way.path.holds_packets() { "its forwarder is gone" } else { "half made" };
+        how += &format!("; {why}: kubewan lab heal --name {lab} {a} {b}");
+    }
+    format!("{lab}: path {a} - {b}: {how}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use kubewan_lab::topology::Path;
+
+    use super::*;
+
+    #[test]
+    fn no_lab_hides_another() {
+        let way = WayStatus {
+            ends: ["A".into(), "B".into()],
+            cut: false,
+            path: Path { latency: "20ms".parse().unwrap(), ..Path::default() },
+            sound: false,
+        };
+        let half_way = WayStatus { path: Path::default(), ..way.clone() };
+        let states = [
+            ("up", State::Up { hosts: Vec::new(), ways: vec![way, half_way] }),
+            ("made", State::BeingMade),
+            ("half", State::HalfMade),
+            ("old", State::Unreadable("of another version\nnext: remove it".into())),
+        ];
+        let shown = states.map(|(name, state)| Shown { name: name.into(), state });
+        let expected = "\
+up: path A - B: latency 20ms; its forwarder is gone: kubewan lab heal --name up A B
+up: path A - B: plain; half made: kubewan lab heal --name up A B
+made: being made, or removed
+half: half made, and nobody is at it: kubewan lab down half
+old: of another version; next: remove it
+";
+        assert_eq!(labs(&shown), expected);
+    }
 }

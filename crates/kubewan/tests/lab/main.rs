@@ -1,7 +1,7 @@
 //! Stories in the lab: real sshd, systemd, containerd and etcd, told through the program as a user calls it.
 //!
 //! They need root and take minutes, so they are ignored by a plain `cargo test`; `cargo xtask test` runs them, one
-//! after another, since a machine has one lab. A story runs against real Kubernetes where a bundle is there, and
+//! after another, as each has a machine's processors and memory to itself then. A story runs against real Kubernetes where a bundle is there, and
 //! against stand-ins everywhere.
 
 mod support;

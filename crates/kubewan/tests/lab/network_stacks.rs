@@ -80,6 +80,7 @@ fn the_address_survives_under_every_network_stack() {
         }
     }
     assert_eq!(files(), before, "their files are theirs");
+    a_lost_file_is_read_again(&stage);
     for (host, in_charge, restarts) in STACKS {
         stage.lab.reboot(host, &mut |_| {}).expect("a reboot");
         is_there(&stage, host, "a reboot");
@@ -95,6 +96,26 @@ fn the_address_survives_under_every_network_stack() {
         awaits(&stage, host, in_charge);
         stage.on(host, "! ip link show kubewan0 2>/dev/null");
     }
+}
+
+/// Someone takes NetworkManager's file away, and NetworkManager holds our interface for its own from its next start on.
+fn a_lost_file_is_read_again(stage: &Stage) {
+    let host = "manager";
+    let held = "nmcli -g GENERAL.STATE device show kubewan0 | grep -qv unmanaged";
+    let index = || stage.on(host, "cat /sys/class/net/kubewan0/ifindex");
+    let before = index();
+    stage.on(
+        host,
+        "rm /etc/NetworkManager/conf.d/99-kubewan.conf; systemctl restart NetworkManager",
+    );
+    awaits(stage, host, held);
+    is_there(stage, host, "a lost file");
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    assert!(!succeeds(stage, host, held), "NetworkManager was told");
+    assert_eq!(index(), before, "the interface is the same one");
+    let off_and_on = "nmcli networking off; nmcli networking on";
+    stage.on(host, off_and_on);
+    is_there(stage, host, off_and_on);
 }
 
 fn stage() -> Stage {

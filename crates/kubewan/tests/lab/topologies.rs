@@ -1,11 +1,12 @@
 //! Labs of one's own making: what a topology file says is what packets meet, and labs side by side keep apart.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kubewan_lab::{Claim, Lab, leftovers};
 
-use crate::support::run;
+use crate::support::{program, run};
 
 /// Four kinds of clouds. `home` and `A` have one private subnet.
 const TOPOLOGY: &str = "\
@@ -45,10 +46,17 @@ fn a_topology_of_ones_own() {
     assert!(refused.stderr.contains(&format!("{path}:18:10: ")), "{}", refused.stderr);
     std::fs::write(&file, TOPOLOGY).unwrap();
     let dir = claim.dir().join("own");
-    up(&["--name", "own", "--topology", &path, "--dir", &dir.to_string_lossy()]);
+    let inventory = dir.join("cluster.yaml");
+    let arguments = ["--name", "own", "--topology", &path, "--dir", &dir.to_string_lossy()];
+    another_inventory_is_left_alone(&dir, &arguments);
+    up(&arguments);
     let own = Seen { lab: Lab::open("own").unwrap() };
+    an_edited_inventory_is_not_run(&inventory, &arguments);
+    let dir_taken = run(&["lab", "up", "--name", "other", "--dir", &dir.to_string_lossy()]);
+    dir_taken.expect_code(3);
+    assert!(dir_taken.stderr.contains("is the folder of the lab `own`"), "{}", dir_taken.stderr);
 
-    let inventory = std::fs::read_to_string(dir.join("cluster.yaml")).unwrap();
+    let inventory = std::fs::read_to_string(inventory).unwrap();
     assert!(inventory.contains("name: own\n") && inventory.contains("- name: h\n"), "{inventory}");
     assert!(inventory.contains("# m in cloud mobile is none of them: there is no way in"));
     own.hosts_are_told_apart();
@@ -58,12 +66,40 @@ fn a_topology_of_ones_own() {
     own.ways_are_as_slow_and_lossy_as_said();
     own.narrow_ways_say_so_or_do_not();
     own.cut_ways_are_silent_until_healed();
+    a_half_made_lab_hides_none(&claim);
     a_second_lab_keeps_apart(&claim, &own);
 }
 
 fn up(arguments: &[&str]) {
     let common = ["lab", "up", "--hosts-only", "--kubernetes", "rehearsal"];
     run(&[&common[..], arguments].concat()).expect_code(0);
+}
+
+/// A folder with an inventory of real servers: nothing is made, and nothing happens to them.
+fn another_inventory_is_left_alone(dir: &Path, arguments: &[&str]) {
+    const OTHERS: &str = "name: production\n";
+    let inventory = dir.join("cluster.yaml");
+    std::fs::create_dir(dir).unwrap();
+    std::fs::write(&inventory, OTHERS).unwrap();
+    let refused = run(&[&["lab", "up"], arguments].concat());
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("this lab did not write it"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&inventory).unwrap(), OTHERS);
+    assert_eq!(leftovers(Some("own")), Vec::<String>::new());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+fn an_edited_inventory_is_not_run(inventory: &Path, arguments: &[&str]) {
+    let written = std::fs::read_to_string(inventory).unwrap();
+    let edited = written.replace("name: own\n", "name: production\n");
+    std::fs::write(inventory, &edited).unwrap();
+    let common = ["lab", "up", "--kubernetes", "rehearsal"];
+    let refused = run(&[&common[..], arguments].concat());
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("was edited since"), "{}", refused.stderr);
+    up(arguments);
+    assert_eq!(std::fs::read_to_string(inventory).unwrap(), edited, "kept");
+    std::fs::write(inventory, written).unwrap();
 }
 
 /// A lab whose packets are looked at.
@@ -213,10 +249,25 @@ impl Seen {
         assert!((150..235).contains(&received), "{received} of 300 came back");
         self.kubewan(&["heal", "a", "b"]);
         assert!((40.0..80.0).contains(&average("a", "b")), "as the file says");
+        self.end_forwarder("A_bare");
+        assert!(!self.reaches("a", "b"), "nobody gives verdicts");
+        let told = "path A - bare: latency 20ms; its forwarder is gone: kubewan lab heal --name own A bare";
+        assert!(self.kubewan_ls().contains(told), "{}", self.kubewan_ls());
+        self.kubewan(&["heal"]);
+        assert!((40.0..80.0).contains(&average("a", "b")), "healed");
         self.kubewan(&["impair", "A", "bare"]);
         assert!(average("a", "b") < 20.0);
         self.kubewan(&["heal"]);
         assert!(self.kubewan_ls().contains("path A - bare: latency 20ms"));
+    }
+
+    /// Ends what holds a way's packets, from outside.
+    fn end_forwarder(&self, way: &str) {
+        let record = format!("/var/lib/kubewan-lab/{}/paths/{way}/process", self.lab.name());
+        let record = std::fs::read_to_string(record).expect("a note of the process");
+        let pid = record.split(' ').next().expect("its number");
+        let kill = std::process::Command::new("kill").args(["-9", pid]).status();
+        assert!(kill.expect("kill runs").success());
     }
 
     fn kubewan_ls(&self) -> String {
@@ -255,7 +306,10 @@ impl Seen {
         assert!(!answers(self.address("a")) && self.reaches("h", "a"));
         self.kubewan(&["cut", "mobile"]);
         assert!(!self.reaches("m", "a"));
-        self.kubewan(&["heal", "A", "operator"]);
+        self.kubewan(&["reboot", "a"]);
+        assert!(!answers(self.address("a")), "it boots, though the operator doesn't reach it");
+        run(&["lab", "cut", "--name", "own", "operator"]).expect_code(3);
+        self.kubewan(&["heal", "operator"]);
         assert!(answers(self.address("a")) && !self.reaches("a", "b"));
         self.kubewan(&["heal"]);
         assert!(self.reaches("a", "b") && self.reaches("m", "a"));
@@ -267,6 +321,38 @@ fn answers(address: Ipv4Addr) -> bool {
     TcpStream::connect_timeout(&SocketAddr::from((address, 22)), Duration::from_secs(1)).is_ok()
 }
 
+/// Whether `lab ls` has a lab's host in its table.
+fn lists(listed: &str, lab: &str, host: &str) -> bool {
+    listed.lines().any(|line| line.split_whitespace().take(2).eq([lab, host]))
+}
+
+fn a_half_made_lab_hides_none(claim: &Claim) {
+    let dir = claim.dir().join("half").to_string_lossy().into_owned();
+    let list = || run(&["lab", "ls"]).expect_code(0).stdout.clone();
+    let mut making = program()
+        .args(["lab", "up", "--hosts-only", "--kubernetes", "rehearsal", "--name", "half"])
+        .args(["--hosts", "1", "--dir", &dir])
+        .spawn()
+        .expect("the program starts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !Path::new("/var/lib/kubewan-lab/half/state.json").exists() {
+        assert!(Instant::now() < deadline, "it makes nothing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let listed = list();
+    making.kill().expect("it runs");
+    making.wait().expect("it ends");
+    assert!(listed.contains("half: being made") && lists(&listed, "own", "a"), "{listed}");
+    let listed = list();
+    assert!(
+        listed.contains("half: half made, and nobody is at it: kubewan lab down half"),
+        "{listed}"
+    );
+    assert!(lists(&listed, "own", "a"), "{listed}");
+    run(&["lab", "down", "half"]).expect_code(0);
+    assert_eq!(leftovers(Some("half")), Vec::<String>::new());
+}
+
 fn a_second_lab_keeps_apart(claim: &Claim, own: &Seen) {
     let dir = claim.dir().join("other").to_string_lossy().into_owned();
     let start = Instant::now();
@@ -274,11 +360,7 @@ fn a_second_lab_keeps_apart(claim: &Claim, own: &Seen) {
     eprintln!("a second lab: {:.1} s", start.elapsed().as_secs_f64());
     let other = Seen { lab: Lab::open("other").unwrap() };
     let listed = run(&["lab", "ls"]).expect_code(0).stdout.clone();
-    let has = |lab: &str, host: &str| {
-        let words = |line: &str| line.split_whitespace().take(2).eq([lab, host]);
-        listed.lines().any(words)
-    };
-    assert!(has("own", "a") && has("other", "master01"), "{listed}");
+    assert!(lists(&listed, "own", "a") && lists(&listed, "other", "master01"), "{listed}");
     let (here, there) = (own.address("a"), other.address("master01"));
     assert_ne!(here, there);
     assert!(answers(here) && answers(there), "the operator is in both");

@@ -54,26 +54,7 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         "{address} is on no network card of {}: the kubelet and the host itself need it on an interface",
         host.name
     );
-    let mut steps = vec![step(
-        host,
-        Action::File(File::text(
-            "/etc/systemd/network/10-kubewan.network",
-            0o644,
-            unit::networkd_unmanaged(),
-        )),
-        "systemd-networkd must not take the address off our interface",
-    )];
-    if facts.network_manager {
-        steps.push(step(
-            host,
-            Action::File(File::text(
-                "/etc/NetworkManager/conf.d/99-kubewan.conf",
-                0o644,
-                unit::network_manager_unmanaged(),
-            )),
-            "`nmcli networking off` takes addresses off every interface that NetworkManager holds for its own",
-        ));
-    }
+    let mut steps = unmanaged(host, facts);
     steps.extend([
         step(
             host,
@@ -100,6 +81,38 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             why,
         ),
     ]);
+    steps
+}
+
+/// What network stacks read of our interfaces, and the unit that has running ones read it, also when a file was
+/// taken away meanwhile or a stack came later. It is a unit of its own, since the interface's would take the address
+/// off for a moment.
+fn unmanaged(host: &Host, facts: &Facts) -> Vec<Step> {
+    let mut files = vec![(
+        "/etc/systemd/network/10-kubewan.network",
+        unit::networkd_unmanaged(),
+        "systemd-networkd must not take the address off our interface",
+    )];
+    if facts.network_manager {
+        files.push((
+            "/etc/NetworkManager/conf.d/99-kubewan.conf",
+            unit::network_manager_unmanaged(),
+            "`nmcli networking off` takes addresses off every interface that NetworkManager holds for its own",
+        ));
+    }
+    let path = format!("/etc/systemd/system/{}", unit::UNMANAGED_UNIT);
+    let mut restart_on: Vec<String> = files.iter().map(|(path, ..)| (*path).to_owned()).collect();
+    restart_on.push(path.clone());
+    let file = |(path, text, why): (&str, String, &str)| {
+        step(host, Action::File(File::text(path, 0o644, text)), why)
+    };
+    let mut steps: Vec<Step> = files.into_iter().map(file).collect();
+    let why = "a running network stack reads such files only when it is told to";
+    let text = unit::unmanaged_unit();
+    steps.push(step(host, Action::File(File::text(path, 0o644, text)), why));
+    let name = unit::UNMANAGED_UNIT.into();
+    let goal = Unit { name, enabled: true, active: Some(true), restart_on };
+    steps.push(step(host, Action::Unit(goal), why));
     steps
 }
 
