@@ -195,7 +195,7 @@ pub fn kubectl(bytes: &[u8]) {
         spread::next(&pods, nodes);
     }
     spread::open_nodes(&object);
-    parts::missing_of(&object, "master01");
+    parts::missing_of(&object, "master01", Some(23));
     let token = Token::parse("abcdef.0123456789abcdef").expect("a token");
     token::is_good(&object, token, "2026-01-01T00:00:00Z");
 }

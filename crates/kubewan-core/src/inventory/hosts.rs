@@ -357,7 +357,8 @@ fn old_for_control_planes(
 ) {
     let Some((at, path)) = control_planes.get(1..).and_then(|others| others.last()) else { return };
     let Some(version) = version.and_then(|text| text.parse::<Version>().ok()) else { return };
-    if version.joins_control_planes() {
+    // Of a version that kubewan does not know, that has been said.
+    if version.release().is_none() || version.joins_control_planes() {
         return;
     }
     let message = format!("control planes of Kubernetes {version} can't join one another safely");

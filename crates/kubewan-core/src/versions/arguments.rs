@@ -16,11 +16,15 @@ pub struct Argument {
 const BY_CONTAINERD: &str =
     "the container runtime cares for it: its settings are `runtime.containerd`";
 
+const TO_THE_JOURNAL: &str =
+    "take it out: the kubelet writes to standard error, which is in the journal";
+
 /// Those that are known.
 ///
 /// Sources: kubernetes/kubernetes#106907 (1.24, with dockershim), #107094 and kubernetes.io, blog of 2023-03-17, "Upcoming
 /// changes in Kubernetes v1.27" (`container-runtime`), #133779 (`pod-infra-container-image`, 1.35), #126031
-/// (`fail-cgroupv1`, 1.31).
+/// (`fail-cgroupv1`, 1.31), #112120 (klog's arguments, 1.26), and the end of dynamic kubelet configuration in 1.24 (kubernetes.io, blog
+/// of 2022-05-03).
 pub const ARGUMENTS: &[Argument] = &[
     gone("network-plugin", 24, BY_CONTAINERD),
     gone("network-plugin-mtu", 24, "`network.mtu`"),
@@ -32,6 +36,18 @@ pub const ARGUMENTS: &[Argument] = &[
     gone("experimental-dockershim-root-directory", 24, "take it out: dockershim is gone with it"),
     gone("container-runtime", 27, "take it out: every runtime is a remote one since"),
     gone("pod-infra-container-image", 35, BY_CONTAINERD),
+    gone("dynamic-config-dir", 24, "`kubernetes.kubelet`"),
+    gone("logtostderr", 26, TO_THE_JOURNAL),
+    gone("alsologtostderr", 26, TO_THE_JOURNAL),
+    gone("stderrthreshold", 26, TO_THE_JOURNAL),
+    gone("log-dir", 26, TO_THE_JOURNAL),
+    gone("log-file", 26, TO_THE_JOURNAL),
+    gone("log-file-max-size", 26, TO_THE_JOURNAL),
+    gone("log-backtrace-at", 26, TO_THE_JOURNAL),
+    gone("add-dir-header", 26, TO_THE_JOURNAL),
+    gone("one-output", 26, TO_THE_JOURNAL),
+    gone("skip-headers", 26, TO_THE_JOURNAL),
+    gone("skip-log-headers", 26, TO_THE_JOURNAL),
     Argument {
         name: "fail-cgroupv1",
         came: Some(31),

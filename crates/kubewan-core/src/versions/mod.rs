@@ -131,6 +131,9 @@ pub struct Release {
     pub localhost_node_ports: bool,
     /// Whether its kubeadm writes super-admin.conf.
     pub super_admin: bool,
+    /// Whether its kubeadm keeps the kubelets' configuration in a ConfigMap named after the minor release
+    /// (`kubelet-config-1.23`); else it is `kubelet-config`.
+    pub kubelet_config_of_minor: bool,
     /// The first patch release whose kubeadm takes a member of etcd in as a learner, and goes on with one that it has added
     /// before: so a host that is lost in the middle of its join takes nobody's quorum, and can join again.
     pub safe_joins_from: Option<u32>,

@@ -10,7 +10,7 @@
 //! | `registry_from` | #113388, #113393 and #113395, backports of #109938 (1.25): the releases of December 2022, 1.22.17 (note in eol.yaml), 1.23.15 (its change log) and 1.24.9 (by its date: kubermatic/kubeone#2459) |
 //! | `packages` | kubernetes.io, blog of 2023-08-15, "pkgs.k8s.io": 1.24 and later; Google's own repositories went away on 2024-03-04 |
 //! | `cri` | #106501 (v1 first, from 1.23), #110618 (v1 alone, from 1.26) |
-//! | `containerd` | oldest: the first that speaks the CRI's v1 by default, which is all that kubelets speak from 1.26 on (kubernetes.io, blog of 2022-12-09), and the oldest that kubewan's settings are made for. End: containerd 2.0 has no v1alpha2 (containerd/containerd, RELEASES.md, "Kubernetes Support") |
+//! | `containerd` | oldest: the first that speaks the CRI's v1 by default, which is all that kubelets speak from 1.26 on (kubernetes.io, blog of 2022-12-09), and the oldest that kubewan's settings are made for. End: containerd 2.0 has no v1alpha2 (containerd/containerd, RELEASES.md, "Kubernetes Support"); crictl 1.23, by which kubeadm 1.23 looks at it, speaks nothing else (kubernetes-sigs/cri-tools at v1.23.0, cmd/crictl/util.go) |
 //! | `dockershim` | #97252: removed in 1.24 |
 //! | `crictl` | kubernetes/kubeadm#3064: a warning in 1.31 (#124685), unasked from 1.32 on (#126596). Versions: the newest of the same minor release (kubernetes-sigs/cri-tools, tags; README, "Compatibility matrix") |
 //! | `kernels` | k8s.io/system-validators in `go.mod`: v1.8.0 or older up to 1.31 (#114060, #134097), v1.9.1 and v1.9.2 in 1.32 and 1.33 (#134090, #134086), v1.10.1 and v1.10.2 in 1.34 (#131919, #134087), v1.12.1 from 1.35 on (#134744) |
@@ -18,6 +18,7 @@
 //! | `role_labels`, `role_taints` | KEP-2067; #107533 (1.24: label `master` gone, both taints), kubernetes/website#33834 (1.25: taint `master` gone) |
 //! | `localhost_node_ports` | change log of 1.26 |
 //! | `super_admin` | kubernetes/kubeadm#2414: 1.29 |
+//! | `kubelet_config_of_minor` | KEP-2915: the gate `UnversionedKubeletConfigMap` is on from 1.24 on (#108027) |
 //! | `safe_joins_from` | learners are the default from 1.29 on (`EtcdLearnerMode` in cmd/kubeadm/app/features/features.go); an address that is a member's already is seen since #127491, picked to 1.29, 1.30 and 1.31 (#127621, #127620, #127619) for the patches of 22 October 2024 |
 //! | `etcd_join` | the gate `ControlPlaneKubeletLocalMode`, on from 1.33 on (kubernetes/enhancements#4471); `--help` does not tell, since the first patches of 1.33 and 1.34 hide the phase that they need (kubernetes/kubeadm#3262) |
 //! | `oldest_kubelet` | kubernetes.io, "Version Skew Policy": three minor releases back from 1.28 on, two before |
@@ -63,6 +64,7 @@ const V1_22: Release = Release {
     role_taints: &[MASTER],
     localhost_node_ports: false,
     super_admin: false,
+    kubelet_config_of_minor: true,
     safe_joins_from: None,
     etcd_join: false,
     oldest_kubelet: 20,
@@ -76,8 +78,6 @@ const V1_23: Release = Release {
     coredns: &[(0, "v1.8.6")],
     registry_from: 15,
     cri: Cri::Both,
-    // By the CRI alone: its makers tested it with 1.5 to 1.7.
-    containerd: Containerds { below: None, ..V1_22.containerd },
     crictl: Crictl::Needed("1.23.0"),
     oldest_kubelet: 21,
     ..V1_22
@@ -91,7 +91,10 @@ const V1_24: Release = Release {
     registry_from: 9,
     packages: true,
     dockershim: false,
+    // By the CRI alone: its makers tested it with 1.5 to 1.7.
+    containerd: Containerds { below: None, ..V1_23.containerd },
     crictl: Crictl::Needed("1.24.2"),
+    kubelet_config_of_minor: false,
     role_labels: &[CONTROL_PLANE],
     role_taints: &[MASTER, CONTROL_PLANE],
     oldest_kubelet: 22,

@@ -90,6 +90,9 @@ fn each_row_is_sound() {
         // crictl of the same minor release, as its makers advise.
         if let Some(version) = release.needed_crictl() {
             assert_eq!(series(version), Some((1, minor)));
+            // Older ones speak the CRI's v1alpha2 alone, which containerd 2 does not.
+            let speaks_v1 = series(version) >= Some((1, 24));
+            assert!(speaks_v1 || release.containerd.below.is_some(), "1.{minor}");
         }
         let Kernels { oldest, any_from, between } = release.kernels;
         assert!(oldest <= any_from && between.iter().all(|k| (oldest..any_from).contains(k)));
@@ -114,6 +117,7 @@ fn rows_follow_one_another() {
         assert!(older.kernels.oldest <= newer.kernels.oldest, "1.{minor}");
         assert!(older.cgroup_v1 <= newer.cgroup_v1, "1.{minor}");
         assert!(older.localhost_node_ports <= newer.localhost_node_ports, "1.{minor}");
+        assert!(older.kubelet_config_of_minor >= newer.kubelet_config_of_minor, "1.{minor}");
         assert!(older.super_admin <= newer.super_admin, "1.{minor}");
         assert!(older.etcd_join <= newer.etcd_join, "1.{minor}");
         assert!(older.safe_joins_from.is_none() || newer.safe_joins_from.is_some(), "1.{minor}");

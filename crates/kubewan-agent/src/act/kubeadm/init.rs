@@ -74,7 +74,7 @@ fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
 pub(in crate::act) fn asks(goal: &KubeadmInit, host: &Host) -> Option<Vec<Value>> {
     let seen = observe_files(goal, host).ok()?;
     let whole = seen.ended && seen.missing.is_empty() && Path::new(ADMIN_CONF).exists();
-    whole.then(|| asked(&goal.node))
+    whole.then(|| asked(&goal.node, Config(&goal.config)))
 }
 
 /// How far the control plane is whose API answered that question.

@@ -131,7 +131,8 @@ pub(super) fn missing_objects(
     node: &str,
 ) -> Result<Vec<String>, String> {
     let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": asked(node) });
+    let items = asked(node, config);
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
     let program = admin(host).args(get).stdin(list.to_string());
     let found = match ask(host, &program)? {
         Answer::Object(found) => found,
@@ -143,9 +144,18 @@ pub(super) fn missing_objects(
 
 /// Phases whose parts are not among what the API has.
 pub(super) fn missing_in(found: &Value, config: Config<'_>, node: &str) -> Vec<String> {
-    let mut missing = missing_of(found, node);
+    let mut missing = missing_of(found, node, config.minor());
     missing.retain(|phase| !config.skips(phase));
     missing
+}
+
+/// The ConfigMap with the kubelets' configuration.
+const KUBELET_CONFIG_MAP: &str = "kubelet-config";
+
+/// The same as kubeadm calls it before `UnversionedKubeletConfigMap`, a gate that a user may open.
+fn kubelet_config_of_minor(minor: Option<u32>) -> Option<String> {
+    let release = minor.and_then(Release::of_minor)?;
+    release.kubelet_config_of_minor.then(|| format!("{KUBELET_CONFIG_MAP}-1.{}", release.minor))
 }
 
 /// Kind, namespace, name, and the phases that make it.
@@ -157,7 +167,7 @@ fn objects(node: &str) -> Vec<(&'static str, &'static str, &'static str, String,
         // A node that was deleted comes back only when its kubelet starts again.
         object("v1", "Node", "", node, "kubelet-start"),
         object("v1", "ConfigMap", "kube-system", "kubeadm-config", "upload-config/kubeadm"),
-        object("v1", "ConfigMap", "kube-system", "kubelet-config", "upload-config/kubelet"),
+        object("v1", "ConfigMap", "kube-system", KUBELET_CONFIG_MAP, "upload-config/kubelet"),
         object("v1", "ConfigMap", "kube-public", "cluster-info", "bootstrap-token"),
         object("v1", "ConfigMap", "kube-system", "coredns", "addon/coredns"),
         object("v1", "Service", "kube-system", "kube-dns", "addon/coredns"),
@@ -168,20 +178,24 @@ fn objects(node: &str) -> Vec<(&'static str, &'static str, &'static str, String,
 }
 
 /// The objects as a question of `kubectl get -f`.
-pub(super) fn asked(node: &str) -> Vec<Value> {
-    objects(node)
-        .into_iter()
-        .map(|(version, kind, namespace, name, _)| {
-            let mut metadata = json!({ "name": name });
-            if !namespace.is_empty() {
-                metadata["namespace"] = namespace.into();
-            }
-            json!({ "apiVersion": version, "kind": kind, "metadata": metadata })
-        })
+pub(super) fn asked(node: &str, config: Config<'_>) -> Vec<Value> {
+    let question = |version: &str, kind: &str, namespace: &str, name: &str| {
+        let mut metadata = json!({ "name": name });
+        if !namespace.is_empty() {
+            metadata["namespace"] = namespace.into();
+        }
+        json!({ "apiVersion": version, "kind": kind, "metadata": metadata })
+    };
+    let of_minor = kubelet_config_of_minor(config.minor());
+    let of_minor = of_minor.map(|name| question("v1", "ConfigMap", "kube-system", &name));
+    let objects = objects(node).into_iter();
+    objects
+        .map(|(version, kind, namespace, name, _)| question(version, kind, namespace, &name))
+        .chain(of_minor)
         .collect()
 }
 
-pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
+pub(crate) fn missing_of(found: &Value, node: &str, minor: Option<u32>) -> Vec<String> {
     // One object alone is not wrapped into a list.
     let alone = std::slice::from_ref(found);
     let items = found["items"].as_array().map_or(alone, Vec::as_slice);
@@ -190,7 +204,9 @@ pub(crate) fn missing_of(found: &Value, node: &str) -> Vec<String> {
     };
     let mut missing: Vec<&str> = Vec::new();
     for (_, kind, _, name, phase) in objects(node) {
-        if find(kind, &name).is_none() && !missing.contains(&phase) {
+        let former = kubelet_config_of_minor(minor).filter(|_| name == KUBELET_CONFIG_MAP);
+        let there = find(kind, &name).or_else(|| find(kind, &former?));
+        if there.is_none() && !missing.contains(&phase) {
             missing.push(phase);
         }
     }
@@ -216,7 +232,7 @@ mod tests {
     use super::*;
 
     fn whole() -> Value {
-        let mut list = json!({ "items": asked("n1") });
+        let mut list = json!({ "items": asked("n1", Config("")) });
         list["items"][0]["metadata"]["labels"] =
             json!({"node-role.kubernetes.io/control-plane": ""});
         list
@@ -224,7 +240,30 @@ mod tests {
 
     #[test]
     fn a_whole_control_plane_misses_nothing() {
-        assert_eq!(missing_of(&whole(), "n1"), Vec::<String>::new());
+        assert_eq!(missing_of(&whole(), "n1", None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_kubelets_configuration_is_known_by_both_its_names() {
+        let config = |minor: u32| format!("kubernetesVersion: v1.{minor}.6\n");
+        let names = |text: &str| -> Vec<String> {
+            let asked = asked("n1", Config(text));
+            let names = asked.iter().filter_map(|item| item["metadata"]["name"].as_str());
+            names.filter(|name| name.starts_with("kubelet-config")).map(str::to_owned).collect()
+        };
+        assert_eq!(names(&config(23)), ["kubelet-config", "kubelet-config-1.23"]);
+        assert_eq!(names(&config(24)), ["kubelet-config"]);
+        let mut list = whole();
+        list["items"][2]["metadata"]["name"] = "kubelet-config-1.23".into();
+        assert_eq!(missing_of(&list, "n1", Some(23)), Vec::<String>::new());
+        for minor in [Some(22), Some(24), None] {
+            assert_eq!(missing_of(&list, "n1", minor), ["upload-config/kubelet"], "{minor:?}");
+        }
+        assert_eq!(
+            missing_of(&whole(), "n1", Some(23)),
+            Vec::<String>::new(),
+            "the gate was opened"
+        );
     }
 
     #[test]
@@ -233,10 +272,10 @@ mod tests {
         let items = list["items"].as_array_mut().unwrap();
         items
             .retain(|i| !matches!(i["metadata"]["name"].as_str(), Some("kube-proxy" | "kube-dns")));
-        assert_eq!(missing_of(&list, "n1"), ["addon/coredns", "addon/kube-proxy"]);
-        let unmarked = json!({ "items": asked("n1") });
-        assert_eq!(missing_of(&unmarked, "n1"), ["mark-control-plane"]);
-        let all = missing_of(&Value::Null, "n1");
+        assert_eq!(missing_of(&list, "n1", None), ["addon/coredns", "addon/kube-proxy"]);
+        let unmarked = json!({ "items": asked("n1", Config("")) });
+        assert_eq!(missing_of(&unmarked, "n1", None), ["mark-control-plane"]);
+        let all = missing_of(&Value::Null, "n1", None);
         assert_eq!(
             all[..4],
             [
@@ -249,6 +288,6 @@ mod tests {
         assert_eq!(all[4..], ["bootstrap-token", "addon/coredns", "addon/kube-proxy"]);
         // kubectl prints one object without a list around it.
         let alone = whole()["items"][1].clone();
-        assert!(!missing_of(&alone, "n1").contains(&"upload-config/kubeadm".to_owned()));
+        assert!(!missing_of(&alone, "n1", None).contains(&"upload-config/kubeadm".to_owned()));
     }
 }

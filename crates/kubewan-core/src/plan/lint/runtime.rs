@@ -32,6 +32,9 @@ fn instead(release: &Release, source: RuntimeSource) -> String {
     };
     match source {
         RuntimeSource::Bundle => format!("use a bundle with packages of {wanted}"),
+        RuntimeSource::Docker if release.containerd.below.is_some() => format!(
+            "install the package of {wanted} (`apt-get install 'containerd.io=1.7.*'`), or take it by `runtime: {{ source: release }}`"
+        ),
         RuntimeSource::Docker => "upgrade its package: `apt-get install containerd.io`".to_owned(),
         RuntimeSource::Release | RuntimeSource::Distribution if release.cri == Cri::V1 => format!(
             "take {wanted} from elsewhere: `runtime: {{ source: release }}`, `docker`, or a bundle with its packages"
@@ -56,10 +59,16 @@ pub(super) fn judge(
         return Some(too_new(release, host, from, version));
     }
     if there < oldest {
-        let message = format!(
-            "{from} is {version}, and the kubelet of 1.{minor} needs {}.{} or later: it would not start",
-            oldest.0, oldest.1
-        );
+        let (major, minor_of) = oldest;
+        // Older kubelets speak v1alpha2 too, which older containerds have.
+        let message = match release.cri {
+            Cri::V1 => format!(
+                "{from} is {version}, and the kubelet of 1.{minor} needs {major}.{minor_of} or later: it would not start"
+            ),
+            Cri::Both | Cri::V1Alpha2 => format!(
+                "{from} is {version}, and kubewan's settings are made for {major}.{minor_of} or later"
+            ),
+        };
         return Some(Finding::error("containerd-too-old", host, message, remedy));
     }
     // Before the CRI's v1 alone, 1.x is what containerd's makers test a kubelet with.
@@ -75,9 +84,12 @@ pub(super) fn judge(
 /// A containerd that no longer speaks what the release's kubelet does.
 fn too_new(release: &Release, host: &str, from: &str, version: &str) -> Finding {
     let minor = release.minor;
+    let who = match release.cri {
+        Cri::V1Alpha2 => format!("the kubelet of 1.{minor}"),
+        Cri::Both | Cri::V1 => format!("crictl, by which kubeadm of 1.{minor} looks at it,"),
+    };
     let message = format!(
-        "{from} is {version}, and the kubelet of 1.{minor} speaks only the CRI's v1alpha2, which containerd has no more: it \
-         would not start"
+        "{from} is {version}, and {who} speaks only the CRI's v1alpha2, which containerd has no more: the node would not be made"
     );
     let speaking =
         RELEASES.iter().find(|r| r.containerd.below.is_none()).map_or(minor, |r| r.minor);
