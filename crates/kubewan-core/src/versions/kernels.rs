@@ -26,8 +26,9 @@ pub enum KernelFit {
     TooOld,
 }
 
-/// The oldest kernel whose cgroup v2 can freeze, which kubeadm and runc ask for (`checkCgroupV2Freeze` in
-/// validators/cgroup_validator_linux.go of k8s.io/system-validators; docs/cgroup-v2.md of opencontainers/runc).
+/// The oldest kernel whose cgroup v2 can freeze, which kubeadm asks for from 1.32 on (`checkCgroupV2Freeze` in
+/// validators/cgroup_validator_linux.go of k8s.io/system-validators, from v1.9.0) and runc recommends (docs/cgroup-v2.md of
+/// opencontainers/runc).
 pub const CGROUP_V2_OLDEST: Series = (5, 2);
 /// From here on cgroup v2 is what Kubernetes asks for (kubernetes.io, "About cgroup v2", "Requirements").
 pub const CGROUP_V2: Series = (5, 8);

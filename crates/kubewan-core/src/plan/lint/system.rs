@@ -39,8 +39,8 @@ pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding>
     }
     if v2 && kernel < CGROUP_V2_OLDEST {
         let message = format!(
-            "kernel {release} can't freeze processes in cgroup v2, which takes {}: kubeadm stops at it, and runc \
-             can't pause containers",
+            "kernel {release} can't freeze processes in cgroup v2, which takes {}: runc can't pause containers, and \
+             kubeadm stops at it from 1.32 on",
             dotted(CGROUP_V2_OLDEST)
         );
         return Some(Finding::error("kernel-too-old", &host.name, message, newer));
