@@ -5,7 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path as FilePath;
 use std::process::Command;
 
+use kubewan_core::bundle::Bundle;
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
+use kubewan_fleet::program::go_arch;
 use kubewan_lab::topology::{self, Path, Spec};
 use kubewan_lab::{Inventory, KubernetesChoice, Lab, LabError, LabEvent, LabOptions, Standing};
 
@@ -127,9 +129,10 @@ fn no_path(error: &std::io::Error) -> Failure {
 }
 
 fn make(args: &LabUpArgs, tell: &mut dyn FnMut(LabEvent)) -> Result<Code, Failure> {
-    let bundle = bundle_for(args)?;
+    let options = options(args)?;
+    let bundle = bundle_for(args, &options.topology)?;
     report::rehearsal(bundle.is_none() && !args.hosts_only, || {
-        let mut lab = Lab::up(&options(args)?, tell)?;
+        let mut lab = Lab::up(&options, tell)?;
         let kubernetes = match bundle {
             Some(bundle) => choice(&bundle)?,
             None => choice(&bundle::load(&rehearsal(&lab, tell)?)?)?,
@@ -199,7 +202,7 @@ fn rehearsal(lab: &Lab, tell: &mut dyn FnMut(LabEvent)) -> Result<std::path::Pat
 }
 
 /// The bundle of real Kubernetes that is asked for; `None` for a rehearsal.
-fn bundle_for(args: &LabUpArgs) -> Result<Option<BundleDir>, Failure> {
+fn bundle_for(args: &LabUpArgs, topology: &Spec) -> Result<Option<BundleDir>, Failure> {
     let found = match &args.bundle {
         Some(dir) => Some(bundle::load(dir)?),
         None => bundle::newest(&bundle::cache()),
@@ -213,8 +216,33 @@ fn bundle_for(args: &LabUpArgs) -> Result<Option<BundleDir>, Failure> {
             };
             Err(error.into())
         }
-        (_, found) => Ok(found),
+        (_, None) => Ok(None),
+        (kubernetes, Some(found)) => match without_packages(&found.bundle, topology) {
+            None => Ok(Some(found)),
+            Some(distribution) => {
+                let said = format!(
+                    "the bundle {} has no packages for {distribution}, and lab hosts reach no mirror of it",
+                    found.root.display()
+                );
+                if kubernetes == LabKubernetes::Auto && args.bundle.is_none() {
+                    report::note(&format!("{said} (docs/bundle.md): stand-ins take its place"));
+                    return Ok(None);
+                }
+                let next = "add them (docs/bundle.md), or use `--kubernetes rehearsal`";
+                Err(Failure::new(Code::Refused, said, next))
+            }
+        },
     }
+}
+
+/// A distribution of the lab's hosts that a bundle has no packages for.
+fn without_packages(bundle: &Bundle, topology: &Spec) -> Option<&'static str> {
+    let arch = go_arch(std::env::consts::ARCH);
+    let mut hosts = topology.clouds.iter().flat_map(|cloud| &cloud.hosts);
+    hosts.find_map(|host| {
+        let name = host.distribution.unwrap_or_default().name();
+        bundle.packages(name, arch).next().is_none().then_some(name)
+    })
 }
 
 fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
@@ -247,5 +275,31 @@ impl From<LabError> for Failure {
             _ => Code::Failed,
         };
         Failure::new(code, said, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kubewan_core::bundle;
+    use kubewan_lab::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn a_lab_needs_the_packages_of_its_hosts() {
+        let arch = go_arch(std::env::consts::ARCH);
+        let sha256 = "0".repeat(64);
+        let bundle = |distribution: &str| {
+            let text = format!(
+                "format: 1\nkubernetes: \"1.36.2\"\nartifacts:\n- {{ kind: package, name: socat, version: \"1\", arch: {arch}, \
+                 path: socat.deb, size: 1, sha256: \"{sha256}\", distribution: {distribution} }}\n"
+            );
+            bundle::parse(&text).expect("a bundle")
+        };
+        let usual = Spec::usual(3);
+        assert_eq!(without_packages(&bundle("debian-12"), &usual), None);
+        assert_eq!(without_packages(&bundle("debian-13"), &usual), Some("debian-12"));
+        let newer = Spec::usual(2).on(Distribution::Debian13);
+        assert_eq!(without_packages(&bundle("debian-12"), &newer), Some("debian-13"));
     }
 }
