@@ -83,9 +83,9 @@ const MINIMAL: &str = r#"# cluster.yaml: every key but these has a default that 
 name: home
 kubernetes: { version: "1.36.2" }
 hosts:
-  - { name: master01, address: 101.34.112.190, roles: [control-plane, worker] }
-  - { name: node01,   address: 118.195.137.68, roles: [worker], ssh: { user: ubuntu, port: 2222 } }
-  - { name: node02,   address: 47.98.12.7,     roles: [worker] }
+  - { name: master01, address: 198.51.100.10, roles: [control-plane, worker] }
+  - { name: node01,   address: 198.51.100.20, roles: [worker], ssh: { user: admin, port: 2222 } }
+  - { name: node02,   address: 192.0.2.30,    roles: [worker] }
 "#;
 
 #[test]
@@ -121,7 +121,7 @@ fn a_share_of_settings_by_alias_is_good() {
 name: home
 kubernetes: { version: "1.36.2" }
 hosts:
-  - { name: a, address: 192.0.2.1, roles: [control-plane, worker], ssh: &login { user: ubuntu, port: 22 } }
+  - { name: a, address: 192.0.2.1, roles: [control-plane, worker], ssh: &login { user: admin, port: 22 } }
   - { name: b, address: vps.example.org, roles: [worker], ssh: *login }
 "#;
     let inventory: Inventory =

@@ -107,7 +107,7 @@ pub enum KubernetesSource {
     Release,
     /// Packages of the apt repositories of Kubernetes, and images from their registries.
     Packages,
-    /// A folder on the operator's machine, see docs/bundle.md: hosts need nothing of the Internet for it.
+    /// A folder on the operator's machine, see docs/bundle.md: hosts need no Internet for it where it has their packages too.
     Bundle,
 }
 

@@ -177,7 +177,7 @@ fn nodes_of(
             Finding::warning("no-cluster", "", "there is no cluster yet", "`kubewan up` makes it");
         findings.push(finding.for_cluster());
     }
-    let remedy = "read the API server's log on that host: `tail /var/log/pods/kube-system_kube-apiserver-*/*/*.log`";
+    let remedy = "read the API server's log on that host: `sudo sh -c 'tail /var/log/pods/kube-system_kube-apiserver-*/*/*.log'`";
     for host in control_planes {
         let said = match nodes::list(fleet.member(&host.name)?) {
             Ok(Ok(nodes)) => return Some(nodes),

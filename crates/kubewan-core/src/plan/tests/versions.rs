@@ -19,8 +19,8 @@ network:
   dnsDomain: cluster.local
   backend: vxlan
 hosts:
-  - { name: master01, address: 101.34.112.190, roles: [control-plane, worker] }
-  - { name: node01, address: 47.98.12.7, roles: [worker] }
+  - { name: master01, address: 198.51.100.10, roles: [control-plane, worker] }
+  - { name: node01, address: 192.0.2.30, roles: [worker] }
 "#;
     crate::inventory::parse_bytes("cluster.yaml", text.as_bytes()).expect("a good inventory")
 }
