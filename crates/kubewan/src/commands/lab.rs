@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path as FilePath;
 use std::process::Command;
 
-use kubewan_core::bundle::Bundle;
+use kubewan_core::bundle::{ArtifactKind, Bundle};
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
 use kubewan_fleet::program::go_arch;
 use kubewan_lab::topology::{self, Path, Spec};
@@ -246,7 +246,9 @@ fn without_packages(bundle: &Bundle, topology: &Spec) -> Option<&'static str> {
 }
 
 fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
-    let containerd = bundle.bundle.artifacts.iter().find(|artifact| artifact.name == "containerd");
+    // The package's: a bundle may have containerd's programs too, which a lab's hosts, who have packages, don't take.
+    let mut packages = bundle.bundle.artifacts.iter().filter(|a| a.kind == ArtifactKind::Package);
+    let containerd = packages.find(|artifact| artifact.name == "containerd");
     let major = containerd.and_then(|artifact| artifact.version.split('.').next()?.parse().ok());
     let root: &FilePath = &bundle.root;
     let root = std::path::absolute(root).map_err(|error| no_path(&error))?;
