@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::call::Call;
 
-/// What Kubernetes in the hosts will want. Hosts may not load modules, so the lab does, where
+/// What Kubernetes in the hosts and the lab itself will want. Hosts may not load modules, so the lab does, where
 /// modules exist at all; one that is missing or built in is no error.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 16] = [
     "overlay",
     "br_netfilter",
     "nf_tables",
@@ -22,6 +22,9 @@ const MODULES: [&str; 14] = [
     "dummy",
     "wireguard",
     "tun",
+    // For paths between clouds.
+    "sch_htb",
+    "sch_netem",
 ];
 
 /// How control groups are mounted here.

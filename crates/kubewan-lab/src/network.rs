@@ -297,7 +297,7 @@ pub(crate) struct Way {
     links: [String; 2],
     /// The public addresses behind each end.
     addresses: [Vec<String>; 2],
-    /// Numbers the way: each has routing tables and a packet queue of its own.
+    /// Numbers the way: each has routing tables, a packet queue and a class of its own. Never 0.
     number: u32,
 }
 
@@ -373,6 +373,11 @@ impl Way {
     /// Whether the end's addresses are behind a router that has none of them.
     fn routed(&self, lab: &Topology, link: &str) -> bool {
         lab.clouds.iter().any(|cloud| cloud.uplink() == link && cloud.nat == Nat::None)
+    }
+
+    /// The class on either link that holds its packets ([`crate::netem`]).
+    pub(crate) fn class(&self) -> String {
+        format!("1:{:x}", self.number)
     }
 
     /// Both directions for iptables: from and to which interface.

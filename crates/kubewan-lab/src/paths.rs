@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use crate::call::Call;
 use crate::error::OnPath;
 use crate::lab::Lab;
+use crate::netem::Holder;
 use crate::network::{CUT_PATH, Way};
 use crate::process::Detached;
 use crate::topology::{Path, ends};
-use crate::{LabError, cgroup, layer, namespace, requirements, state};
+use crate::{LabError, cgroup, layer, namespace, netem, requirements, state};
 
 /// Where the kernel lists the packet queues of a namespace.
 const QUEUES: &str = "/proc/net/netfilter/nfnetlink_queue";
@@ -30,7 +31,7 @@ const SEGMENTS_USUAL: &str = "65535";
 pub(crate) struct Condition {
     /// What it was made.
     pub(crate) path: Path,
-    /// Whether it was made whole, and what holds its packets still runs. Else they may vanish.
+    /// Whether it was made whole, and what holds its packets is still there. Else they may vanish, or pass untouched.
     pub(crate) sound: bool,
 }
 
@@ -91,8 +92,10 @@ pub(crate) fn impair(lab: &Lab, way: &Way, path: &Path) -> Result<(), LabError> 
         Some(mtu) => namespace::ip_batch(Some(&topology.internet()), &way.routes(topology, mtu))?,
         None => {}
     }
-    if path.holds_packets() {
-        hold(lab, way, path)?;
+    match lab.state.holder {
+        _ if !path.holds_packets() => {}
+        Holder::Netem => netem::hold(&topology.internet(), way, path)?,
+        Holder::Forwarder => hold(lab, way, path)?,
     }
     let note = folder.join(NOTE);
     let text = serde_json::to_string(path).unwrap_or_default();
@@ -107,7 +110,10 @@ pub(crate) fn condition(lab: &Lab, way: &Way) -> Condition {
     }
     let text = fs::read_to_string(folder.join(NOTE)).unwrap_or_default();
     let noted: Option<Path> = serde_json::from_str(&text).ok();
-    let runs = || detached(lab, way, &folder).process().is_some();
+    let runs = || match lab.state.holder {
+        Holder::Netem => netem::is_held(&lab.state.topology.internet(), way),
+        Holder::Forwarder => detached(lab, way, &folder).process().is_some(),
+    };
     let sound = noted.is_some_and(|path| !path.holds_packets() || runs());
     Condition { path: noted.unwrap_or_default(), sound }
 }
@@ -119,6 +125,9 @@ fn clear(lab: &Lab, way: &Way) -> Result<(), LabError> {
     let folder = state::path_folder(&topology.lab, &way.name());
     if !folder.exists() {
         return Ok(());
+    }
+    if lab.state.holder == Holder::Netem {
+        netem::release(&internet, way)?;
     }
     for (from, to) in way.links() {
         let rule = queue_rule("-D", from, to, way.queue());

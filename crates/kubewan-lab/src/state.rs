@@ -14,6 +14,7 @@ use crate::error::OnPath;
 use crate::kernel::CgroupLayout;
 use crate::layer::Layer;
 use crate::machine::Machine;
+use crate::netem::Holder;
 use crate::seed::Identity;
 use crate::sysctl::Sysctls;
 use crate::topology::{Host, Topology, is_lab_name};
@@ -46,6 +47,9 @@ pub(crate) struct State {
     pub(crate) sysctls: Sysctls,
     /// The program that holds packets back, and its arguments.
     pub(crate) forwarder: Vec<String>,
+    /// What holds packets back: that program, or the kernel's netem. The same for all ways, as long as the lab is there.
+    #[serde(default)]
+    pub(crate) holder: Holder,
 }
 
 /// A file in the user's folder that goes with the lab.
@@ -69,6 +73,7 @@ impl State {
             topology,
             sysctls,
             forwarder: Vec::new(),
+            holder: Holder::default(),
         }
     }
 

@@ -15,7 +15,7 @@ mod subnet;
 
 pub use file::parse;
 pub use path::{Latency, Loss, OPERATOR, Path};
-pub use spec::{CloudSpec, HostSpec, Nat, PathSpec, Spec, User};
+pub use spec::{CloudSpec, HostSpec, Impairment, Nat, PathSpec, Spec, User};
 pub use subnet::{Ports, Protocol, Subnet};
 
 use crate::image::ImageChoice;
@@ -60,6 +60,9 @@ pub struct Topology {
     pub resolver: Ipv4Addr,
     /// Ways that are not plain from the start, each with its two ends in the order of their names.
     pub paths: Vec<([String; 2], Path)>,
+    /// What is to make ways slow and lossy.
+    #[serde(default)]
+    pub impairment: Impairment,
     /// The networks that the public addresses are from.
     pub ranges: Vec<Subnet>,
 }
@@ -218,6 +221,7 @@ impl Topology {
             operator: first.nth(1),
             resolver: first.nth(53),
             paths: spec.paths.iter().map(|path| (ends(&path.between.value), path.path())).collect(),
+            impairment: spec.impairment,
             ranges,
         };
         if !topology.hosts().any(|host| topology.is_reachable(host)) {

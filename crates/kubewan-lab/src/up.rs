@@ -11,7 +11,7 @@ use crate::lab::{Lab, LabEvent, LabOptions, Place};
 use crate::state::{self, State, Written};
 use crate::topology::{Cloud, HOSTS_MAX, HOSTS_MIN, Host, Spec, Subnet, Topology, is_lab_name};
 use crate::{
-    KernelFacts, LabError, down, folder, image, kernel, keys, namespace, paths, requirements, seed,
+    KernelFacts, LabError, down, folder, image, kernel, keys, namespace, netem, paths, requirements, seed,
     sysctl,
 };
 
@@ -137,6 +137,7 @@ fn prepare(
     kernel::load_modules();
     let mut state = choose_addresses(options, dir)?;
     state.forwarder.clone_from(&options.forwarder);
+    state.holder = netem::choose(state.topology.impairment, netem::probe)?;
     let wanted: BTreeSet<ImageChoice> = state.topology.hosts().map(|host| host.image).collect();
     for image in wanted {
         let folder = image::make_image(image, events)?;

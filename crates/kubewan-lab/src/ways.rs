@@ -1,6 +1,7 @@
 //! Cutting, healing and impairing: what a lab's users do to the ways between its clouds.
 
 use crate::lab::Lab;
+use crate::netem::Holder;
 use crate::network::Way;
 use crate::topology::{Cloud, Host, OPERATOR, Path, ends};
 use crate::{LabError, namespace, paths, state};
@@ -14,9 +15,11 @@ pub struct WayStatus {
     pub cut: bool,
     /// How slow, lossy and narrow it is.
     pub path: Path,
-    /// Whether it does so: not where it was half made, or what holds its packets has ended. Packets vanish then,
-    /// until it is healed.
+    /// Whether it does so: not where it was half made, or what holds its packets has ended. Packets vanish then, or
+    /// pass untouched, until it is healed.
     pub sound: bool,
+    /// What holds its packets, where it is slow or lossy.
+    pub holder: Holder,
 }
 
 impl Lab {
@@ -25,7 +28,7 @@ impl Lab {
         let status = |way: Way| {
             let now = paths::condition(self, &way);
             let cut = paths::is_cut(self, &way);
-            WayStatus { cut, ends: way.ends, path: now.path, sound: now.sound }
+            WayStatus { cut, ends: way.ends, path: now.path, sound: now.sound, holder: self.state.holder }
         };
         let all = self.all_ways().into_iter().map(status);
         all.filter(|way| way.cut || !way.path.is_plain() || !way.sound).collect()

@@ -311,6 +311,7 @@ paths:
             ("mtu: 1400", "mtu: 9000", "the MTU is 9000"),
             ("mtu: 1400", "blackHole: true", "a black hole needs an MTU"),
             ("user: admin", "user: pi", "t.yaml:11:"),
+            ("clouds:", "impairment: tc\nclouds:", "t.yaml:1:13: "),
             ("10.0.4.0/24", "198.51.100.0/24", "t.yaml:3:13: 198.51.100.0/24 is, or has in it"),
             ("10.0.4.0/24", "192.0.0.0/8", "the lab's public addresses"),
             ("10.0.4.0/24", "169.254.0.0/24", "the lab's routers use it"),
@@ -358,6 +359,7 @@ paths:
             ("  - name: A", "  - x: 1\n    name: A"),
             ("{ name: m", "{ x: 1, name: m"),
             ("{ between", "{ x: 1, between"),
+            ("clouds:", "x: 1\nclouds:"),
         ] {
             let said = refused(from, to);
             let (_, keys) = said.split_once("expected one of ").unwrap_or_else(|| panic!("{said}"));

@@ -36,6 +36,22 @@ pub struct Spec {
     /// Ways between two of them that are not plain.
     #[serde(default)]
     pub paths: Vec<PathSpec>,
+    /// What makes them slow and lossy.
+    #[serde(default)]
+    pub impairment: Impairment,
+}
+
+/// What is to make ways slow and lossy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Impairment {
+    /// netem where the kernel has it, else the forwarder.
+    #[default]
+    Auto,
+    /// The kernel's netem.
+    Netem,
+    /// The lab's own program, as on kernels without netem.
+    Forwarder,
 }
 
 /// A provider's network, or a home.
@@ -150,7 +166,7 @@ impl Spec {
     /// has root's login closed and its sshd moved.
     pub fn usual(hosts: usize) -> Self {
         let clouds = (0..hosts.min(super::HOSTS_MAX)).map(usual_cloud).collect();
-        Self { clouds, paths: Vec::new() }
+        Self { clouds, paths: Vec::new(), impairment: Impairment::default() }
     }
 
     /// Gives every host that names no distribution this one.

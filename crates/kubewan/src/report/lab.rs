@@ -1,6 +1,6 @@
 //! The lab in words.
 
-use kubewan_lab::{HostStatus, LabEvent, WayStatus};
+use kubewan_lab::{Holder, HostStatus, LabEvent, WayStatus};
 
 use super::table;
 
@@ -104,9 +104,16 @@ fn rows(lab: &Shown) -> Vec<Vec<String>> {
 fn way_line(lab: &str, way: &WayStatus) -> String {
     let [a, b] = &way.ends;
     let mut how = if way.cut { "cut".to_owned() } else { way.path.to_string() };
+    let held = way.path.holds_packets();
     if !way.sound {
-        let why = if way.path.holds_packets() { "its forwarder is gone" } else { "half made" };
+        let why = match way.holder {
+            _ if !held => "half made",
+            Holder::Forwarder => "its forwarder is gone",
+            Holder::Netem => "its netem is gone",
+        };
         how += &format!("; {why}: kubewan lab heal --name {lab} {a} {b}");
+    } else if held && !way.cut {
+        how += &format!(" (by {})", way.holder);
     }
     format!("{lab}: path {a} - {b}: {how}\n")
 }
@@ -124,10 +131,16 @@ mod tests {
             cut: false,
             path: Path { latency: "20ms".parse().unwrap(), ..Path::default() },
             sound: false,
+            holder: Holder::Forwarder,
         };
         let half_way = WayStatus { path: Path::default(), ..way.clone() };
+        let held = WayStatus { sound: true, ..way.clone() };
+        let by_netem = WayStatus { holder: Holder::Netem, ..held.clone() };
+        let lost = WayStatus { sound: false, ..by_netem.clone() };
+        let cut = WayStatus { cut: true, ..by_netem.clone() };
+        let ways = vec![way, half_way, held, by_netem, lost, cut];
         let states = [
-            ("up", State::Up { hosts: Vec::new(), ways: vec![way, half_way] }),
+            ("up", State::Up { hosts: Vec::new(), ways }),
             ("made", State::BeingMade),
             ("half", State::HalfMade),
             ("old", State::Unreadable("of another version\nnext: remove it".into())),
@@ -136,6 +149,10 @@ mod tests {
         let expected = "\
 up: path A - B: latency 20ms; its forwarder is gone: kubewan lab heal --name up A B
 up: path A - B: plain; half made: kubewan lab heal --name up A B
+up: path A - B: latency 20ms (by the forwarder)
+up: path A - B: latency 20ms (by netem)
+up: path A - B: latency 20ms; its netem is gone: kubewan lab heal --name up A B
+up: path A - B: cut
 made: being made, or removed
 half: half made, and nobody is at it: kubewan lab down half
 old: of another version; next: remove it
