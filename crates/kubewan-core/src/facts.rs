@@ -83,6 +83,10 @@ pub struct Os {
     pub codename: String,
     /// `PRETTY_NAME`.
     pub pretty_name: String,
+    /// The release in full where that file says the series only: `7.9.2009` of CentOS 7, from /etc/centos-release; else
+    /// empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// systemd's version number; 0 where there is none.
     pub systemd: u32,
 }
@@ -238,11 +242,11 @@ pub struct RuntimeFacts {
     pub containerd_io: bool,
     /// Docker is installed.
     pub docker: bool,
-    /// Package sources of apt's that kubewan did not write.
+    /// Package sources of apt's, yum's or dnf's that kubewan did not write.
     pub package_sources: Vec<PackageSource>,
 }
 
-/// A place that apt takes packages from.
+/// A place that packages are taken from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PackageSource {
     /// The file that names it.

@@ -18,6 +18,7 @@ pub mod fuzz;
 pub mod inventory;
 pub mod journal;
 pub mod network;
+pub mod packages;
 pub mod plan;
 pub mod protocol;
 pub mod render;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
-use crate::facts::{DefaultRoute, Facts, Interface, InterfaceAddress};
+use crate::facts::{DefaultRoute, Facts, Interface, InterfaceAddress, Os};
 use crate::inventory::{Inventory, KubernetesSource};
 use crate::supply::{self, Holds, Part};
 
@@ -76,6 +76,39 @@ pub fn facts(n: u8) -> Facts {
     facts
 }
 
+/// What /etc/os-release says, and /etc/centos-release of the one whose series alone it says; as recorded in
+/// canonical/cloud-init, tests/unittests/test_util.py, and in public logs of such hosts.
+const RPM_SYSTEMS: [(&str, &str, &str, &str, u32); 9] = [
+    ("centos", "7", "CentOS Linux 7 (Core)", "7.9.2009", 219),
+    ("rocky", "8.10", "Rocky Linux 8.10 (Green Obsidian)", "", 239),
+    ("rocky", "9.6", "Rocky Linux 9.6 (Blue Onyx)", "", 252),
+    ("almalinux", "10.0", "AlmaLinux 10.0 (Purple Lion)", "", 257),
+    ("openEuler", "22.03", "openEuler 22.03 (LTS-SP2)", "", 249),
+    ("anolis", "8.9", "Anolis OS 8.9", "", 239),
+    ("anolis", "23", "Anolis OS 23", "", 255),
+    ("amzn", "2", "Amazon Linux 2", "", 219),
+    ("amzn", "2023", "Amazon Linux 2023.4.20240416", "", 252),
+];
+
+/// A host of every family with rpm.
+pub fn rpm_systems() -> Vec<Os> {
+    let os = |&(id, version_id, pretty_name, release, systemd): &(&str, &str, &str, &str, u32)| Os {
+        id: id.into(),
+        version_id: version_id.into(),
+        codename: String::new(),
+        pretty_name: pretty_name.into(),
+        release: release.into(),
+        systemd,
+    };
+    RPM_SYSTEMS.iter().map(os).collect()
+}
+
+/// One of them.
+pub fn rpm_system(id: &str, version_id: &str) -> Os {
+    let mut all = rpm_systems().into_iter();
+    all.find(|os| os.id == id && os.version_id == version_id).expect("a sample")
+}
+
 /// Facts of every host.
 pub fn all_facts(inventory: &Inventory) -> BTreeMap<String, Facts> {
     inventory.hosts.iter().zip(0..).map(|(host, n)| (host.name.clone(), facts(n))).collect()
@@ -108,8 +141,10 @@ pub fn supply(inventory: &Inventory) -> (Bundle, BTreeMap<String, String>) {
             }
         }
     }
-    let repositories = supply::repositories(inventory, &facts(0).os);
-    let keys = repositories.into_iter().map(|r| (r.key_url, "-----BEGIN PGP…\n".into())).collect();
+    let systems = [rpm_systems(), vec![facts(0).os]].concat();
+    let repositories = systems.iter().flat_map(|os| supply::repositories(inventory, os));
+    let urls = repositories.filter_map(|repository| repository.key_url);
+    let keys = urls.map(|url| (url, "-----BEGIN PGP…\n".into())).collect();
     (whole, keys)
 }
 

@@ -1,14 +1,19 @@
 //! What a cluster is made of where no bundle brings it: files of releases, package repositories and images, by URL.
-//! Fetching them is `curl`'s, apt's and containerd's work, on the machine that needs them; here is said what and from
+//! Fetching them is `curl`'s, the package manager's and containerd's work, on the machine that needs them; here is said what and from
 //! where, and what publishers' checksums mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::ArtifactKind;
-use crate::facts::Os;
 use crate::finding::Finding;
 use crate::inventory::{Inventory, KubernetesSource, RuntimeSource};
 use crate::versions::{Cri, Release};
+
+mod repositories;
+
+pub use repositories::{
+    Repository, docker_repository, kubernetes_repository, repositories, unchecked,
+};
 
 /// The CNI plugins that are taken from releases (github.com/containernetworking/plugins), as flannel 0.28.9 ships its
 /// own plugin for.
@@ -197,62 +202,6 @@ pub fn published(text: &str, file: &str) -> Option<String> {
     }
 }
 
-/// An apt repository of someone else than the distribution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    /// Where the key that signs it lies, ASCII-armoured.
-    pub key_url: String,
-    /// The file that the key goes to.
-    pub key_path: String,
-    /// Where the packages lie, without a slash at its end.
-    pub uri: String,
-    /// The file with its line.
-    pub list_path: String,
-    /// What is in that file.
-    pub list: String,
-}
-
-impl Repository {
-    fn new(name: &str, key: &str, uri: String, suite: &str) -> Repository {
-        let key_path = format!("/etc/apt/keyrings/kubewan-{name}.asc");
-        Repository {
-            list_path: format!("/etc/apt/sources.list.d/kubewan-{name}.list"),
-            list: format!("# Written by kubewan.\ndeb [signed-by={key_path}] {uri}/ {suite}\n"),
-            key_url: format!("{uri}/{key}"),
-            key_path,
-            uri,
-        }
-    }
-}
-
-/// Kubernetes' own repository, which has one per minor release. `None` where it has none for this one.
-pub fn kubernetes_repository(inventory: &Inventory) -> Option<Repository> {
-    let server = inventory.mirrors.packages.trim_end_matches('/');
-    let release = inventory.release();
-    let uri = format!("{server}/core:/stable:/v1.{}/deb", release.minor);
-    release.packages.then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
-}
-
-/// Docker's repository for a distribution. `None` where it has none: Debian and Ubuntu have theirs.
-pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
-    let server = inventory.mirrors.docker.trim_end_matches('/');
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let has = ["debian", "ubuntu"].contains(&os.id.as_str())
-        && !os.codename.is_empty()
-        && os.codename.chars().all(plain);
-    let uri = format!("{server}/linux/{}", os.id);
-    has.then(|| Repository::new("docker", "gpg", uri, &format!("{} stable", os.codename)))
-}
-
-/// The repositories that a host gets.
-pub fn repositories(inventory: &Inventory, os: &Os) -> Vec<Repository> {
-    let kubernetes = (inventory.source() == KubernetesSource::Packages)
-        .then(|| kubernetes_repository(inventory));
-    let docker = (inventory.runtime.source == RuntimeSource::Docker)
-        .then(|| docker_repository(inventory, os));
-    kubernetes.into_iter().chain(docker).flatten().collect()
-}
-
 /// Whether hosts speak to servers of the Internet by HTTPS: for packages of others, files, or images.
 pub fn downloads_by_hosts(inventory: &Inventory) -> bool {
     inventory.source() != KubernetesSource::Bundle
@@ -360,19 +309,6 @@ mod tests {
         assert_eq!(published(&format!("{a}  kubelet"), "kubeadm"), None);
         assert_eq!(published(&format!("{a}\n{b}\n"), "kubeadm"), None);
         assert_eq!(published("<html>404 Not Found</html>", "kubeadm"), None);
-    }
-
-    #[test]
-    fn repositories_are_of_the_minor_release_and_of_the_distribution() {
-        let mut inventory = inventory();
-        inventory.kubernetes.source = Some(KubernetesSource::Packages);
-        inventory.runtime.source = RuntimeSource::Docker;
-        let os = samples::facts(0).os;
-        let all: Vec<String> = repositories(&inventory, &os)
-            .iter()
-            .map(|r| format!("{}\n{}\n{}\n{}", r.key_url, r.key_path, r.list_path, r.list))
-            .collect();
-        insta::assert_snapshot!(all.join("\n"));
     }
 
     #[test]

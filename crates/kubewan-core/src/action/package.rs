@@ -20,6 +20,10 @@ pub struct Package {
     /// Upstream's version of those that have to have a certain one, as `1.36.2` for `1.36.2-1.1`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
+    /// The yum or dnf repository whose file keeps these packages from every upgrade (`exclude`): its own exclusions are
+    /// set aside while they are installed. Empty: none does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repository: String,
     /// Where they come from, for people; empty: the bundle or the distribution.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
@@ -90,7 +94,8 @@ impl PackageSeen {
     }
 }
 
-/// Whether a package's version is a revision of upstream's (deb-version(7): `[epoch:]upstream[-revision]`).
+/// Whether a package's version is a revision of upstream's (deb-version(7): `[epoch:]upstream[-revision]`; rpm's
+/// `[epoch:]version-release` is alike).
 fn is_of(version: &str, upstream: &str) -> bool {
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
     version.rsplit_once('-').map_or(version, |(upstream, _)| upstream) == upstream
@@ -169,6 +174,7 @@ mod tests {
         };
         assert_eq!(goal.diff(&seen(Some("1.36.2-1.1"))), None);
         assert_eq!(goal.diff(&seen(Some("1:1.36.2-2"))), None);
+        assert_eq!(goal.diff(&seen(Some("1.36.2-150500.1.1"))), None);
         for (there, told) in [
             (None, "install kubeadm 1.36.2 from https://pkgs.example"),
             (

@@ -76,6 +76,8 @@ acceptances! {
     ControlPlaneExposed => "control-plane-exposed", None, None;
     /// Swap stays as it is on the host, and its kubelet runs with it; pods don't swap.
     SwapReturns => "swap-returns", Some("Swap"), Some(SWAP);
+    /// A distribution that nobody has tried kubewan on: it is said no more.
+    DistributionExperimental => "distribution-experimental", None, None;
     /// Containers of others go on beside Kubernetes: containerd is started again under them, with kubewan's settings.
     ForeignContainers => "foreign-containers", None, None;
     /// kubewan's file takes the place of someone's settings of containerd; the journal keeps them for `reset`.
@@ -97,6 +99,7 @@ const NEVER: &[(&str, &str)] = &[
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
     ("port-in-use", "Kubernetes could not listen there"),
     ("distribution-unsupported", "kubewan does not know how to install anything there"),
+    ("distribution-too-old", "what Kubernetes needs is not to be had there"),
     (
         "other-source-address",
         "etcd would refuse the member: have its packets leave by its own address, or make the host a worker",

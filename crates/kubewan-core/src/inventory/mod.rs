@@ -105,7 +105,7 @@ pub struct Kubernetes {
 pub enum KubernetesSource {
     /// The release servers' binaries, which each host downloads, and images from their registries.
     Release,
-    /// Packages of the apt repositories of Kubernetes, and images from their registries.
+    /// Packages of the apt or rpm repositories of Kubernetes, and images from their registries.
     Packages,
     /// A folder on the operator's machine, see docs/bundle.md: hosts need no Internet for it where it has their packages too.
     Bundle,
@@ -160,7 +160,7 @@ pub enum RuntimeSource {
     /// The host's own distribution, by its package manager.
     #[default]
     Distribution,
-    /// Docker's apt repository: its package containerd.io.
+    /// Docker's apt or rpm repository: its package containerd.io.
     Docker,
     /// The release archives of containerd and runc.
     Release,
@@ -176,10 +176,17 @@ pub struct Mirrors {
     /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
     #[serde(default = "kubernetes_server")]
     pub kubernetes: String,
-    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` lies below it.
+    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` and `rpm/` lie below it, or what
+    /// `packagesLayout` says.
     #[serde(default = "packages_server")]
     pub packages: String,
-    /// The server of Docker's package repositories: `/linux/debian/` lies below it.
+    /// Which folders lie below `packages`.
+    #[serde(default)]
+    pub packages_layout: PackagesLayout,
+    /// Whether packages of Kubernetes' and Docker's repositories have to be signed by the repository's key.
+    #[serde(default = "yes")]
+    pub gpg_check: bool,
+    /// The server of Docker's package repositories: `/linux/debian/` or `/linux/centos/` lies below it.
     #[serde(default = "docker_server")]
     pub docker: String,
     /// The server of the releases of the CNI plugins, containerd and runc: `/OWNER/NAME/releases/download/` lies below it.
@@ -188,6 +195,20 @@ pub struct Mirrors {
     /// By the name of a registry, as `registry.k8s.io`: the URL of another that is asked in its place.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
+}
+
+/// The folders of a server of Kubernetes' packages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackagesLayout {
+    /// Those of pkgs.k8s.io, for 1.24 and later: `core:/stable:/v1.36/rpm/`.
+    #[default]
+    Community,
+    /// The same without colons, as below Aliyun's `/kubernetes-new`: `core/stable/v1.36/rpm/`.
+    Plain,
+    /// Those of Google's former servers, as below Aliyun's `/kubernetes`: `yum/repos/kubernetes-el7-x86_64/` and
+    /// `apt/`, with everything up to September 2023.
+    Former,
 }
 
 /// `network:` addresses and encapsulation.
@@ -381,6 +402,8 @@ impl Default for Mirrors {
         Mirrors {
             kubernetes: kubernetes_server(),
             packages: packages_server(),
+            packages_layout: PackagesLayout::default(),
+            gpg_check: true,
             docker: docker_server(),
             github: github_server(),
             images: BTreeMap::new(),
@@ -401,6 +424,10 @@ fn packages_server() -> String {
 /// docs.docker.com, "Install Docker Engine on Debian".
 fn docker_server() -> String {
     "https://download.docker.com".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn github_server() -> String {

@@ -111,6 +111,8 @@ pub struct Release {
     pub registry_from: u32,
     /// Whether pkgs.k8s.io has packages of it.
     pub packages: bool,
+    /// The newest patch release in Google's former repositories, which mirrors still serve.
+    pub former_packages: Option<u32>,
     /// What its kubelet speaks to a runtime.
     pub cri: Cri,
     /// The containerd that its kubelet works with.

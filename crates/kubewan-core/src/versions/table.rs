@@ -9,6 +9,7 @@
 //! | `kubeadm_api` | `validateSupportedVersion` in cmd/kubeadm/app/util/config/common.go: v1beta3 from 1.22, v1beta4 from 1.31 |
 //! | `registry_from` | #113388, #113393 and #113395, backports of #109938 (1.25): the releases of December 2022, 1.22.17 (note in eol.yaml), 1.23.15 (its change log) and 1.24.9 (by its date: kubermatic/kubeone#2459) |
 //! | `packages` | kubernetes.io, blog of 2023-08-15, "pkgs.k8s.io": 1.24 and later; Google's own repositories went away on 2024-03-04 |
+//! | `former_packages` | the same repositories were frozen on 2023-09-13 (kubernetes.io, blog of 2023-08-31, "Kubernetes Legacy Package Repositories Will Be Frozen On September 13, 2023"); patch releases up to that day by kubernetes/website, content/en/releases/patch-releases.md and data/releases/eol.yaml |
 //! | `cri` | #106501 (v1 first, from 1.23), #110618 (v1 alone, from 1.26) |
 //! | `containerd` | oldest: the first that speaks the CRI's v1 by default, which is all that kubelets speak from 1.26 on (kubernetes.io, blog of 2022-12-09), and the oldest that kubewan's settings are made for. End: containerd 2.0 has no v1alpha2 (containerd/containerd, RELEASES.md, "Kubernetes Support"); crictl 1.23, by which kubeadm 1.23 looks at it, speaks nothing else (kubernetes-sigs/cri-tools at v1.23.0, cmd/crictl/util.go) |
 //! | `dockershim` | #97252: removed in 1.24 |
@@ -54,6 +55,7 @@ const V1_22: Release = Release {
     coredns: &[(0, "v1.8.4")],
     registry_from: 17,
     packages: false,
+    former_packages: Some(17),
     cri: Cri::V1Alpha2,
     containerd: Containerds { oldest: (1, 6), below: Some((2, 0)) },
     dockershim: true,
@@ -103,6 +105,7 @@ const V1_24: Release = Release {
 
 const V1_25: Release = Release {
     minor: 25,
+    former_packages: Some(14),
     last_patch: 16,
     end_of_life: "2023-10-28",
     pause: "3.8",
@@ -117,6 +120,7 @@ const V1_25: Release = Release {
 
 const V1_26: Release = Release {
     minor: 26,
+    former_packages: Some(9),
     last_patch: 15,
     end_of_life: "2024-02-28",
     pause: "3.9",
@@ -130,6 +134,7 @@ const V1_26: Release = Release {
 
 const V1_27: Release = Release {
     minor: 27,
+    former_packages: Some(6),
     last_patch: 16,
     end_of_life: "2024-07-16",
     etcd: &[(0, "3.5.7-0"), (7, "3.5.9-0"), (10, "3.5.10-0"), (12, "3.5.12-0")],
@@ -141,6 +146,7 @@ const V1_27: Release = Release {
 
 const V1_28: Release = Release {
     minor: 28,
+    former_packages: Some(2),
     last_patch: 15,
     end_of_life: "2024-10-22",
     etcd: &[(0, "3.5.9-0"), (6, "3.5.10-0"), (8, "3.5.12-0"), (14, "3.5.15-0")],
@@ -150,6 +156,7 @@ const V1_28: Release = Release {
 
 const V1_29: Release = Release {
     minor: 29,
+    former_packages: None,
     end_of_life: "2025-02-28",
     etcd: &[(0, "3.5.10-0"), (3, "3.5.12-0"), (9, "3.5.15-0"), (11, "3.5.16-0")],
     coredns: &[(0, "v1.11.1")],

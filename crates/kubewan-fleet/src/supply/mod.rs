@@ -107,7 +107,7 @@ pub fn resolve(
     }
     let mut keys = BTreeMap::new();
     let repositories = facts.values().flat_map(|facts| supply::repositories(inventory, &facts.os));
-    let urls: BTreeSet<String> = repositories.map(|repository| repository.key_url).collect();
+    let urls: BTreeSet<String> = repositories.filter_map(|repository| repository.key_url).collect();
     for url in urls {
         match key(&url, cache) {
             Ok(text) => drop(keys.insert(url, text)),

@@ -3,7 +3,8 @@
 use crate::bundle::{ArtifactKind, RUNTIME};
 use crate::facts::Facts;
 use crate::finding::Finding;
-use crate::inventory::{Host, KubernetesSource, RuntimeSource};
+use crate::inventory::{Host, Inventory, KubernetesSource, PackagesLayout, RuntimeSource};
+use crate::packages::{self, PackageManager};
 use crate::plan::phase;
 use crate::plan::planner::View;
 use crate::supply;
@@ -104,45 +105,25 @@ fn flannel_version(view: &View, host: &Host, arch: &str) -> Option<Finding> {
 }
 
 /// Repositories that have nothing for the cluster or the host, or that the host has already: apt reads no list at all where
-/// two name one repository with different keys.
+/// two name one repository with different keys, and yum and dnf would upgrade what only kubewan's file holds.
 pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let inventory = view.inventory;
-    let unavailable = |message: String, remedy: &str| {
-        Finding::error("packages-unavailable", &host.name, message, remedy)
+    let mut findings = unavailable(view, host, facts);
+    let major = facts.os.version_id.split('.').next().unwrap_or_default();
+    let beside = match packages::manager(&facts.os) {
+        PackageManager::Apt => "beside kubewan's own list of it, apt would read none at all",
+        PackageManager::Yum | PackageManager::Dnf => {
+            "upgrades would take from there what kubewan's own file of it holds back"
+        }
     };
-    let mut findings = Vec::new();
-    if inventory.source() == KubernetesSource::Packages
-        && supply::kubernetes_repository(inventory).is_none()
-    {
-        let minor = inventory.release().minor;
-        let first = RELEASES.iter().find(|release| release.packages).map_or(0, |first| first.minor);
-        findings.push(unavailable(
-            format!(
-                "there are no packages of Kubernetes 1.{minor}: pkgs.k8s.io begins with 1.{first}, and Google's \
-                 repositories, which had older ones, are gone"
-            ),
-            "take its programs as files: `kubernetes: { source: release }`, with `mirrors.kubernetes` where dl.k8s.io \
-             can't be reached, or a bundle",
-        ));
-    }
-    if inventory.runtime.source == RuntimeSource::Docker
-        && supply::docker_repository(inventory, &facts.os).is_none()
-    {
-        findings.push(unavailable(
-            format!("Docker has no package repository for {}", facts.os.pretty_name),
-            "use `runtime: { source: distribution }` or `release`",
-        ));
-    }
     for repository in supply::repositories(inventory, &facts.os) {
-        let same = facts.runtime.package_sources.iter().find(|s| s.uri == repository.uri);
+        let mut sources = facts.runtime.package_sources.iter();
+        let same = sources.find(|s| s.uri.replace("$releasever", major) == repository.uri);
         findings.extend(same.map(|source| {
             Finding::error(
                 "foreign-repository",
                 &host.name,
-                format!(
-                    "{} names {} already; beside kubewan's own list of it, apt would read none at all",
-                    source.path, repository.uri
-                ),
+                format!("{} names {} already; {beside}", source.path, repository.uri),
                 format!("move {} away: kubewan writes one, with the key that it checks by", source.path),
             )
         }));
@@ -150,21 +131,89 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
     findings
 }
 
+/// Packages that can't be had on a host.
+fn unavailable(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let (inventory, os) = (view.inventory, &facts.os);
+    let unavailable = |message: String, remedy: &str| {
+        Finding::error("packages-unavailable", &host.name, message, remedy)
+    };
+    let mut findings = Vec::new();
+    if inventory.source() == KubernetesSource::Packages
+        && supply::kubernetes_repository(inventory, os).is_none()
+    {
+        findings.push(unavailable(
+            no_packages(inventory),
+            "take its programs as files: `kubernetes: { source: release }`, with `mirrors.kubernetes` where dl.k8s.io \
+             can't be reached, or a bundle",
+        ));
+    }
+    if PackageManager::of(os).is_none() {
+        return findings;
+    }
+    let elsewhere = "use `runtime: { source: release }`";
+    match inventory.runtime.source {
+        RuntimeSource::Docker if supply::docker_repository(inventory, os).is_none() => {
+            let message = format!("Docker has no package repository for {}", os.pretty_name);
+            let remedy = format!("{elsewhere} or `distribution`");
+            findings.push(unavailable(message, &remedy));
+        }
+        RuntimeSource::Distribution
+            if !packages::has_containerd(os)
+                && facts.runtime.containerd.is_none()
+                && facts.runtime.containerd_offered.is_none() =>
+        {
+            let message = format!("{} has no containerd of its own", os.pretty_name);
+            let docker = supply::docker_repository(inventory, os).map_or("", |_| " or `docker`");
+            findings.push(unavailable(message, &format!("{elsewhere}{docker}")));
+        }
+        RuntimeSource::Bundle if packages::manager(os).is_rpm() => {
+            let bundled = view.inputs.bundle.packages(&os.distribution(), &facts.kernel.arch);
+            findings.extend(bundled.take(1).map(|_| {
+                let message = format!(
+                    "the bundle has packages for {}, and kubewan installs no rpm from a bundle",
+                    os.distribution()
+                );
+                unavailable(message, &format!("{elsewhere}, or a bundle with its programs as files"))
+            }));
+        }
+        _ => {}
+    }
+    findings
+}
+
+/// Why there are no packages of a release where the inventory looks for them.
+fn no_packages(inventory: &Inventory) -> String {
+    let version = &inventory.kubernetes.version;
+    if inventory.mirrors.packages_layout == PackagesLayout::Former {
+        return format!(
+            "there are no packages of Kubernetes {version} with `packagesLayout: former`: Google's repositories ended on \
+             2023-09-13, and mirrors with them"
+        );
+    }
+    let first = RELEASES.iter().find(|release| release.packages).map_or(0, |first| first.minor);
+    format!(
+        "there are no packages of Kubernetes 1.{}: pkgs.k8s.io begins with 1.{first}, and Google's repositories, which \
+         had older ones, are gone",
+        inventory.release().minor
+    )
+}
+
 /// Another source than the one that a living cluster's programs came from: its files would go on to be used.
 pub(super) fn source_changed(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let inventory = view.inventory;
     let left = |path: &str| facts.own.left.contains_key(path);
+    let listed = |name: &str| {
+        left(&format!("/etc/apt/sources.list.d/kubewan-{name}.list"))
+            || left(&format!("/etc/yum.repos.d/kubewan-{name}.repo"))
+    };
     let kubernetes = match inventory.source() {
         KubernetesSource::Packages => left(phase::binaries::UNIT),
-        KubernetesSource::Release | KubernetesSource::Bundle => {
-            left("/etc/apt/sources.list.d/kubewan-kubernetes.list")
-        }
+        KubernetesSource::Release | KubernetesSource::Bundle => listed("kubernetes"),
     };
     let packaged =
         matches!(inventory.runtime.source, RuntimeSource::Distribution | RuntimeSource::Docker);
     let runtime = (packaged && left(phase::runtime::UNIT))
-        || (inventory.runtime.source != RuntimeSource::Docker
-            && left("/etc/apt/sources.list.d/kubewan-docker.list"));
+        || (inventory.runtime.source != RuntimeSource::Docker && listed("docker"));
     [(kubernetes, "kubernetes.source"), (runtime, "runtime.source")]
         .into_iter()
         .filter(|(changed, _)| *changed)

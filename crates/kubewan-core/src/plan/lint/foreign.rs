@@ -4,6 +4,7 @@ use super::containerd::lost;
 use crate::facts::{Container, Facts};
 use crate::finding::Finding;
 use crate::inventory::{Host, RuntimeSource};
+use crate::packages;
 use crate::plan::phase::runtime::{CONFIG, config};
 use crate::plan::planner::View;
 
@@ -69,6 +70,7 @@ pub(super) fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<F
 /// Docker's package and the distribution's bring the same programs; released ones would be found before Docker's.
 pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let runtime = &facts.runtime;
+    let program = packages::manager(&facts.os).program();
     let ours = match view.inventory.runtime.source {
         RuntimeSource::Docker => {
             let distributions = runtime.containerd.is_some() && !runtime.containerd_io;
@@ -77,7 +79,9 @@ pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding
                     "foreign-containerd-package",
                     &host.name,
                     "a containerd is installed that is not Docker's, whose package would take its place",
-                    "use it: `runtime: { source: distribution }`; or, if nobody needs it here, `apt-get remove containerd`",
+                    format!(
+                        "use it: `runtime: {{ source: distribution }}`; or, if nobody needs it here, `{program} remove containerd`"
+                    ),
                 )
             });
         }
@@ -90,7 +94,9 @@ pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding
             "foreign-containerd-package",
             &host.name,
             format!("Docker's package containerd.io is installed, and {ours} containerd can't be beside it"),
-            "use Docker's: `runtime: { source: docker }`; or, if nobody needs Docker here, `apt-get remove containerd.io`",
+            format!(
+                "use Docker's: `runtime: {{ source: docker }}`; or, if nobody needs Docker here, `{program} remove containerd.io`"
+            ),
         )
     })
 }

@@ -55,6 +55,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(ways);
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
+    findings.extend(supply::unchecked(view.inventory));
     findings.extend(versions::end_of_life(view));
     findings.extend(versions::former_registry(view));
     findings.extend(machine::identities(view));
@@ -71,6 +72,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         machine::memory(view, host, facts),
         machine::disk(view, host, facts),
         machine::read_only(view, host, facts),
+        system::distribution(view, host, facts),
         system::kernel(view, host, facts),
         system::cgroups(view, host, facts),
         system::hostname(view, host, facts),
@@ -80,7 +82,6 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         foreign::package(view, host, facts),
     ];
     let several = [
-        system::distribution(view, host, facts),
         system::swap(view, host, facts),
         bundle::bundle_contents(view, host, facts),
         bundle::repositories(view, host, facts),

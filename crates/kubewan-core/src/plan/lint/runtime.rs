@@ -3,6 +3,7 @@
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::{Host, RuntimeSource};
+use crate::packages::{self, PackageManager};
 use crate::plan::phase::runtime::containerd_version;
 use crate::plan::planner::View;
 use crate::supply::CONTAINERD_V1;
@@ -20,12 +21,15 @@ pub(super) fn containerd(view: &View, host: &Host, facts: &Facts) -> Option<Find
         RuntimeSource::Distribution => "the distribution's containerd",
     };
     let release = view.inventory.release();
-    let remedy = instead(release, view.inventory.runtime.source);
+    let manager = packages::manager(&facts.os);
+    let remedy = instead(release, view.inventory.runtime.source, manager);
     judge(release, &host.name, from, &version, &remedy)
 }
 
 /// Where a containerd comes from that the release's kubelet works with for long.
-fn instead(release: &Release, source: RuntimeSource) -> String {
+fn instead(release: &Release, source: RuntimeSource, manager: PackageManager) -> String {
+    let program = manager.program();
+    let series = if manager.is_rpm() { "containerd.io-1.7.*" } else { "containerd.io=1.7.*" };
     let wanted = match release.cri {
         Cri::V1Alpha2 | Cri::Both => format!("containerd {CONTAINERD_V1}"),
         Cri::V1 => "containerd 2".to_owned(),
@@ -33,9 +37,9 @@ fn instead(release: &Release, source: RuntimeSource) -> String {
     match source {
         RuntimeSource::Bundle => format!("use a bundle with packages of {wanted}"),
         RuntimeSource::Docker if release.containerd.below.is_some() => format!(
-            "install the package of {wanted} (`apt-get install 'containerd.io=1.7.*'`), or take it by `runtime: {{ source: release }}`"
+            "install the package of {wanted} (`{program} install '{series}'`), or take it by `runtime: {{ source: release }}`"
         ),
-        RuntimeSource::Docker => "upgrade its package: `apt-get install containerd.io`".to_owned(),
+        RuntimeSource::Docker => format!("upgrade its package: `{program} install containerd.io`"),
         RuntimeSource::Release | RuntimeSource::Distribution if release.cri == Cri::V1 => format!(
             "take {wanted} from elsewhere: `runtime: {{ source: release }}`, `docker`, or a bundle with its packages"
         ),

@@ -1,23 +1,44 @@
 //! The host's system: distribution, kernel, control groups, swap, name.
 
-use crate::facts::{CgroupVersion, Facts, SwapSource};
+use crate::facts::{CgroupVersion, Facts, Os, SwapSource};
 use crate::finding::Finding;
-use crate::inventory::{Host, HostnamePolicy};
+use crate::inventory::{Acceptance, Host, HostnamePolicy};
+use crate::packages::{self, PackageManager};
 use crate::plan::phase::prepare::swap_is_left;
 use crate::plan::planner::View;
 use crate::versions::kernels::{CGROUP_V2, CGROUP_V2_OLDEST};
 use crate::versions::{CgroupV1, KernelFit, RELEASES, Series, series};
 
-pub(super) fn distribution(_: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
-    if matches!(facts.os.id.as_str(), "debian" | "ubuntu") && facts.os.systemd > 0 {
-        return Vec::new();
+/// Whether kubewan knows how to install anything there, and whether anybody has tried.
+pub(super) fn distribution(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let os = &facts.os;
+    if let Some(message) = packages::too_old(os) {
+        let remedy = "install a newer release, or another distribution (docs/support.md)";
+        return Some(Finding::error("distribution-too-old", &host.name, message, remedy));
     }
-    vec![Finding::error(
-        "distribution-unsupported",
-        &host.name,
-        format!("runs {} (systemd {})", facts.os.pretty_name, facts.os.systemd),
-        "use Debian 11 to 13 or Ubuntu 20.04 or later; other distributions come with later versions of kubewan",
-    )]
+    match PackageManager::of(os) {
+        None => Some(Finding::error(
+            "distribution-unsupported",
+            &host.name,
+            format!("runs {} (systemd {})", os.pretty_name, os.systemd),
+            "use Debian 11 to 13, Ubuntu 20.04 or later, or one of the distributions with yum or dnf that docs/support.md \
+             names",
+        )),
+        Some(PackageManager::Apt) => None,
+        Some(manager) => {
+            let accepted = view.inventory.accepted(host, Acceptance::DistributionExperimental);
+            let message = format!(
+                "runs {}: kubewan's work with {} is held by recorded output and was never tried on such a host",
+                os.pretty_name,
+                manager.program()
+            );
+            let remedy = "try it on a host that nobody needs first, or use Debian 12; to have this said no more: `accept: \
+                          [distribution-experimental]`";
+            let finding =
+                Finding::warning("distribution-experimental", &host.name, message, remedy);
+            accepted.is_none().then_some(finding)
+        }
+    }
 }
 
 /// kubeadm's SystemVerification stops at kernels that its release is not made for, or warns of them
@@ -29,7 +50,7 @@ pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding>
     let minor = kubernetes.minor;
     let kernels = &kubernetes.kernels;
     let v2 = facts.cgroup == CgroupVersion::V2;
-    let newer = format!("boot a newer kernel: {}", newer_kernel(&facts.os.id));
+    let newer = format!("boot a newer kernel: {}", newer_kernel(&facts.os));
     if kernels.fit(kernel) == KernelFit::TooOld {
         let message = format!(
             "kernel {release} is older than any that Kubernetes 1.{minor} is made for ({kernels}): the kubelet and \
@@ -68,13 +89,34 @@ fn dotted((major, minor): Series) -> String {
 }
 
 /// Where a distribution keeps newer kernels for a release that it has out already.
-fn newer_kernel(distribution: &str) -> &'static str {
-    match distribution {
-        "debian" => "`apt-get install linux-image-$(dpkg --print-architecture)`, then reboot",
-        "ubuntu" => {
+fn newer_kernel(os: &Os) -> &'static str {
+    match (os.id.as_str(), os.version_id.as_str()) {
+        ("debian", _) => "`apt-get install linux-image-$(dpkg --print-architecture)`, then reboot",
+        ("ubuntu", _) => {
             "`apt-get install linux-generic-hwe-$(. /etc/os-release; echo $VERSION_ID)`, then reboot"
         }
+        ("centos", "7") => {
+            "CentOS 7 has 3.10 alone: another distribution, or an older Kubernetes (docs/reference.md, \"Versions\")"
+        }
         _ => "the distribution's own, or another image of the provider's",
+    }
+}
+
+/// How a host comes to cgroup v2. systemd boots with it from 226 on where it is told to, and has controllers there from
+/// 233 on; older ones know it not at all (systemd's NEWS).
+fn unified_hierarchy(facts: &Facts) -> &'static str {
+    if facts.os.systemd < 233 {
+        return "its systemd is too old for cgroup v2: use another distribution, or an older Kubernetes (docs/reference.md, \
+                \"Versions\")";
+    }
+    match packages::manager(&facts.os) {
+        PackageManager::Apt => {
+            "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in /etc/default/grub, \
+             `update-grub`, then reboot"
+        }
+        PackageManager::Yum | PackageManager::Dnf => {
+            "boot with cgroup v2: `grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1`, then reboot"
+        }
     }
 }
 
@@ -84,8 +126,7 @@ pub(super) fn cgroups(view: &View, host: &Host, facts: &Facts) -> Option<Finding
         return None;
     }
     let release = view.inventory.release();
-    let remedy = "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in \
-                  /etc/default/grub, `update-grub`, then reboot";
+    let remedy = unified_hierarchy(facts);
     match release.cgroup_v1 {
         CgroupV1::Works => None,
         CgroupV1::Kept => {

@@ -1,11 +1,12 @@
 //! kubeadm, kubelet, kubectl, the CNI plugins, and the kubelet's unit.
 
 use super::control_plane::node;
-use super::runtime::{artifact, repository};
+use super::runtime::{artifact, excluding, repository};
 use crate::action::{Action, File, KubeletFlag, Package, Unit};
 use crate::bundle::ArtifactKind;
 use crate::facts::{ClusterState, Facts};
 use crate::inventory::{Host, KubernetesSource};
+use crate::packages;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::kubeadm::{accepted_args, kubelet_args};
@@ -22,7 +23,7 @@ const PACKAGES: [&str; 3] = ["kubeadm", "kubectl", "kubelet"];
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Binaries, &host.name, action, why);
     let mut steps = match view.inventory.source() {
-        KubernetesSource::Packages => packages(view, host),
+        KubernetesSource::Packages => packages(view, host, facts),
         KubernetesSource::Release | KubernetesSource::Bundle => files(view, host, facts),
     };
     let node = node(view, host, facts);
@@ -85,15 +86,18 @@ fn files(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
 }
 
 /// Packages, which bring the kubelet's unit.
-fn packages(view: &View, host: &Host) -> Vec<Step> {
+fn packages(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let wanted = &view.inventory.kubernetes.version;
-    let mut steps = match supply::kubernetes_repository(view.inventory) {
-        Some(of) => repository(view, host, Phase::Binaries, &of),
+    let manager = packages::manager(&facts.os);
+    let of = supply::kubernetes_repository(view.inventory, &facts.os);
+    let mut steps = match &of {
+        Some(of) => repository(view, host, Phase::Binaries, of),
         None => Vec::new(),
     };
     let names: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
     let package = Package {
-        held: names.clone(),
+        held: if manager.is_rpm() { Vec::new() } else { names.clone() },
+        repository: excluding(manager, of),
         versions: names.iter().map(|name| (name.clone(), wanted.clone())).collect(),
         names,
         origin: view.inventory.mirrors.packages.clone(),

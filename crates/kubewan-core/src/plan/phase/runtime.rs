@@ -4,6 +4,7 @@ use crate::action::{Action, Artifact, File, Image, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
 use crate::facts::Facts;
 use crate::inventory::{Host, KubernetesSource, RuntimeSource};
+use crate::packages::{self, PackageManager};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::containerd::{self, Containerd};
@@ -59,7 +60,7 @@ fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
     let mut steps = Vec::new();
     if supply::downloads_by_hosts(view.inventory) {
-        let names = DOWNLOADERS.map(str::to_owned).to_vec();
+        let names = DOWNLOADERS.map(|name| packages::manager(&facts.os).package(name)).to_vec();
         let package = Package { names, ..Package::default() };
         steps.push(step(Action::Package(package), "the host downloads over HTTPS"));
     }
@@ -69,10 +70,14 @@ fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         steps.extend(repository(view, host, Phase::Runtime, &docker));
     }
     if let Some(package) = package(view, facts) {
-        let why = if package.held.is_empty() {
-            "kubeadm and pods' networks need them"
-        } else {
-            "Kubernetes needs a container runtime; held, so that no upgrade restarts it"
+        let why = match (package.held.is_empty(), package.repository.is_empty()) {
+            (false, _) => {
+                "Kubernetes needs a container runtime; held, so that no upgrade restarts it"
+            }
+            (true, false) => {
+                "Kubernetes needs a container runtime; its repository's file keeps upgrades off it"
+            }
+            (true, true) => "kubeadm and pods' networks need them",
         };
         steps.push(step(Action::Package(package), why));
     }
@@ -98,18 +103,21 @@ pub(in crate::plan) fn repository(
     phase: Phase,
     of: &Repository,
 ) -> Vec<Step> {
-    let key = view.inputs.keys.get(&of.key_url).cloned().unwrap_or_default();
     let step = |path: &str, text: String, why: &str| {
         Step::new(phase, &host.name, Action::File(File::text(path, 0o644, text)), why)
     };
-    vec![
-        step(
-            &of.key_path,
-            key,
-            &format!("apt takes nothing that this key did not sign; from {}", of.key_url),
-        ),
-        step(&of.list_path, of.list.clone(), "where the packages come from"),
-    ]
+    let key = of.key_url.iter().map(|url| {
+        let key = view.inputs.keys.get(url).cloned().unwrap_or_default();
+        let why = format!("no package is taken that this key did not sign; from {url}");
+        step(&of.key_path, key, &why)
+    });
+    let list = step(&of.list_path, of.list.clone(), "where the packages come from");
+    key.chain([list]).collect()
+}
+
+/// The repository whose file holds packages, for yum and dnf.
+pub(in crate::plan) fn excluding(manager: PackageManager, of: Option<Repository>) -> String {
+    of.filter(|_| manager.is_rpm()).map(|repository| repository.id).unwrap_or_default()
 }
 
 /// containerd's programs that come as files: from releases, or from a bundle that has no packages for the host.
@@ -165,11 +173,15 @@ pub(in crate::plan) fn config(view: &View, facts: &Facts) -> String {
 
 /// Packages of the runtime, and of what it needs.
 fn package(view: &View, facts: &Facts) -> Option<Package> {
+    let manager = packages::manager(&facts.os);
     let with_tools = |runtime: &[&str]| -> Vec<String> {
-        runtime.iter().chain(&TOOLS).map(|name| (*name).to_owned()).collect()
+        runtime.iter().chain(&TOOLS).map(|name| manager.package(name)).collect()
     };
-    // Whose upgrade would restart or change a running cluster.
-    let held = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    // Whose upgrade would restart or change a running cluster. yum and dnf hold by the file of a repository.
+    let held = |names: &[&str]| -> Vec<String> {
+        let names = names.iter().filter(|_| !manager.is_rpm());
+        names.map(|name| (*name).to_owned()).collect()
+    };
     let from = |runtime: &[&str]| Package {
         names: with_tools(runtime),
         held: held(runtime),
@@ -179,6 +191,7 @@ fn package(view: &View, facts: &Facts) -> Option<Package> {
         RuntimeSource::Distribution => from(&["containerd", "runc"]),
         RuntimeSource::Docker => Package {
             origin: format!("{} and the distribution", view.inventory.mirrors.docker),
+            repository: excluding(manager, supply::docker_repository(view.inventory, &facts.os)),
             ..from(&["containerd.io"])
         },
         RuntimeSource::Release => from(&[]),

@@ -200,7 +200,8 @@ fn newer(host: &str, before: &PackageSeen, after: &PackageSeen) -> Vec<Finding> 
                 host,
                 format!("{name} was {old} before kubewan came, and stays {new}"),
                 format!(
-                    "`apt-get install --allow-downgrades {name}={old}` if it has to be that again"
+                    "if it has to be that again: `apt-get install --allow-downgrades {name}={old}`, or with rpm \
+                     `dnf downgrade {name}-{old}`"
                 ),
             )
         })
