@@ -9,6 +9,7 @@ pub mod image;
 pub mod kubeadm;
 pub mod kubelet;
 pub mod package;
+pub(crate) mod rpm;
 pub mod system;
 pub mod unit;
 

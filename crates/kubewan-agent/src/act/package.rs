@@ -1,5 +1,5 @@
-//! Distribution packages, through dpkg and apt. apt orders what it gets, so files of the bundle go through it
-//! too; it needs no package lists for that where they satisfy each other.
+//! Distribution packages, through dpkg and apt; where a host has rpm, [`super::rpm`] does the same. apt orders what it
+//! gets, so files of the bundle go through it too; it needs no package lists for that where they satisfy each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::package::PackageSeen;
 use kubewan_core::action::{Artifact, Package, Unheld};
+use kubewan_core::packages::PackageManager;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::{Host, Performing};
+use super::{Host, Performing, rpm};
 use crate::command::{Program, exists};
 use crate::disk;
 
@@ -53,13 +54,24 @@ impl Known {
     }
 }
 
+/// What installs packages here, by the programs that there are.
+///
+/// # Errors
+/// Fails where there is none that is known.
+pub(crate) fn manager() -> Result<PackageManager, String> {
+    let of = |programs: &[&str]| programs.iter().all(|program| exists(program));
+    match () {
+        () if of(&["dpkg-query", "apt-get"]) => Ok(PackageManager::Apt),
+        () if of(&["rpm", "dnf"]) => Ok(PackageManager::Dnf),
+        () if of(&["rpm", "yum"]) => Ok(PackageManager::Yum),
+        () => Err("this host has neither apt nor dnf nor yum, and kubewan installs by no other; take another host, or \
+                   see docs/support.md"
+            .into()),
+    }
+}
+
 /// Asks dpkg about names; all packages where there are none.
 fn known(names: &[String]) -> Result<Vec<Known>, String> {
-    if !exists("dpkg-query") {
-        return Err("packages of this distribution (dnf, rpm) are not supported yet; take a host with Debian \
-                    or Ubuntu, or install the packages by hand"
-            .into());
-    }
     let program = Program::new("dpkg-query")
         .args(["--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n"])
         .args(names);
@@ -88,6 +100,9 @@ pub(crate) fn parse_known(text: &str) -> Vec<Known> {
 
 /// Looks which packages are installed, and held.
 pub fn observe_package(goal: &Package, _host: &Host) -> Result<PackageSeen, String> {
+    if manager()?.is_rpm() {
+        return rpm::observe(goal);
+    }
     let known = known(&goal.names)?;
     let version = |name: &String| {
         known.iter().find(|k| &k.name == name && k.installed()).map(|k| k.version.clone())
@@ -104,7 +119,23 @@ pub fn perform_package(
     seen: &PackageSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    wait_for_locks(cx)?;
+    let manager = manager()?;
+    wait_for_locks(manager, cx)?;
+    match manager {
+        PackageManager::Apt => perform_by_apt(goal, seen, cx),
+        PackageManager::Yum | PackageManager::Dnf if goal.absent => {
+            rpm::remove(seen)?;
+            forget_failed_units()
+        }
+        PackageManager::Yum | PackageManager::Dnf => rpm::install(goal, seen, manager, cx),
+    }
+}
+
+fn perform_by_apt(
+    goal: &Package,
+    seen: &PackageSeen,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
     mend_interrupted(cx)?;
     if goal.absent {
         return purge(goal, seen, cx);
@@ -126,6 +157,9 @@ pub fn perform_package(
 
 /// Looks which packages are held.
 pub fn observe_unheld(goal: &Unheld, _host: &Host) -> Result<PackageSeen, String> {
+    if manager()?.is_rpm() {
+        return Ok(PackageSeen::default());
+    }
     let held = known(&goal.names)?.into_iter().filter(Known::held).map(|k| k.name).collect();
     Ok(PackageSeen { installed: Vec::new(), held })
 }
@@ -136,15 +170,15 @@ pub fn perform_unheld(
     seen: &PackageSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    wait_for_locks(cx)?;
+    wait_for_locks(PackageManager::Apt, cx)?;
     mark("unhold", &goal.names.iter().filter(|n| seen.held.contains(n)).collect::<Vec<_>>())
 }
 
 /// Installs one package with the host's package manager.
 pub fn install_from_distribution(name: &str, cx: &mut Performing<'_>) -> Result<(), String> {
-    wait_for_locks(cx)?;
-    mend_interrupted(cx)?;
-    install_names(&[name.to_owned()], cx)
+    let goal = Package { names: vec![name.to_owned()], ..Package::default() };
+    let seen = PackageSeen { installed: vec![(name.to_owned(), None)], held: Vec::new() };
+    perform_package(&goal, &seen, cx)
 }
 
 /// Names as apt takes them: `kubeadm=1.36.2-*` is any revision of a version (apt-get(8)).
@@ -506,10 +540,10 @@ fn mend_interrupted(cx: &mut Performing<'_>) -> Result<(), String> {
 }
 
 /// Waits until nobody else installs packages.
-fn wait_for_locks(cx: &mut Performing<'_>) -> Result<(), String> {
+fn wait_for_locks(manager: PackageManager, cx: &mut Performing<'_>) -> Result<(), String> {
     let begun = Instant::now();
     let mut told: Option<Instant> = None;
-    while let Some(pid) = LOCKS.iter().find_map(|path| lock_holder(Path::new(path))) {
+    while let Some(pid) = installing(manager) {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let holder = format!("{} (pid {pid})", name.trim());
         if begun.elapsed() > LOCK_MAX {
@@ -526,6 +560,20 @@ fn wait_for_locks(cx: &mut Performing<'_>) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok(())
+}
+
+/// The process that installs packages now.
+fn installing(manager: PackageManager) -> Option<i32> {
+    let locks: &[&str] = if manager.is_rpm() { &rpm::LOCKS } else { LOCKS };
+    let locked = locks.iter().find_map(|path| lock_holder(Path::new(path)));
+    let named = || rpm::PID_FILES.iter().find_map(|path| running(Path::new(path)));
+    locked.or_else(|| manager.is_rpm().then(named).flatten())
+}
+
+/// The process that a file names, if there is one of that number.
+fn running(path: &Path) -> Option<i32> {
+    let pid: i32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
 }
 
 /// The process that holds a lock on a file.

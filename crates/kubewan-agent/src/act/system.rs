@@ -369,7 +369,7 @@ pub fn observe_time_sync_on(_goal: &TimeSyncOn, host: &Host) -> Result<TimeSyncS
     Ok(seen)
 }
 
-/// Starts the service that is installed, or installs systemd's own.
+/// Starts the service that is installed, or installs the one that is usual on the distribution.
 pub fn perform_time_sync_on(
     _goal: &TimeSyncOn,
     seen: &TimeSyncSeen,
@@ -377,14 +377,14 @@ pub fn perform_time_sync_on(
 ) -> Result<(), String> {
     let unit = match &seen.installed {
         Some(unit) => unit.clone(),
-        None if exists("apt-get") => {
-            super::package::install_from_distribution("systemd-timesyncd", cx)?;
-            "systemd-timesyncd.service".to_owned()
-        }
         None => {
-            return Err("no time service is installed here, and this distribution's package manager is not \
-                        supported yet; install chrony, then run kubewan again"
-                .into());
+            // Where there is rpm, systemd comes without its own.
+            let (package, unit) = match super::package::manager()?.is_rpm() {
+                true => ("chrony", "chronyd.service"),
+                false => ("systemd-timesyncd", "systemd-timesyncd.service"),
+            };
+            super::package::install_from_distribution(package, cx)?;
+            unit.to_owned()
         }
     };
     // One that a package brought just now was neither, whatever its installation did.

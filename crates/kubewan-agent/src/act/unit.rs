@@ -216,7 +216,20 @@ pub fn observe_link(goal: &Link, _host: &Host) -> Result<LinkSeen, String> {
     if output.code != 0 && output.stderr.contains("does not exist") {
         return Ok(LinkSeen::default());
     }
+    if output.code != 0 && text::knows_no_json(&output.stderr) {
+        return link_without_json(&goal.name);
+    }
     parse_link(&program.checked(output)?.stdout)
+}
+
+/// The same where `ip` knows no JSON: it may not be asked for a device that is not there.
+fn link_without_json(name: &str) -> Result<LinkSeen, String> {
+    if !Path::new("/sys/class/net").join(name).exists() {
+        return Ok(LinkSeen::default());
+    }
+    let links = network::links_of(text::links(Some(name))?);
+    let addresses = links.addresses.iter().map(|on| on.address.to_string()).collect();
+    Ok(LinkSeen { exists: true, up: links.interfaces.iter().any(|link| link.up), addresses })
 }
 
 /// `ip -json address show dev NAME`.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kubewan_core::facts::CloudInit;
+use kubewan_core::packages::PackageManager;
 
+use crate::act::package::manager;
 use crate::command::{Program, exists};
 
 /// Whether a name resolves through NSS.
@@ -33,15 +35,16 @@ pub(super) fn cloud_init() -> Option<CloudInit> {
         .collect();
     extra.sort();
     files.extend(extra);
+    let rpm = manager().is_ok_and(PackageManager::is_rpm);
     let texts: Vec<String> =
         files.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
-    Some(CloudInit { hosts_template: hosts_template(folder), ..parse_cloud(&texts) })
+    Some(CloudInit { hosts_template: hosts_template(folder, rpm), ..parse_cloud(&texts) })
 }
 
-/// The template of a Debian or an Ubuntu, which are one family to cloud-init (`cc_update_etc_hosts`,
-/// `hosts.<osfamily>.tmpl`), else the one that goes before any family.
-fn hosts_template(folder: &Path) -> Option<String> {
-    let templates = ["hosts.debian.tmpl", "hosts.tmpl"];
+/// The template of the host's family to cloud-init (`cc_update_etc_hosts`, `hosts.<osfamily>.tmpl`; packages bring those
+/// of all families), else the one that goes before any family.
+fn hosts_template(folder: &Path, rpm: bool) -> Option<String> {
+    let templates = [if rpm { "hosts.redhat.tmpl" } else { "hosts.debian.tmpl" }, "hosts.tmpl"];
     let mut paths = templates.iter().map(|name| folder.join("templates").join(name));
     paths.find(|path| path.is_file()).map(|path| path.to_string_lossy().into_owned())
 }
@@ -74,6 +77,18 @@ fn truth(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_has_its_own_template() {
+        let folder = tempfile::tempdir().unwrap();
+        let templates = folder.path().join("templates");
+        fs::create_dir(&templates).unwrap();
+        for name in ["hosts.debian.tmpl", "hosts.redhat.tmpl"] {
+            fs::write(templates.join(name), "").unwrap();
+        }
+        let ends = |rpm, name| hosts_template(folder.path(), rpm).unwrap().ends_with(name);
+        assert!(ends(true, "/hosts.redhat.tmpl") && ends(false, "/hosts.debian.tmpl"));
+    }
 
     #[test]
     fn later_files_win() {

@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use crate::command::Program;
 
+pub(crate) mod text;
+
 /// Links and the IPv4 addresses on them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Links {
@@ -24,12 +26,27 @@ pub(crate) struct Routes {
 }
 
 pub(crate) fn links() -> Result<Links, String> {
-    parse_links(&Program::new("ip").args(["-json", "-details", "address", "show"]).stdout()?)
+    match json(&["-json", "-details", "address", "show"])? {
+        Some(json) => parse_links(&json),
+        None => Ok(links_of(text::links(None)?)),
+    }
 }
 
 pub(super) fn routes() -> Result<Routes, String> {
-    let args = ["-json", "-4", "route", "show", "table", "all"];
-    parse_routes(&Program::new("ip").args(args).stdout()?)
+    match json(&["-json", "-4", "route", "show", "table", "all"])? {
+        Some(json) => parse_routes(&json),
+        None => Ok(routes_of(text::routes()?)),
+    }
+}
+
+/// What `ip` prints; `None` where it knows no JSON.
+fn json(args: &[&str]) -> Result<Option<String>, String> {
+    let program = Program::new("ip").args(args.iter().copied());
+    let output = program.output()?;
+    if output.code != 0 && text::knows_no_json(&output.stderr) {
+        return Ok(None);
+    }
+    program.checked(output).map(|output| Some(output.stdout))
 }
 
 pub(super) fn resolvers() -> Vec<IpAddr> {
@@ -47,7 +64,7 @@ pub(super) fn resolvers() -> Vec<IpAddr> {
 }
 
 #[derive(Deserialize)]
-struct IpLink {
+pub(crate) struct IpLink {
     #[serde(default)]
     ifname: String,
     #[serde(default)]
@@ -61,13 +78,13 @@ struct IpLink {
 }
 
 #[derive(Default, Deserialize)]
-struct IpLinkInfo {
+pub(crate) struct IpLinkInfo {
     #[serde(default)]
     info_kind: String,
 }
 
 #[derive(Deserialize)]
-struct IpAddress {
+pub(crate) struct IpAddress {
     #[serde(default)]
     family: String,
     #[serde(default)]
@@ -77,7 +94,10 @@ struct IpAddress {
 }
 
 pub(crate) fn parse_links(json: &str) -> Result<Links, String> {
-    let parsed: Vec<IpLink> = parse_ip(json, "ip -json -details address show")?;
+    Ok(links_of(parse_ip(json, "ip -json -details address show")?))
+}
+
+pub(crate) fn links_of(parsed: Vec<IpLink>) -> Links {
     let mut links = Links::default();
     // `ip` prints an empty object for what its filters leave out.
     for link in parsed.into_iter().filter(|link| !link.ifname.is_empty()) {
@@ -93,7 +113,7 @@ pub(crate) fn parse_links(json: &str) -> Result<Links, String> {
             kind: link.linkinfo.info_kind,
         });
     }
-    Ok(links)
+    links
 }
 
 #[derive(Deserialize)]
@@ -120,7 +140,10 @@ struct IpHop {
 }
 
 pub(crate) fn parse_routes(json: &str) -> Result<Routes, String> {
-    let parsed: Vec<IpRoute> = parse_ip(json, "ip -json -4 route show table all")?;
+    Ok(routes_of(parse_ip(json, "ip -json -4 route show table all")?))
+}
+
+fn routes_of(parsed: Vec<IpRoute>) -> Routes {
     let mut routes = Routes::default();
     let mut best = u32::MAX;
     for route in parsed {
@@ -152,7 +175,7 @@ pub(crate) fn parse_routes(json: &str) -> Result<Routes, String> {
             }
         }
     }
-    Ok(routes)
+    routes
 }
 
 fn parse_ip<T: for<'a> Deserialize<'a>>(json: &str, what: &str) -> Result<Vec<T>, String> {

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use kubewan_core::facts::{Container, PackageSource, RuntimeFacts};
+use kubewan_core::packages::PackageManager;
 use kubewan_core::render::containerd::HEADER;
 
 use super::systemd::Units;
 use crate::act::Host;
-use crate::act::package::{Known, parse_known};
+use crate::act::package::{Known, manager, parse_known};
+use crate::act::rpm;
 use crate::command::{Program, exists};
 
 /// The kubelet's namespace in containerd (`k8sContainerdNamespace`, internal/cri/constants/constants.go).
@@ -35,7 +37,11 @@ pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
         containerd_active: units.get("containerd.service").active(),
         containerd_config: config,
         docker: exists("dockerd") || units.get("docker.service").loaded(),
-        package_sources: package_sources(Path::new("/etc/apt")),
+        package_sources: [
+            package_sources(Path::new("/etc/apt")),
+            yum_sources(Path::new("/etc/yum.repos.d")),
+        ]
+        .concat(),
     }
 }
 
@@ -57,6 +63,52 @@ fn package_sources(apt: &Path) -> Vec<PackageSource> {
         .collect();
     sources.sort();
     sources
+}
+
+/// Where yum and dnf take packages from, but for kubewan's own files.
+fn yum_sources(folder: &Path) -> Vec<PackageSource> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let others = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".repo") && !name.starts_with("kubewan-")
+    });
+    let mut sources: Vec<PackageSource> = others
+        .flat_map(|path| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let source = |uri| PackageSource { path: path.display().to_string(), uri };
+            base_urls(&text).into_iter().map(source).collect::<Vec<_>>()
+        })
+        .collect();
+    sources.sort();
+    sources
+}
+
+/// The `baseurl`s of repositories that are on (yum.conf(5), dnf.conf(5)); further ones stand on lines that begin with a
+/// blank.
+pub(crate) fn base_urls(text: &str) -> Vec<String> {
+    let mut all: Vec<(bool, Vec<String>)> = Vec::new();
+    let mut listing = false;
+    for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
+        if line.starts_with('[') {
+            all.push((true, Vec::new()));
+            listing = false;
+            continue;
+        }
+        let Some((on, urls)) = all.last_mut() else { continue };
+        let value = match line.split_once('=') {
+            _ if line.starts_with(char::is_whitespace) => line,
+            Some((key, value)) => {
+                listing = key.trim() == "baseurl";
+                *on &= !(key.trim() == "enabled" && matches!(value.trim(), "0" | "false" | "no"));
+                value
+            }
+            None => continue,
+        };
+        if listing {
+            urls.extend(uris(value));
+        }
+    }
+    all.into_iter().filter(|(on, _)| *on).flat_map(|(_, urls)| urls).collect()
 }
 
 /// The URIs in a file of either form (sources.list(5)).
@@ -98,8 +150,13 @@ fn others(tasks: &[&Path], proc: &Path) -> Vec<Container> {
 }
 
 fn installed(package: &str) -> bool {
-    if !exists("dpkg-query") {
-        return false;
+    match manager() {
+        Ok(PackageManager::Apt) => {}
+        Ok(PackageManager::Yum | PackageManager::Dnf) => {
+            let query = Program::new("rpm").args(["--query", package]).output();
+            return query.is_ok_and(|output| output.code == 0);
+        }
+        Err(_) => return false,
     }
     let format = "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n";
     let shown = Program::new("dpkg-query").args(["--show", format, package]).stdout();
@@ -114,11 +171,12 @@ pub(crate) fn containerd_version(printed: &str) -> String {
     version.split(['~', '+', '-']).next().unwrap_or_default().to_owned()
 }
 
-/// What apt would install, from the lists that it has. It is not to keep what it reads out of them: looking changes
+/// What the package manager would install, from the lists that it has. It is not to keep what it reads out of them: looking changes
 /// nothing.
 fn offered() -> Option<String> {
-    if !exists("apt-cache") {
-        return None;
+    match manager().ok()? {
+        PackageManager::Apt => {}
+        other => return rpm::offered(other, "containerd"),
     }
     let keeps_nothing = ["--option=Dir::Cache::pkgcache=", "--option=Dir::Cache::srcpkgcache="];
     let policy = Program::new("apt-cache").args(["policy", "containerd"]).args(keeps_nothing);
@@ -172,6 +230,33 @@ mod tests {
                 "https://pkgs.k8s.io/core:/stable:/v1.36/deb",
             ]
         );
+    }
+
+    /// Docker's own file, shortened; the usual recipe's; and one that is switched off.
+    #[test]
+    fn yum_sources_are_those_that_are_on() {
+        let docker = "[docker-ce-stable]\nname=Docker CE Stable - $basearch\n\
+            baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/stable\nenabled=1\ngpgcheck=1\n\
+            gpgkey=https://download.docker.com/linux/centos/gpg\n\n[docker-ce-test]\n\
+            baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/test\nenabled=0\n";
+        let stable = "https://download.docker.com/linux/centos/$releasever/$basearch/stable";
+        assert_eq!(base_urls(docker), [stable]);
+        let recipe = "[kubernetes]\nname=Kubernetes\n#baseurl=https://gone.example/x\n\
+            baseurl=https://mirrors.aliyun.com/kubernetes/yum/repos/kubernetes-el7-x86_64/\n  http://user:pw@b.example/k\n\
+            enabled = 1\ngpgcheck=0\ngpgkey=https://mirrors.aliyun.com/kubernetes/yum/doc/yum-key.gpg\n\
+            \thttps://mirrors.aliyun.com/kubernetes/yum/doc/rpm-package-key.gpg\n";
+        let expected = [
+            "https://mirrors.aliyun.com/kubernetes/yum/repos/kubernetes-el7-x86_64",
+            "http://b.example/k",
+        ];
+        assert_eq!(base_urls(recipe), expected);
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["kubernetes.repo", "kubewan-kubernetes.repo", "kubernetes.repo.rpmsave"] {
+            fs::write(dir.path().join(name), recipe).unwrap();
+        }
+        let found = yum_sources(dir.path());
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|source| source.path.ends_with("/kubernetes.repo")), "{found:?}");
     }
 
     #[test]

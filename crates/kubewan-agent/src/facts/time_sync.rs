@@ -22,7 +22,22 @@ pub fn time_sync(units: &Units) -> TimeSyncFacts {
 
 /// What adjtimex(2) says, through systemd: this program has no unsafe code to call it itself.
 fn synchronised() -> bool {
-    let show = ["show", "-p", "NTPSynchronized", "--value"];
-    let timedatectl = Program::new("timedatectl").args(show).timeout(Duration::from_secs(5));
-    timedatectl.stdout().is_ok_and(|said| said.trim() == "yes")
+    let timedatectl = |args: &[&str]| {
+        let program = Program::new("timedatectl").args(args.iter().copied());
+        program.timeout(Duration::from_secs(5)).stdout()
+    };
+    match timedatectl(&["show", "-p", "NTPSynchronized", "--value"]) {
+        Ok(said) => said.trim() == "yes",
+        // `show` came with systemd 239.
+        Err(_) => timedatectl(&["status"]).is_ok_and(|said| says_synchronised(&said)),
+    }
+}
+
+/// `NTP synchronized: yes` of older systemd, `System clock synchronized: yes` of newer.
+pub(crate) fn says_synchronised(status: &str) -> bool {
+    status.lines().any(|line| {
+        line.split_once(": ").is_some_and(|(key, value)| {
+            key.trim().ends_with(" synchronized") && value.trim() == "yes"
+        })
+    })
 }

@@ -12,7 +12,7 @@ use crate::act::kubeadm::config::Config;
 use crate::act::kubeadm::rules::{self, Ruleset};
 use crate::act::kubeadm::token::{self, Token};
 use crate::act::kubeadm::{etcd, failure, parts, pin, traces};
-use crate::act::{file, firewall, image, package};
+use crate::act::{file, firewall, image, package, rpm};
 use crate::facts::firewall as rulesets;
 
 /// ufw, firewalld, `iptables-save` and `nft -j`, as facts and goals read them.
@@ -74,7 +74,7 @@ pub fn packet_filter(bytes: &[u8]) {
     }
 }
 
-/// dpkg's and apt's lists.
+/// Lists of package managers.
 pub fn packages(bytes: &[u8]) {
     let said = text(bytes);
     for known in package::parse_known(&said) {
@@ -90,6 +90,21 @@ pub fn packages(bytes: &[u8]) {
     package::parse_fields(&said);
     assert!(package::complaints(&said, &said).lines().count() <= 9, "a message without an end");
     said.lines().map(package::is_progress).for_each(drop);
+    rpm_packages(&said);
+}
+
+/// rpm's, dnf's and yum's lists.
+fn rpm_packages(said: &str) {
+    assert!(rpm::parse_installed(said).iter().all(|(n, v)| !n.is_empty() && !v.is_empty()));
+    if let Some(table) = rpm::parse_transaction(said) {
+        for name in table.installed.iter().chain(&table.removed) {
+            assert!(!name.contains(char::is_whitespace), "{name:?} is a package");
+        }
+        assert_eq!(rpm::refuse_removals(&table).is_err(), !table.removed.is_empty());
+    }
+    let offered = rpm::parse_offered(said, "containerd");
+    assert!(offered.is_none_or(|version| version.starts_with(|c: char| c.is_ascii_digit())));
+    said.lines().map(rpm::is_progress).for_each(drop);
 }
 
 /// containerd's lists of images.

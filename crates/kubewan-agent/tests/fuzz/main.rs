@@ -29,7 +29,7 @@ targets! {
     kubelet_flags: 15_000, ["src/facts/kubelet.rs", "src/act/kubelet.rs"], vec![];
     firewalls: 40_000, ["src/act/firewall.rs", "src/facts/firewall.rs"], vec![];
     packet_filter: 40_000, ["src/act/kubeadm/rules.rs"], vec![];
-    packages: 60_000, ["src/act/package.rs", "src/act/package_tests.rs"], vec![];
+    packages: 60_000, ["src/act/package.rs", "src/act/package_tests.rs", "src/act/rpm_tests.rs"], vec![];
     images: 60_000, ["src/act/image.rs"], vec![];
     mounts: 50_000, ["src/act/file_tests.rs", "src/act/kubeadm/traces.rs"], vec![];
     kubeadm_files: 40_000,

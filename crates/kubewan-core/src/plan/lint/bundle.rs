@@ -110,6 +110,13 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
     let inventory = view.inventory;
     let mut findings = unavailable(view, host, facts);
     let major = facts.os.version_id.split('.').next().unwrap_or_default();
+    let arch = match facts.kernel.arch.as_str() {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    };
+    // As dnf.conf(5) says of both.
+    let whole = |uri: &str| uri.replace("$releasever", major).replace("$basearch", arch);
     let beside = match packages::manager(&facts.os) {
         PackageManager::Apt => "beside kubewan's own list of it, apt would read none at all",
         PackageManager::Yum | PackageManager::Dnf => {
@@ -118,7 +125,7 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
     };
     for repository in supply::repositories(inventory, &facts.os) {
         let mut sources = facts.runtime.package_sources.iter();
-        let same = sources.find(|s| s.uri.replace("$releasever", major) == repository.uri);
+        let same = sources.find(|source| whole(&source.uri) == whole(&repository.uri));
         findings.extend(same.map(|source| {
             Finding::error(
                 "foreign-repository",

@@ -102,10 +102,9 @@ fn newer_kernel(os: &Os) -> &'static str {
     }
 }
 
-/// How a host comes to cgroup v2. systemd boots with it from 226 on where it is told to, and has controllers there from
-/// 233 on; older ones know it not at all (systemd's NEWS).
+/// How a host comes to cgroup v2, which systemd knows since 226 (its NEWS).
 fn unified_hierarchy(facts: &Facts) -> &'static str {
-    if facts.os.systemd < 233 {
+    if facts.os.systemd < 226 {
         return "its systemd is too old for cgroup v2: use another distribution, or an older Kubernetes (docs/reference.md, \
                 \"Versions\")";
     }
