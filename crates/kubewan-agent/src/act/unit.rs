@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{Host, Performing, package};
 use crate::command::Program;
+use crate::facts::network::{self, text};
 
 /// How long a unit may take to become active.
 const START_MAX: Duration = Duration::from_secs(90);

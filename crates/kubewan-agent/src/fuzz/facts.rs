@@ -8,7 +8,7 @@ use crate::facts::kubelet::{flag_in_text, flag_value, split_cmdline, with_flag, 
 use crate::facts::{kernel, kubernetes, memory, names, network as net, os, runtime, systemd};
 use crate::relay;
 
-/// Links, addresses, routes and name servers: `ip -json`, `/proc/net/route`, `resolv.conf`.
+/// Links, addresses, routes and name servers: `ip -json` and `ip`, `/proc/net/route`, `resolv.conf`.
 pub fn network(bytes: &[u8]) {
     let said = text(bytes);
     if let Ok(links) = net::parse_links(&said) {
@@ -21,6 +21,9 @@ pub fn network(bytes: &[u8]) {
             assert!(!routes.others[..index].contains(route), "{route:?} twice");
         }
     }
+    let plain = net::links_of(net::text::parse_links(&said, &said));
+    assert!(plain.interfaces.iter().all(|link| !link.name.contains(char::is_whitespace)));
+    assert!(net::text::parse_routes(&said).len() <= said.lines().count());
     let resolvers = net::parse_resolvers(&said);
     assert!(resolvers.len() <= said.lines().count());
     if let Ok(seen) = unit::parse_link(&said) {

@@ -1,6 +1,7 @@
 //! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
 
 mod control_planes;
+mod distributions;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -176,10 +177,19 @@ fn planned_with(
 ) -> Plan {
     let mut facts = samples::all_facts(inventory);
     facts.values_mut().for_each(|f| f.kubernetes.state = state);
+    planned_on(inventory, &facts, see, damage)
+}
+
+fn planned_on(
+    inventory: &Inventory,
+    facts: &BTreeMap<String, Facts>,
+    see: fn(&Action) -> Observed,
+    damage: impl Fn(&Step, &mut Observed),
+) -> Plan {
     let addresses = samples::addresses(inventory);
     let (bundle, keys) = samples::supply(inventory);
     let inputs = Inputs { keys: &keys, ..Inputs::new(&addresses, &bundle) };
-    let planned = steps(inventory, &facts, &inputs);
+    let planned = steps(inventory, facts, &inputs);
     let seen = planned
         .steps
         .iter()
