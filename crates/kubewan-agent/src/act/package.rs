@@ -59,15 +59,16 @@ impl Known {
 /// # Errors
 /// Fails where there is none that is known.
 pub(crate) fn manager() -> Result<PackageManager, String> {
-    let of = |programs: &[&str]| programs.iter().all(|program| exists(program));
-    match () {
-        () if of(&["dpkg-query", "apt-get"]) => Ok(PackageManager::Apt),
-        () if of(&["rpm", "dnf"]) => Ok(PackageManager::Dnf),
-        () if of(&["rpm", "yum"]) => Ok(PackageManager::Yum),
-        () => Err("this host has neither apt nor dnf nor yum, and kubewan installs by no other; take another host, or \
-                   see docs/support.md"
-            .into()),
-    }
+    let by_programs = [
+        (["dpkg-query", "apt-get"], PackageManager::Apt),
+        (["rpm", "dnf"], PackageManager::Dnf),
+        (["rpm", "yum"], PackageManager::Yum),
+    ];
+    let found = by_programs.iter().find(|(programs, _)| programs.iter().all(|name| exists(name)));
+    found.map(|(_, manager)| *manager).ok_or_else(|| {
+        "this host has neither apt nor dnf nor yum, and kubewan installs by no other: take another host (docs/support.md)"
+            .into()
+    })
 }
 
 /// Asks dpkg about names; all packages where there are none.

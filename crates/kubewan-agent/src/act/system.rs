@@ -11,7 +11,7 @@ use kubewan_core::action::{
 };
 
 use super::{Host, Performing, file};
-use crate::command::{Program, exists};
+use crate::command::Program;
 use crate::disk::{self, Access};
 use crate::facts::systemd::{Unit, unit_files};
 

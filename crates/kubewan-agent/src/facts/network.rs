@@ -117,7 +117,7 @@ pub(crate) fn links_of(parsed: Vec<IpLink>) -> Links {
 }
 
 #[derive(Deserialize)]
-struct IpRoute {
+pub(crate) struct IpRoute {
     #[serde(default)]
     dst: String,
     #[serde(default)]
@@ -133,7 +133,7 @@ struct IpRoute {
 }
 
 #[derive(Deserialize)]
-struct IpHop {
+pub(crate) struct IpHop {
     #[serde(default)]
     dev: String,
     gateway: Option<Ipv4Addr>,

@@ -184,8 +184,8 @@ pub struct Mirrors {
     #[serde(default)]
     pub packages_layout: PackagesLayout,
     /// Whether packages of Kubernetes' and Docker's repositories have to be signed by the repository's key.
-    #[serde(default = "yes")]
-    pub gpg_check: bool,
+    #[serde(default)]
+    pub gpg_check: GpgCheck,
     /// The server of Docker's package repositories: `/linux/debian/` or `/linux/centos/` lies below it.
     #[serde(default = "docker_server")]
     pub docker: String,
@@ -195,6 +195,17 @@ pub struct Mirrors {
     /// By the name of a registry, as `registry.k8s.io`: the URL of another that is asked in its place.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
+}
+
+/// Whether packages have to be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GpgCheck {
+    /// By the repository's key.
+    #[default]
+    On,
+    /// They are taken whoever made them.
+    Off,
 }
 
 /// The folders of a server of Kubernetes' packages.
@@ -397,13 +408,20 @@ pub enum TaintEffect {
     NoExecute,
 }
 
+impl Mirrors {
+    /// Whether packages of others than the distribution have to be signed by their repository's key.
+    pub fn checks(&self) -> bool {
+        self.gpg_check == GpgCheck::On
+    }
+}
+
 impl Default for Mirrors {
     fn default() -> Self {
         Mirrors {
             kubernetes: kubernetes_server(),
             packages: packages_server(),
             packages_layout: PackagesLayout::default(),
-            gpg_check: true,
+            gpg_check: GpgCheck::default(),
             docker: docker_server(),
             github: github_server(),
             images: BTreeMap::new(),
@@ -424,10 +442,6 @@ fn packages_server() -> String {
 /// docs.docker.com, "Install Docker Engine on Debian".
 fn docker_server() -> String {
     "https://download.docker.com".into()
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn github_server() -> String {

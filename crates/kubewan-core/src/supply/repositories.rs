@@ -121,7 +121,7 @@ pub fn kubernetes_repository(inventory: &Inventory, os: &Os) -> Option<Repositor
     let source = Source {
         name: "kubernetes",
         uri,
-        key_url: mirrors.gpg_check.then_some(key),
+        key_url: mirrors.checks().then_some(key),
         suite: suite.into(),
         held: &KUBERNETES_PACKAGES,
     };
@@ -149,11 +149,20 @@ pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
     let source = Source {
         name: "docker",
         uri,
-        key_url: mirrors.gpg_check.then(|| format!("{folder}/gpg")),
+        key_url: mirrors.checks().then(|| format!("{folder}/gpg")),
         suite,
         held: &["containerd.io"],
     };
     Some(source.of(manager))
+}
+
+/// The series of Docker's containerd.io, as far as a plan goes by it: it has had 2.x since 2025, but for CentOS 7 and 8, whose
+/// repositories ended in 2024 (docs.docker.com, release notes of Docker Engine 26.1 and 27).
+pub fn docker_containerd(os: &Os) -> &'static str {
+    match packages::enterprise_linux(os) {
+        Some(..9) => "1.6",
+        _ => "2.0",
+    }
 }
 
 /// The repositories that a host gets.
@@ -169,8 +178,8 @@ pub fn repositories(inventory: &Inventory, os: &Os) -> Vec<Repository> {
 pub fn unchecked(inventory: &Inventory) -> Option<Finding> {
     let taken = inventory.source() == KubernetesSource::Packages
         || inventory.runtime.source == RuntimeSource::Docker;
-    (taken && !inventory.mirrors.gpg_check).then(|| {
-        let message = "`mirrors.gpgCheck` is false: packages are installed whoever made them";
+    (taken && !inventory.mirrors.checks()).then(|| {
+        let message = "`mirrors.gpgCheck: off`: packages are installed whoever made them";
         let remedy = "take it out; where a mirror's packages don't pass, take another mirror, or a bundle";
         Finding::warning("packages-unchecked", "", message, remedy).for_cluster()
     })
@@ -179,6 +188,7 @@ pub fn unchecked(inventory: &Inventory) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::GpgCheck;
     use crate::samples;
 
     fn inventory() -> Inventory {
@@ -216,9 +226,9 @@ mod tests {
         let (debian, centos) = (samples::facts(0).os, samples::rpm_system("centos", "7"));
         let mut text = String::new();
         for (server, layout, gpg_check) in [
-            ("https://mirrors.aliyun.com/kubernetes-new/", PackagesLayout::Plain, true),
-            ("https://mirrors.aliyun.com/kubernetes", PackagesLayout::Former, true),
-            ("http://192.0.2.1/pkgs", PackagesLayout::Community, false),
+            ("https://mirrors.aliyun.com/kubernetes-new/", PackagesLayout::Plain, GpgCheck::On),
+            ("https://mirrors.aliyun.com/kubernetes", PackagesLayout::Former, GpgCheck::On),
+            ("http://192.0.2.1/pkgs", PackagesLayout::Community, GpgCheck::Off),
         ] {
             inventory.mirrors.packages = server.into();
             inventory.mirrors.packages_layout = layout;
@@ -226,7 +236,7 @@ mod tests {
             for os in [&debian, &centos] {
                 text += &format!("## {server}, {layout:?}, {}\n{}", os.id, all(&inventory, os));
             }
-            assert_eq!(unchecked(&inventory).is_some(), !gpg_check);
+            assert_eq!(unchecked(&inventory).is_some(), gpg_check == GpgCheck::Off);
         }
         insta::assert_snapshot!(text);
     }

@@ -174,11 +174,11 @@ fn unavailable(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
             findings.push(unavailable(message, &format!("{elsewhere}{docker}")));
         }
         RuntimeSource::Bundle if packages::manager(os).is_rpm() => {
-            let bundled = view.inputs.bundle.packages(&os.distribution(), &facts.kernel.arch);
-            findings.extend(bundled.take(1).map(|_| {
+            let distribution = os.distribution();
+            let mut bundled = view.inputs.bundle.packages(&distribution, &facts.kernel.arch);
+            findings.extend(bundled.next().map(|_| {
                 let message = format!(
-                    "the bundle has packages for {}, and kubewan installs no rpm from a bundle",
-                    os.distribution()
+                    "the bundle has packages for {distribution}, and kubewan installs no rpm from a bundle"
                 );
                 unavailable(message, &format!("{elsewhere}, or a bundle with its programs as files"))
             }));

@@ -350,6 +350,11 @@ const CASES: &[Case] = &[
         c.node().own.left = units.map(|unit| (unit.to_owned(), Default::default())).into();
     }),
     ("Docker's containerd", |c| c.node().runtime.containerd_io = true),
+    ("a host with dnf", |c| c.node().os = samples::rpm_system("rocky", "9.6")),
+    ("the same, accepted for all", |c| {
+        c.node().os = samples::rpm_system("rocky", "9.6");
+        c.inventory.accept = vec![Acceptance::DistributionExperimental];
+    }),
     ("a kernel without WireGuard, and encryption asked for", |c| {
         c.node().kernel.wireguard = false;
         c.inventory.network.backend = Backend::Wireguard;

@@ -222,8 +222,10 @@ pub(in crate::plan) fn containerd_version(view: &View, facts: &Facts) -> Option<
         RuntimeSource::Distribution => {
             runtime.containerd.clone().or(runtime.containerd_offered.clone())
         }
-        // What is offered there is known to apt only once the repository is; it has had 2.x since 2025.
-        RuntimeSource::Docker => runtime.containerd.clone().or(Some("2.0".into())),
+        // What is offered there is known to the host only once the repository is.
+        RuntimeSource::Docker => {
+            runtime.containerd.clone().or(Some(supply::docker_containerd(&facts.os).into()))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::action::{Content, FirewallState, Package};
 use crate::facts::{CgroupVersion, FirewallFacts, FirewallTool, Os, PackageSource, Selinux};
-use crate::inventory::{Firewall, KubernetesSource, PackagesLayout, RuntimeSource};
+use crate::inventory::{Firewall, GpgCheck, KubernetesSource, PackagesLayout, RuntimeSource};
 use crate::journal::{Begun, Entry};
 use crate::plan::reset;
 
@@ -114,6 +114,7 @@ fn every_family_with_rpm_has_its_plan() {
     for os in samples::rpm_systems() {
         let version = match facts_of(&os).cgroup {
             CgroupVersion::V1 if os.id == "centos" => "1.28.15",
+            CgroupVersion::V1 if os.id == "rocky" => "1.31.14",
             CgroupVersion::V1 => "1.34.9",
             CgroupVersion::V2 => "1.36.2",
         };
@@ -201,7 +202,7 @@ fn hosts_that_can_not_be_are_refused_with_what_would() {
         let files = ["/etc/yum.repos.d/kubewan-kubernetes.repo", "/etc/yum.repos.d/kubewan-docker.repo"];
         facts.own.left = files.map(|file| (file.to_owned(), Default::default())).into();
     });
-    case("keys that nobody asks for", rocky(), |inventory, _| inventory.mirrors.gpg_check = false);
+    case("keys that nobody asks for", rocky(), |inventory, _| inventory.mirrors.gpg_check = GpgCheck::Off);
     insta::assert_snapshot!(text);
 }
 
