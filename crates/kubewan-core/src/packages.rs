@@ -140,7 +140,12 @@ mod tests {
 
     fn os(id: &str, version_id: &str, release: &str) -> Os {
         let text = str::to_owned;
-        Os { id: text(id), version_id: text(version_id), release: text(release), ..samples::facts(0).os }
+        Os {
+            id: text(id),
+            version_id: text(version_id),
+            release: text(release),
+            ..samples::facts(0).os
+        }
     }
 
     #[test]

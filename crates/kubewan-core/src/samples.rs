@@ -92,14 +92,15 @@ const RPM_SYSTEMS: [(&str, &str, &str, &str, u32); 9] = [
 
 /// A host of every family with rpm.
 pub fn rpm_systems() -> Vec<Os> {
-    let os = |&(id, version_id, pretty_name, release, systemd): &(&str, &str, &str, &str, u32)| Os {
-        id: id.into(),
-        version_id: version_id.into(),
-        codename: String::new(),
-        pretty_name: pretty_name.into(),
-        release: release.into(),
-        systemd,
-    };
+    let os =
+        |&(id, version_id, pretty_name, release, systemd): &(&str, &str, &str, &str, u32)| Os {
+            id: id.into(),
+            version_id: version_id.into(),
+            codename: String::new(),
+            pretty_name: pretty_name.into(),
+            release: release.into(),
+            systemd,
+        };
     RPM_SYSTEMS.iter().map(os).collect()
 }
 

@@ -11,8 +11,8 @@ use crate::lab::{Lab, LabEvent, LabOptions, Place};
 use crate::state::{self, State, Written};
 use crate::topology::{Cloud, HOSTS_MAX, HOSTS_MIN, Host, Spec, Subnet, Topology, is_lab_name};
 use crate::{
-    KernelFacts, LabError, down, folder, image, kernel, keys, namespace, netem, paths, requirements, seed,
-    sysctl,
+    KernelFacts, LabError, down, folder, image, kernel, keys, namespace, netem, paths,
+    requirements, seed, sysctl,
 };
 
 pub(crate) fn up(options: &LabOptions, events: &mut dyn FnMut(LabEvent)) -> Result<Lab, LabError> {

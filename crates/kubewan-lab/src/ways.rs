@@ -28,7 +28,13 @@ impl Lab {
         let status = |way: Way| {
             let now = paths::condition(self, &way);
             let cut = paths::is_cut(self, &way);
-            WayStatus { cut, ends: way.ends, path: now.path, sound: now.sound, holder: self.state.holder }
+            WayStatus {
+                cut,
+                ends: way.ends,
+                path: now.path,
+                sound: now.sound,
+                holder: self.state.holder,
+            }
         };
         let all = self.all_ways().into_iter().map(status);
         all.filter(|way| way.cut || !way.path.is_plain() || !way.sound).collect()

@@ -233,7 +233,8 @@ pub(super) fn remove(seen: &PackageSeen) -> Result<(), String> {
 
 /// The version of a package that a repository has, from the index that was fetched last: nothing is downloaded.
 pub(crate) fn offered(manager: PackageManager, name: &str) -> Option<String> {
-    let list = Program::new(manager.program()).args(["--cacheonly", "--quiet", "list", "available"]);
+    let list =
+        Program::new(manager.program()).args(["--cacheonly", "--quiet", "list", "available"]);
     parse_offered(&list.arg(name).stdout().ok()?, name)
 }
 

@@ -66,7 +66,8 @@ fn reads_what_dnf_and_yum_are_about_to_do() {
         ["kubeadm", "conntrack-tools", "libnetfilter_cttimeout-with-a-long-name"]
     );
     assert_eq!(refuse_removals(&table), Ok(()));
-    for nothing in ["", "Dependencies resolved.\nNothing to do.\nComplete!\n", "Error: no match\n"] {
+    for nothing in ["", "Dependencies resolved.\nNothing to do.\nComplete!\n", "Error: no match\n"]
+    {
         assert_eq!(parse_transaction(nothing), None, "{nothing}");
     }
 }
@@ -85,7 +86,8 @@ fn reads_rpms_database_with_its_keys() {
 
 #[test]
 fn reads_what_a_repository_offers() {
-    let dnf = "Available Packages\ncontainerd.x86_64          1.6.22-15.oe2403          everything\n";
+    let dnf =
+        "Available Packages\ncontainerd.x86_64          1.6.22-15.oe2403          everything\n";
     assert_eq!(parse_offered(dnf, "containerd").as_deref(), Some("1.6.22"));
     let docker = "Available Packages\ncontainerd.io.x86_64    1:1.7.27-3.1.el9    docker\n";
     assert_eq!(parse_offered(docker, "containerd"), None);
@@ -121,10 +123,13 @@ fn dnf_and_yum_are_told_what_and_from_where() {
 
 #[test]
 fn only_telling_lines_are_passed_on() {
-    for line in ["  Installing       : kubelet-1.36.2-150500.1.1.noarch   6/7 ", "Downloading Packages:"] {
+    for line in
+        ["  Installing       : kubelet-1.36.2-150500.1.1.noarch   6/7 ", "Downloading Packages:"]
+    {
         assert!(is_progress(line), "{line}");
     }
-    for line in ["Installing:", "  Verifying        : cri-tools-1.36.0.noarch    2/7", "Complete!"] {
+    for line in ["Installing:", "  Verifying        : cri-tools-1.36.0.noarch    2/7", "Complete!"]
+    {
         assert!(!is_progress(line), "{line}");
     }
 }

@@ -180,7 +180,8 @@ pub fn unchecked(inventory: &Inventory) -> Option<Finding> {
         || inventory.runtime.source == RuntimeSource::Docker;
     (taken && !inventory.mirrors.checks()).then(|| {
         let message = "`mirrors.gpgCheck: off`: packages are installed whoever made them";
-        let remedy = "take it out; where a mirror's packages don't pass, take another mirror, or a bundle";
+        let remedy =
+            "take it out; where a mirror's packages don't pass, take another mirror, or a bundle";
         Finding::warning("packages-unchecked", "", message, remedy).for_cluster()
     })
 }

@@ -130,8 +130,12 @@ mod tests {
             .iter()
             .map(|link| format!("{} {} {} {}", link.name, link.mtu, link.up, link.kind))
             .collect();
-        let expected =
-            ["lo 65536 true ", "eth0 1450 true ", "kubewan0 1500 false dummy", "veth1 1500 true veth"];
+        let expected = [
+            "lo 65536 true ",
+            "eth0 1450 true ",
+            "kubewan0 1500 false dummy",
+            "veth1 1500 true veth",
+        ];
         assert_eq!(shown, expected);
         let addresses: Vec<String> =
             read.addresses.iter().map(|a| format!("{} {}", a.interface, a.address)).collect();
@@ -153,7 +157,10 @@ mod tests {
         assert_eq!(others, ["10.244.1.0/24 flannel.1", "10.244.0.0/24 ", "192.0.2.9/32 eth0"]);
         let hops = "default proto static \\\tnexthop via 192.0.2.1 dev eth0 weight 1\\\tnexthop via 192.0.2.5 dev eth1 weight 1\n";
         let default = routes_of(parse_routes(hops)).default.unwrap();
-        assert_eq!((default.interface.as_str(), default.gateway), ("eth0", "192.0.2.1".parse().ok()));
+        assert_eq!(
+            (default.interface.as_str(), default.gateway),
+            ("eth0", "192.0.2.1".parse().ok())
+        );
         assert!(knows_no_json("Option \"-json\" is unknown, try \"ip -help\".\n"));
     }
 
@@ -166,7 +173,8 @@ mod tests {
         let json = Program::new("ip").args(["-json", "-details", "address", "show"]).stdout();
         let json = parse_json(&json.unwrap()).unwrap();
         assert_eq!(links_of(links(None).unwrap()), json);
-        let json = Program::new("ip").args(["-json", "-4", "route", "show", "table", "all"]).stdout();
+        let json =
+            Program::new("ip").args(["-json", "-4", "route", "show", "table", "all"]).stdout();
         let json = super::super::parse_routes(&json.unwrap()).unwrap();
         assert_eq!(routes_of(routes().unwrap()), json);
     }

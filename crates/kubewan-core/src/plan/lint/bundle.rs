@@ -131,7 +131,10 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
                 "foreign-repository",
                 &host.name,
                 format!("{} names {} already; {beside}", source.path, repository.uri),
-                format!("move {} away: kubewan writes one, with the key that it checks by", source.path),
+                format!(
+                    "move {} away: kubewan writes one, with the key that it checks by",
+                    source.path
+                ),
             )
         }));
     }

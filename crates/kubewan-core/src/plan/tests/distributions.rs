@@ -75,9 +75,8 @@ fn shown(plan: &Plan) -> String {
     let mut text = String::new();
     for planned in plan.changes() {
         let change = planned.change.as_ref().expect("changes() has changes");
-        let of_packages = |path: &str| {
-            ["/etc/apt", "/etc/pki", "/etc/yum"].iter().any(|at| path.starts_with(at))
-        };
+        let of_packages =
+            |path: &str| ["/etc/apt", "/etc/pki", "/etc/yum"].iter().any(|at| path.starts_with(at));
         match &planned.step.action {
             Action::File(file) if of_packages(&file.path) => {
                 text += &format!("{} ({})\n", file.path, planned.step.why);
@@ -149,8 +148,10 @@ fn hosts_that_can_not_be_are_refused_with_what_would() {
         let (mut inventory, mut facts) = cluster(&os, "1.28.2");
         change(&mut inventory, facts.get_mut("master01").expect("the host"));
         let plan = planned_on(&inventory, &facts, untouched, |_, _| {});
-        let of = ["distribution", "packages", "foreign", "kernel", "cgroup", "source", "containerd"];
-        let told = plan.findings.iter().filter(|f| of.iter().any(|begin| f.code.starts_with(begin)));
+        let of =
+            ["distribution", "packages", "foreign", "kernel", "cgroup", "source", "containerd"];
+        let told =
+            plan.findings.iter().filter(|f| of.iter().any(|begin| f.code.starts_with(begin)));
         text += &format!("## {title}\n");
         for finding in told.filter(|finding| finding.code != "distribution-experimental") {
             text += &format!(
@@ -159,22 +160,29 @@ fn hosts_that_can_not_be_are_refused_with_what_would() {
             );
         }
     };
-    let centos = |release: &str| {
-        Os { release: release.into(), ..samples::rpm_system("centos", "7") }
-    };
+    let centos =
+        |release: &str| Os { release: release.into(), ..samples::rpm_system("centos", "7") };
     let rocky = || samples::rpm_system("rocky", "9.6");
     case("CentOS 7.6", centos("7.6.1810"), |_, _| {});
     case("CentOS 7.9, Kubernetes 1.36", centos("7.9.2009"), |inventory, _| {
         inventory.kubernetes.version = "1.36.2".into();
     });
-    case("Fedora", Os { id: "fedora".into(), pretty_name: "Fedora Linux 43".into(), ..rocky() }, |_, _| {});
+    case(
+        "Fedora",
+        Os { id: "fedora".into(), pretty_name: "Fedora Linux 43".into(), ..rocky() },
+        |_, _| {},
+    );
     case("Rocky's own containerd", rocky(), |inventory, _| {
         inventory.runtime.source = RuntimeSource::Distribution;
     });
-    case("openEuler's own containerd", samples::rpm_system("openEuler", "22.03"), |inventory, facts| {
-        inventory.runtime.source = RuntimeSource::Distribution;
-        facts.runtime.containerd_offered = Some("1.2.0".into());
-    });
+    case(
+        "openEuler's own containerd",
+        samples::rpm_system("openEuler", "22.03"),
+        |inventory, facts| {
+            inventory.runtime.source = RuntimeSource::Distribution;
+            facts.runtime.containerd_offered = Some("1.2.0".into());
+        },
+    );
     case("openEuler and Docker's", samples::rpm_system("openEuler", "22.03"), |inventory, _| {
         inventory.runtime.source = RuntimeSource::Docker;
     });
@@ -199,10 +207,13 @@ fn hosts_that_can_not_be_are_refused_with_what_would() {
     case("other sources than at first", rocky(), |inventory, facts| {
         inventory.kubernetes.source = Some(KubernetesSource::Release);
         inventory.runtime.source = RuntimeSource::Release;
-        let files = ["/etc/yum.repos.d/kubewan-kubernetes.repo", "/etc/yum.repos.d/kubewan-docker.repo"];
+        let files =
+            ["/etc/yum.repos.d/kubewan-kubernetes.repo", "/etc/yum.repos.d/kubewan-docker.repo"];
         facts.own.left = files.map(|file| (file.to_owned(), Default::default())).into();
     });
-    case("keys that nobody asks for", rocky(), |inventory, _| inventory.mirrors.gpg_check = GpgCheck::Off);
+    case("keys that nobody asks for", rocky(), |inventory, _| {
+        inventory.mirrors.gpg_check = GpgCheck::Off
+    });
     insta::assert_snapshot!(text);
 }
 
