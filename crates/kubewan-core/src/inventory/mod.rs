@@ -176,8 +176,8 @@ pub struct Mirrors {
     /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
     #[serde(default = "kubernetes_server")]
     pub kubernetes: String,
-    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` and `rpm/` lie below it, or what
-    /// `packagesLayout` says.
+    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` and `rpm/` lie below it, or `/v1.36/deb/` and
+    /// `rpm/` where the URL ends in `/stable` itself.
     #[serde(default = "packages_server")]
     pub packages: String,
     /// Which folders lie below `packages`.
@@ -215,8 +215,6 @@ pub enum PackagesLayout {
     /// Those of pkgs.k8s.io, for 1.24 and later: `core:/stable:/v1.36/rpm/`.
     #[default]
     Community,
-    /// The same without colons, as below Aliyun's `/kubernetes-new`: `core/stable/v1.36/rpm/`.
-    Plain,
     /// Those of Google's former servers, as below Aliyun's `/kubernetes`: `yum/repos/kubernetes-el7-x86_64/` and
     /// `apt/`, with everything up to September 2023.
     Former,

@@ -95,15 +95,18 @@ pub fn kubernetes_repository(inventory: &Inventory, os: &Os) -> Option<Repositor
     let server = mirrors.packages.trim_end_matches('/');
     let (release, patch) = (inventory.release(), inventory.version().patch);
     let manager = packages::manager(os);
-    let own = |folder: &str| {
-        let kind = if manager.is_rpm() { "rpm" } else { "deb" };
-        let uri = format!("{server}/{folder}/v1.{}/{kind}", release.minor);
-        let key = if manager.is_rpm() { "repodata/repomd.xml.key" } else { "Release.key" };
-        release.packages.then(|| (format!("{uri}/{key}"), uri, "/"))
-    };
     let (key, uri, suite) = match mirrors.packages_layout {
-        PackagesLayout::Community => own("core:/stable:")?,
-        PackagesLayout::Plain => own("core/stable")?,
+        PackagesLayout::Community => {
+            if !release.packages {
+                return None;
+            }
+            let kind = if manager.is_rpm() { "rpm" } else { "deb" };
+            let key = if manager.is_rpm() { "repodata/repomd.xml.key" } else { "Release.key" };
+            // Mirrors have folders without colons, and call that part of it their own.
+            let below = if server.ends_with("/stable") { "" } else { "/core:/stable:" };
+            let uri = format!("{server}{below}/v1.{}/{kind}", release.minor);
+            (format!("{uri}/{key}"), uri, "/")
+        }
         PackagesLayout::Former => {
             release.former_packages.filter(|last| patch <= *last)?;
             // Packages are signed by the second of the two keys that lie there; the first is the index's.
@@ -227,7 +230,11 @@ mod tests {
         let (debian, centos) = (samples::facts(0).os, samples::rpm_system("centos", "7"));
         let mut text = String::new();
         for (server, layout, gpg_check) in [
-            ("https://mirrors.aliyun.com/kubernetes-new/", PackagesLayout::Plain, GpgCheck::On),
+            (
+                "https://mirrors.aliyun.com/kubernetes-new/core/stable/",
+                PackagesLayout::Community,
+                GpgCheck::On,
+            ),
             ("https://mirrors.aliyun.com/kubernetes", PackagesLayout::Former, GpgCheck::On),
             ("http://192.0.2.1/pkgs", PackagesLayout::Community, GpgCheck::Off),
         ] {
@@ -254,6 +261,8 @@ mod tests {
         };
         assert!(["1.22.17", "1.23.6", "1.28.2"].iter().all(|v| has(v, PackagesLayout::Former)));
         assert!(!["1.28.3", "1.29.0"].iter().any(|v| has(v, PackagesLayout::Former)));
-        assert!(!has("1.23.6", PackagesLayout::Community) && has("1.24.0", PackagesLayout::Plain));
+        assert!(
+            !has("1.23.6", PackagesLayout::Community) && has("1.24.0", PackagesLayout::Community)
+        );
     }
 }
