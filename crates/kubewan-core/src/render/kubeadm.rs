@@ -189,24 +189,20 @@ pub fn join(inventory: &Inventory, node: &Node, secrets: JoinSecrets<'_>) -> Str
     yaml(&join)
 }
 
-/// The cluster and its authority as a kubeconfig without credentials.
+/// The cluster and its authority as a kubeconfig without credentials, in the form of `cluster-info`: one cluster without a name and no
+/// context, since a context would need a user (`GetClusterFromKubeConfig` in cmd/kubeadm/app/util/kubeconfig).
 ///
 /// Discovery by a file and not by the token: then kubeadm need not wait until kube-controller-manager has signed `cluster-info` with
 /// it, which asks every five seconds (cmd/kubeadm/app/discovery), and what it trusts is the certificate itself.
 pub fn discovery(inventory: &Inventory, ca: &str) -> String {
-    let name = &inventory.name;
+    let cluster = json!({
+        "server": format!("https://{}", endpoint(inventory)),
+        "certificate-authority-data": ca,
+    });
     yaml(&object(json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{
-            "name": name,
-            "cluster": {
-                "server": format!("https://{}", endpoint(inventory)),
-                "certificate-authority-data": ca,
-            },
-        }],
-        "contexts": [{ "name": name, "context": { "cluster": name, "user": "" } }],
-        "current-context": name,
+        "clusters": [{ "name": "", "cluster": cluster }],
     })))
 }
 
@@ -362,6 +358,11 @@ mod tests {
 
     const MARKERS: JoinSecrets<'static> =
         JoinSecrets { token: "@secret(join-token)@", certificate_key: "@secret(certificate-key)@" };
+
+    #[test]
+    fn a_joins_discovery_names_the_api_and_no_user() {
+        insta::assert_snapshot!(discovery(&samples::inventory(2), "@output(x.ca)@"));
+    }
 
     #[test]
     fn a_further_control_plane_joins_with_its_own_address_and_a_key() {

@@ -55,6 +55,15 @@ fn discover(join: &Value) -> Res<Found> {
 fn by_file(join: &Value) -> Res<Found> {
     let path = text(join, "discovery.file.kubeConfigPath");
     let kubeconfig = std::fs::read_to_string(path).map_err(|e| format!("open {path}: {e}"))?;
+    let parsed = value::from_yaml(&kubeconfig)?;
+    for context in list(&parsed, "contexts") {
+        if text(context, "context.user").is_empty() {
+            let name = text(context, "name");
+            return Err(format!(
+                "invalid configuration: user was not specified for context {name:?}"
+            ));
+        }
+    }
     let (server, identity) = pki::from_kubeconfig(&kubeconfig)?;
     let ca = identity.ca.ok_or("the kubeconfig has no authority's certificate")?;
     let limit = timeout(join, "discovery");
