@@ -92,7 +92,7 @@ impl Script {
                 };
                 let lines = format!(
                     "cat > {DISCOVERY_FILE} <<'END'\n{}\nEND\ncat > /run/join.yaml <<'END'\n{}\nEND\n\
-                     kubeadm join --config /run/join.yaml {ignore} > /run/join.log 2>&1 || { cat /run/join.log /run/join.yaml >&2; exit 1; }\n",
+                     kubeadm join --config /run/join.yaml {ignore} > /run/join.log 2>&1\n",
                     filled(file, &token, &ca),
                     filled(&config, &token, &ca).replace(PLANNED_FILE, DISCOVERY_FILE),
                 );
