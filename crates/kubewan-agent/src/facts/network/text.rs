@@ -61,7 +61,7 @@ fn address(line: &str, link: &str) -> Option<IpAddress> {
 }
 
 /// `default via 10.0.4.1 dev eth0 metric 100`, `blackhole 10.244.0.0/24`, `local 10.0.4.7 dev eth0 table local …`, and
-/// `default \	nexthop via … dev … weight 1\	nexthop …`.
+/// `default \ nexthop via … dev … weight 1\ nexthop …`.
 pub(crate) fn parse_routes(text: &str) -> Vec<IpRoute> {
     const KINDS: [&str; 9] = [
         "unicast",
