@@ -3,10 +3,10 @@
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::{Host, RuntimeSource};
-use crate::packages::{self, PackageManager};
+use crate::packages;
 use crate::plan::phase::runtime::containerd_version;
 use crate::plan::planner::View;
-use crate::supply::CONTAINERD_V1;
+use crate::supply::{self, CONTAINERD_V1};
 use crate::versions::{CONTAINERD_2_FROM, Cri, RELEASES, Release, series};
 
 /// containerd against what the release's kubelet works with.
@@ -21,29 +21,37 @@ pub(super) fn containerd(view: &View, host: &Host, facts: &Facts) -> Option<Find
         RuntimeSource::Distribution => "the distribution's containerd",
     };
     let release = view.inventory.release();
-    let manager = packages::manager(&facts.os);
-    let remedy = instead(release, view.inventory.runtime.source, manager);
+    let remedy = instead(release, view, facts);
     judge(release, &host.name, from, &version, &remedy)
 }
 
 /// Where a containerd comes from that the release's kubelet works with for long.
-fn instead(release: &Release, source: RuntimeSource, manager: PackageManager) -> String {
-    let program = manager.program();
-    let series = if manager.is_rpm() { "containerd.io-1.7.*" } else { "containerd.io=1.7.*" };
+fn instead(release: &Release, view: &View, facts: &Facts) -> String {
+    let program = packages::manager(&facts.os).program();
+    let series = if program == "apt-get" { "containerd.io=1.7.*" } else { "containerd.io-1.7.*" };
     let wanted = match release.cri {
         Cri::V1Alpha2 | Cri::Both => format!("containerd {CONTAINERD_V1}"),
         Cri::V1 => "containerd 2".to_owned(),
     };
-    match source {
+    // Where Docker has it too.
+    let newest = supply::docker_containerd(&facts.os).starts_with('2');
+    let docker = newest && supply::docker_repository(view.inventory, &facts.os).is_some();
+    match view.inventory.runtime.source {
         RuntimeSource::Bundle => format!("use a bundle with packages of {wanted}"),
         RuntimeSource::Docker if release.containerd.below.is_some() => format!(
             "install the package of {wanted} (`{program} install '{series}'`), or take it by `runtime: {{ source: release }}`"
         ),
-        RuntimeSource::Docker => format!("upgrade its package: `{program} install containerd.io`"),
-        RuntimeSource::Release | RuntimeSource::Distribution if release.cri == Cri::V1 => format!(
-            "take {wanted} from elsewhere: `runtime: {{ source: release }}`, `docker`, or a bundle with its packages"
-        ),
-        RuntimeSource::Release | RuntimeSource::Distribution => {
+        RuntimeSource::Docker if docker => {
+            format!("upgrade its package: `{program} install containerd.io`")
+        }
+        RuntimeSource::Release | RuntimeSource::Distribution
+            if release.cri == Cri::V1 && docker =>
+        {
+            format!(
+                "take {wanted} from elsewhere: `runtime: {{ source: release }}`, `docker`, or a bundle with its packages"
+            )
+        }
+        RuntimeSource::Release | RuntimeSource::Distribution | RuntimeSource::Docker => {
             format!("take {wanted}: `runtime: {{ source: release }}`, or a bundle with it")
         }
     }

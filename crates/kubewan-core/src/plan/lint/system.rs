@@ -50,7 +50,7 @@ pub(super) fn kernel(view: &View, host: &Host, facts: &Facts) -> Option<Finding>
     let minor = kubernetes.minor;
     let kernels = &kubernetes.kernels;
     let v2 = facts.cgroup == CgroupVersion::V2;
-    let newer = format!("boot a newer kernel: {}", newer_kernel(&facts.os));
+    let newer = newer_kernel(&facts.os);
     if kernels.fit(kernel) == KernelFit::TooOld {
         let message = format!(
             "kernel {release} is older than any that Kubernetes 1.{minor} is made for ({kernels}): the kubelet and \
@@ -88,18 +88,21 @@ fn dotted((major, minor): Series) -> String {
     format!("{major}.{minor}")
 }
 
-/// Where a distribution keeps newer kernels for a release that it has out already.
-fn newer_kernel(os: &Os) -> &'static str {
-    match (os.id.as_str(), os.version_id.as_str()) {
+/// What is to be done: where a distribution keeps newer kernels for a release that it has out already.
+fn newer_kernel(os: &Os) -> String {
+    let from = match (os.id.as_str(), os.version_id.as_str()) {
         ("debian", _) => "`apt-get install linux-image-$(dpkg --print-architecture)`, then reboot",
         ("ubuntu", _) => {
             "`apt-get install linux-generic-hwe-$(. /etc/os-release; echo $VERSION_ID)`, then reboot"
         }
         ("centos", "7") => {
-            "CentOS 7 has 3.10 alone: another distribution, or an older Kubernetes (docs/reference.md, \"Versions\")"
+            return "use another distribution, since CentOS 7 has no newer kernel, or an older Kubernetes \
+                    (docs/reference.md, \"Versions\")"
+                .into();
         }
         _ => "the distribution's own, or another image of the provider's",
-    }
+    };
+    format!("boot a newer kernel: {from}")
 }
 
 /// How a host comes to cgroup v2, which systemd knows since 226 (its NEWS).
