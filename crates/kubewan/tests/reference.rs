@@ -213,6 +213,7 @@ fn takes(schema: &Value, kind: &Value) -> String {
     };
     match kind["type"].as_str().expect("every key has a type") {
         "string" => "text".into(),
+        "boolean" => "`true`, `false`".into(),
         "integer" => format!("a number{}", between("minimum", "maximum")),
         "array" if kind["items"]["$ref"] == "#/$defs/Acceptance" => {
             "[codes of findings](#what-may-be-accepted)".into()

@@ -8,6 +8,7 @@ mod hosts;
 mod names;
 mod parse;
 mod recorded;
+mod registries;
 mod reserved;
 mod schema;
 mod shape;
@@ -27,6 +28,7 @@ pub use accept::{Acceptance, KubeletSwitch};
 pub use error::{Code, InventoryError, InventoryErrors};
 pub use parse::{parse, parse_bytes};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
+pub use registries::Registry;
 pub use schema::schema;
 
 use crate::versions::{Release, Version};
@@ -49,6 +51,9 @@ pub struct Inventory {
     /// Servers that things are downloaded from, where the publishers' own are slow or can't be reached.
     #[serde(default)]
     pub mirrors: Mirrors,
+    /// Registries of one's own: whom their certificates are signed by, and who logs in.
+    #[serde(default)]
+    pub registries: Vec<Registry>,
     /// Addresses and encapsulation of the cluster's networks.
     #[serde(default)]
     pub network: Network,
