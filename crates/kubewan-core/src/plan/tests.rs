@@ -1,6 +1,7 @@
 //! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
 
 mod control_planes;
+mod registries;
 mod versions;
 
 use std::collections::BTreeMap;

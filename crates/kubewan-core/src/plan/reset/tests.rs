@@ -119,6 +119,16 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
             Observed::KubeletFlag(KubeletFlagSeen::default()),
             &["kept:644:ab:/etc/default/kubelet"],
         ),
+        (
+            Action::RegistryLogins(RegistryLogins { logins: Vec::new() }),
+            Observed::RegistryLogins(LoginsSeen::default()),
+            &["dir:/var/lib/kubelet"],
+        ),
+        (
+            Action::SystemTrust(SystemTrust { name: "kubewan-r".into(), certificate: Some("x".into()) }),
+            Observed::SystemTrust(TrustSeen::default()),
+            &[],
+        ),
         (Action::Firewall(off), Observed::Firewall(FirewallSeen::default()), &[]),
         (Action::KubeadmInit(init), Observed::KubeadmInit(InitSeen::default()), &[]),
         (Action::KubeadmJoin(join), Observed::KubeadmJoin(JoinSeen::default()), &[]),
