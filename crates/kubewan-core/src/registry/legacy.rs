@@ -75,7 +75,7 @@ impl Legacy {
         let tls_of = |server: &str| configs.and_then(|c| c.get(server)?.get("tls"));
         let mut endpoints = Vec::new();
         for (name, mirror) in table("mirrors").into_iter().flatten() {
-            let Some(urls) = endpoints_of(mirror) else { continue };
+            let Some(urls) = endpoints_of(mirror).filter(|_| is_name(name)) else { continue };
             let mirrors = urls.iter().map(|url| {
                 let tls = tls_of(host_of(url)).and_then(tls).unwrap_or_default();
                 (as_written(url), tls)
@@ -90,7 +90,7 @@ impl Legacy {
         // The kubelet gives logins by the name in the image, so one of a mirror alone would go nowhere.
         let named: BTreeSet<String> = self.hosts.keys().cloned().collect();
         let of_mirror = |name: &String| endpoints.contains(name) && !named.contains(name);
-        for (name, config) in configs.into_iter().flatten() {
+        for (name, config) in configs.into_iter().flatten().filter(|(name, _)| is_name(name)) {
             if let Some(server) = config.get("tls").and_then(tls) {
                 self.hosts.entry(name.clone()).or_default().server = server;
                 for key in config.get("tls").and_then(Value::as_table).into_iter().flatten() {
@@ -106,7 +106,8 @@ impl Legacy {
         }
         for (url, auth) in table("auths").into_iter().flatten() {
             let name = host_of(url).to_owned();
-            if let Some(login) = login(auth).filter(|_| !of_mirror(&name)) {
+            let goes = is_name(&name) && !of_mirror(&name);
+            if let Some(login) = login(auth).filter(|_| goes) {
                 self.logins.insert(name, login);
                 for key in auth.as_table().into_iter().flatten() {
                     self.carried.push(path(&["auths", url, key.0]));
@@ -114,6 +115,12 @@ impl Legacy {
             }
         }
     }
+}
+
+/// A name becomes a folder's, and a key of the kubelet's.
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-:_[]".contains(c);
+    name == ALL || (name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && name.chars().all(plain))
 }
 
 /// URLs of a mirror; `None` where something else stands there.
@@ -256,6 +263,7 @@ version = 2
             "[plugins.cri.registry.configs.x.auth]\nidentitytoken = \"abc\"",
             "[plugins.cri.registry.configs.x.tls]\ncert_file = \"/only/half\"",
             "[plugins.cri.registry.configs.x.tls]\nca_file = \"/a\"\nother = 1",
+            "[plugins.cri.registry.mirrors.\"../../x\"]\nendpoint = [\"https://m.example\"]",
             "no toml [",
             "",
         ] {

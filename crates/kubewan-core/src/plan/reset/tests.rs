@@ -5,11 +5,12 @@ use crate::action::file::{BlockSeen, Extent, FileSeen, FileState};
 use crate::action::firewall::{FirewallSeen, FirewallState};
 use crate::action::kubeadm::{InitSeen, JoinSeen};
 use crate::action::package::PackageSeen;
+use crate::action::registry::{LoginsSeen, TrustSeen};
 use crate::action::system::{HostnameSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen};
 use crate::action::unit::{KubeletFlagSeen, UnitSeen};
 use crate::action::{
     Block, Content, File, FirewallGoal, Hostname, KubeadmInit, KubeadmJoin, KubeletFlag, Package,
-    SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
+    RegistryLogins, SelinuxPermissive, SwapOff, Sysctl, SystemTrust, TimeSyncOn, Unit,
 };
 use crate::facts::FirewallTool;
 
