@@ -229,7 +229,9 @@ impl Repository {
 pub fn kubernetes_repository(inventory: &Inventory) -> Option<Repository> {
     let server = inventory.mirrors.packages.trim_end_matches('/');
     let release = inventory.release();
-    let uri = format!("{server}/core:/stable:/v1.{}/deb", release.minor);
+    // Mirrors have folders without colons, and call that part of it their own.
+    let below = if server.ends_with("/stable") { "" } else { "/core:/stable:" };
+    let uri = format!("{server}{below}/v1.{}/deb", release.minor);
     release.packages.then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
 }
 
