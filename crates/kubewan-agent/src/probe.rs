@@ -79,7 +79,9 @@ fn registry(name: &str, verified: bool, timeout: Duration) -> Result<String, Str
     let output = program.arg(format!("https://{name}/v2/")).output()?;
     match (output.code, output.stdout.trim()) {
         (0, "200" | "401") => Ok(format!("HTTP {}", output.stdout.trim())),
-        (0, other) => Err(format!("GET https://{name}/v2/ answers HTTP {other}: that is no registry")),
+        (0, other) => {
+            Err(format!("GET https://{name}/v2/ answers HTTP {other}: that is no registry"))
+        }
         _ => Err(output.stderr.lines().next().unwrap_or("curl said nothing").to_owned()),
     }
 }

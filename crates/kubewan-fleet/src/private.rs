@@ -128,14 +128,20 @@ mod tests {
         let login = |file: &str| serde_json::json!({ "address": "r.example", "username": "me", "passwordFile": file });
         let whole = read(&inventory(login("password")), dir.path()).unwrap();
         assert_eq!(whole["r.example"].password.as_ref().unwrap().reveal(), "open sesame");
-        for (file, said) in [("open", "everyone"), ("two", "more than one line"), ("none", "No such file"), (".", "no file")] {
+        for (file, said) in [
+            ("open", "everyone"),
+            ("two", "more than one line"),
+            ("none", "No such file"),
+            (".", "no file"),
+        ] {
             let found = codes(dir.path(), login(file));
             assert_eq!(found.len(), 1, "{file}: {found:?}");
             assert_eq!(found[0].0, "password-file-unusable");
             assert!(found[0].1.contains(said) && !found[0].1.contains("sesame"), "{found:?}");
         }
         for (file, said) in [("ca", "no certificate in PEM"), ("none", "No such file")] {
-            let found = codes(dir.path(), serde_json::json!({ "address": "r.example", "caFile": file }));
+            let found =
+                codes(dir.path(), serde_json::json!({ "address": "r.example", "caFile": file }));
             assert_eq!(found[0].0, "ca-file-unusable");
             assert!(found[0].1.contains(said), "{found:?}");
         }

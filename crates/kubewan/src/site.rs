@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::{self, Inventory, KubernetesSource};
-use kubewan_fleet::bundle::{self, BundleDir};
 use kubewan_core::registry::Registries;
+use kubewan_fleet::bundle::{self, BundleDir};
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::private;
 use kubewan_fleet::supply::{self, Supply};

@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn a_certificate_is_found_however_its_lines_are_broken() {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\nBBBB\nCC==\n-----END CERTIFICATE-----\n";
-        let bundle = "# x\n-----BEGIN CERTIFICATE-----\nAA\nAABBBBCC==\n-----END CERTIFICATE-----\n";
+        let bundle =
+            "# x\n-----BEGIN CERTIFICATE-----\nAA\nAABBBBCC==\n-----END CERTIFICATE-----\n";
         assert!(is_among(pem, bundle));
         assert!(!is_among(pem, &bundle.replace("CC", "DD")));
         assert!(!is_among(pem, "") && !is_among("", bundle));

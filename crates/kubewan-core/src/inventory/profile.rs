@@ -110,7 +110,8 @@ impl Setting {
 /// Fills in what the profile of a checked inventory says and the inventory does not.
 pub(super) fn fill_in(inventory: &mut Value) {
     let word = inventory["profile"].as_str();
-    let Some(profile) = Profile::ALL.into_iter().find(|profile| Some(profile.name()) == word) else {
+    let Some(profile) = Profile::ALL.into_iter().find(|profile| Some(profile.name()) == word)
+    else {
         return;
     };
     let kubernetes = &inventory["kubernetes"];

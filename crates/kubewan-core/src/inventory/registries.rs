@@ -99,7 +99,11 @@ fn one(report: &mut Report<'_>, node: &Node, path: &str) {
     }
     if is("skipVerify") && node.get("caFile").is_some() {
         let message = format!("`{path}` has `caFile` and `skipVerify`");
-        contradicts("skipVerify", message, "with `caFile` nothing has to be skipped: take `skipVerify` out");
+        contradicts(
+            "skipVerify",
+            message,
+            "with `caFile` nothing has to be skipped: take `skipVerify` out",
+        );
     }
     if is("trustInSystem") && node.get("caFile").is_none() {
         let message = format!("`{path}` has `trustInSystem` and no `caFile`");
@@ -108,11 +112,19 @@ fn one(report: &mut Report<'_>, node: &Node, path: &str) {
     let text = |key: &str| node.get(key).and_then(Node::text);
     if text("username").is_some_and(|user| user.contains(':')) {
         let message = format!("`{path}.username` holds a colon");
-        contradicts("username", message, "a registry would take what follows it for the password (RFC 7617 §2)");
+        contradicts(
+            "username",
+            message,
+            "a registry would take what follows it for the password (RFC 7617 §2)",
+        );
     }
     if let Some(probe) = text("probe").filter(|probe| !probe.is_empty() && !is_image(probe)) {
         let message = format!("`{path}.probe` cannot be {}", quoted(probe));
-        contradicts("probe", message, "an image's name without the registry and with a tag or digest, as library/nginx:1.27");
+        contradicts(
+            "probe",
+            message,
+            "an image's name without the registry and with a tag or digest, as library/nginx:1.27",
+        );
     }
 }
 
@@ -148,9 +160,16 @@ mod tests {
         for right in ["nginx:1.27", "library/nginx:v1_2.3-x", digest.as_str()] {
             assert!(is_image(right), "{right}");
         }
-        for wrong in
-            ["nginx", "nginx:", ":1", "r.example:5000/nginx", "Nginx:1", "a//b:1", "a@sha256:00", "a b:1"]
-        {
+        for wrong in [
+            "nginx",
+            "nginx:",
+            ":1",
+            "r.example:5000/nginx",
+            "Nginx:1",
+            "a//b:1",
+            "a@sha256:00",
+            "a b:1",
+        ] {
             assert!(!is_image(wrong), "{wrong}");
         }
     }

@@ -25,7 +25,10 @@ const LINE: usize = 64;
 pub fn authorities(bytes: &[u8], now_s: i64) -> Result<Vec<Certificate>, String> {
     let text = String::from_utf8_lossy(bytes);
     if text.contains("PRIVATE KEY-----") {
-        return Err("it holds a private key, which is nothing to hand out: name the certificate alone".into());
+        return Err(
+            "it holds a private key, which is nothing to hand out: name the certificate alone"
+                .into(),
+        );
     }
     let mut found = Vec::new();
     let mut rest = text.as_ref();
@@ -51,7 +54,10 @@ pub fn authorities(bytes: &[u8], now_s: i64) -> Result<Vec<Certificate>, String>
     if found.is_empty() {
         let der = bytes.first() == Some(&0x30) && validity(bytes).is_some();
         return Err(match der {
-            true => "it is a certificate in DER; `openssl x509 -inform der -in FILE` prints it in PEM".into(),
+            true => {
+                "it is a certificate in DER; `openssl x509 -inform der -in FILE` prints it in PEM"
+                    .into()
+            }
             false => "it holds no certificate in PEM (`-----BEGIN CERTIFICATE-----`)".into(),
         });
     }
@@ -142,7 +148,8 @@ fn time(tag: u8, text: &[u8]) -> Option<i64> {
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year - 719_468
+    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year
+        - 719_468
 }
 
 /// `2026-01-02`, of seconds since 1970.

@@ -120,13 +120,16 @@ impl Legacy {
 /// A name becomes a folder's, and a key of the kubelet's.
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || ".-:_[]".contains(c);
-    name == ALL || (name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && name.chars().all(plain))
+    name == ALL
+        || (name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && name.chars().all(plain))
 }
 
 /// URLs of a mirror; `None` where something else stands there.
 fn endpoints_of(mirror: &Value) -> Option<Vec<String>> {
     let list = mirror.as_table()?.get("endpoint")?.as_array()?;
-    let urls = list.iter().map(|url| url.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+    let urls =
+        list.iter().map(|url| url.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
     let plain = |url: &String| {
         let scheme = url.starts_with("https://") || url.starts_with("http://");
         scheme && !url.contains(['@', '"', '\\', '?', '#']) && !url.chars().any(char::is_control)
@@ -159,7 +162,9 @@ fn tls(value: &Value) -> Option<Tls> {
         None => Some(None),
         Some(Value::String(path)) if path.is_empty() => Some(None),
         // A path that TOML would need to escape is nobody's.
-        Some(Value::String(path)) if !path.chars().any(|c| c.is_control() || "\"\\".contains(c)) => {
+        Some(Value::String(path))
+            if !path.chars().any(|c| c.is_control() || "\"\\".contains(c)) =>
+        {
             Some(Some(path.clone()))
         }
         Some(_) => None,
@@ -274,7 +279,9 @@ version = 2
                        [plugins.cri.registry.configs.\"m.example\".auth]\nusername = \"me\"\npassword = \"x\"\n";
         assert!(read(mirrors).logins.is_empty());
         // With a certificate of its own it is still a mirror.
-        let tls = format!("{mirrors}[plugins.cri.registry.configs.\"m.example\".tls]\nca_file = \"/a\"\n");
+        let tls = format!(
+            "{mirrors}[plugins.cri.registry.configs.\"m.example\".tls]\nca_file = \"/a\"\n"
+        );
         let legacy = read(&tls);
         assert_eq!(legacy.hosts["docker.io"].mirrors[0].1.ca.as_deref(), Some("/a"));
         assert!(legacy.logins.is_empty());

@@ -67,7 +67,15 @@ const SAID: [(&[&str], &str); 7] = [
         "it speaks without TLS: say so by `mirrors: { images: { REGISTRY: \"http://REGISTRY\" } }` and take it out of `registries`",
     ),
     (
-        &["401", "403", "unauthorized", "authorization failed", "no basic auth", "authentication required", "insufficient_scope"],
+        &[
+            "401",
+            "403",
+            "unauthorized",
+            "authorization failed",
+            "no basic auth",
+            "authentication required",
+            "insufficient_scope",
+        ],
         "it asks for a login that it takes: `username` and `passwordFile` of that registry",
     ),
     (&["not found", "manifest unknown"], "it has no such image: name one that it has in `probe`"),

@@ -109,7 +109,10 @@ mod tests {
             client: Some(("/a.crt".into(), "/a.key".into())),
             skip_verify: true,
         };
-        let mirrors = vec![("https://m.example".to_owned(), tls), ("http://n.example".into(), Tls::default())];
+        let mirrors = vec![
+            ("https://m.example".to_owned(), tls),
+            ("http://n.example".into(), Tls::default()),
+        ];
         let hosts = Hosts { mirrors, server: Tls::default() };
         for registry in ["docker.io", "_default"] {
             let text = legacy_hosts_toml(registry, &hosts);

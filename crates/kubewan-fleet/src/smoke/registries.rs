@@ -25,8 +25,13 @@ const PULLED: Duration = Duration::from_secs(300);
 const LABEL: &str = "kubewan-pull";
 
 /// Reasons of a container that waits for its image (pkg/kubelet/images/types.go).
-const NOT_PULLED: [&str; 5] =
-    ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable", "ErrImageNeverPull"];
+const NOT_PULLED: [&str; 5] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RegistryUnavailable",
+    "ErrImageNeverPull",
+];
 
 /// Reasons of a container whose image is there and that does not start for another reason.
 const PULLED_AND_NOT_STARTED: [&str; 6] = [
@@ -70,7 +75,10 @@ fn pulled(
 ) -> Result<Vec<Proof>, HostError> {
     let hosts: Vec<&str> = test.inventory.hosts.iter().map(|host| host.name.as_str()).collect();
     let pods = hosts.iter().enumerate().map(|(place, host)| pod(number, place, host, image));
-    apply(member, &json!({ "apiVersion": "v1", "kind": "List", "items": pods.collect::<Vec<_>>() }))?;
+    apply(
+        member,
+        &json!({ "apiVersion": "v1", "kind": "List", "items": pods.collect::<Vec<_>>() }),
+    )?;
     let deadline = Instant::now() + PULLED;
     let mut seen: BTreeMap<String, Pull> = BTreeMap::new();
     loop {
@@ -80,7 +88,8 @@ fn pulled(
             let now = state(item);
             // The first words say why; later ones may only say that it is being tried again.
             let known = seen.entry(host).or_insert(Pull::Waits);
-            if !matches!((&*known, &now), (Pull::Failed(_), Pull::Waits)) && tells_more(known, &now) {
+            if !matches!((&*known, &now), (Pull::Failed(_), Pull::Waits)) && tells_more(known, &now)
+            {
                 *known = now;
             }
         }
@@ -144,7 +153,8 @@ fn state(pod: &Value) -> Pull {
 
 /// A pod on one node that pulls the image, whatever is there already, and may end as it likes.
 fn pod(number: usize, place: usize, host: &str, image: &str) -> Value {
-    let term = json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [host] }] });
+    let term =
+        json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [host] }] });
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -188,7 +198,9 @@ fn asked(fleet: &mut Fleet, test: &Test, registry: &Registry) -> Result<Vec<Proo
         let (outcome, detail) = match answer {
             Ok(said) => (
                 Outcome::NotShown,
-                format!("GET /v2/ answers {said}; no image is named to be pulled: `probe` of the registry names one"),
+                format!(
+                    "GET /v2/ answers {said}; no image is named to be pulled: `probe` of the registry names one"
+                ),
             ),
             Err(said) => (Outcome::Failed, with_remedy(&said, address)),
         };
@@ -209,7 +221,9 @@ mod tests {
     fn a_pull_is_told_from_the_containers_state() {
         assert_eq!(state(&json!({})), Pull::Waits);
         let waiting = |reason: &str, message: &str| {
-            of(json!({ "imageID": "", "state": { "waiting": { "reason": reason, "message": message } } }))
+            of(
+                json!({ "imageID": "", "state": { "waiting": { "reason": reason, "message": message } } }),
+            )
         };
         assert_eq!(waiting("ContainerCreating", ""), Pull::Waits);
         assert_eq!(waiting("ErrImagePull", "x509: …"), Pull::Failed("x509: …".into()));
@@ -223,12 +237,22 @@ mod tests {
     fn the_words_that_say_most_are_kept() {
         let failed = |said: &str| Pull::Failed(said.into());
         assert!(tells_more(&Pull::Waits, &failed("x")));
-        assert!(!tells_more(&failed("x509: certificate signed by unknown authority"), &failed("Back-off")));
+        assert!(!tells_more(
+            &failed("x509: certificate signed by unknown authority"),
+            &failed("Back-off")
+        ));
         assert!(tells_more(&failed("Back-off"), &Pull::Done("pulled".into())));
     }
 
     #[test]
     fn a_pod_pulls_on_its_node_whatever_is_there() {
-        insta::assert_snapshot!(format!("{:#}", pod(0, 1, "node01", "r.example:5000/a:1")));
+        let pod = pod(0, 1, "node01", "r.example:5000/a:1");
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["imagePullPolicy"], "Always");
+        assert_eq!(pod["spec"]["tolerations"][0]["operator"], "Exists");
+        let term = pod.pointer("/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0");
+        assert_eq!(term.unwrap()["matchFields"][0]["values"][0], "node01");
+        // The Service of the other pods does not lead to it.
+        assert!(pod["metadata"]["labels"]["app"].is_null());
     }
 }

@@ -197,7 +197,9 @@ fn bad_files_are_refused(scene: &Scene) {
     scene.say(&format!(", username: {USER}, passwordFile: open"));
     scene.is_refused(&["error[password-file-unusable]", "chmod 600"]);
     for host in HOSTS {
-        scene.stage.on(host, "test ! -e /etc/containerd/certs.d && test ! -e /usr/local/bin/kubeadm");
+        scene
+            .stage
+            .on(host, "test ! -e /etc/containerd/certs.d && test ! -e /usr/local/bin/kubeadm");
     }
 }
 
@@ -218,9 +220,14 @@ fn carried_over(scene: &Scene, up: &Said) {
         "ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d docker.io/{IMAGE}"
     );
     scene.stage.on("node02", &pull);
-    let files = scene.stage.on("node02", "stat -c %a /var/lib/kubelet/config.json; cat /var/lib/kubelet/config.json");
+    let files = scene
+        .stage
+        .on("node02", "stat -c %a /var/lib/kubelet/config.json; cat /var/lib/kubelet/config.json");
     // robot:carried-Over-0815
-    assert!(files.starts_with("600\n") && files.contains("cm9ib3Q6Y2FycmllZC1PdmVyLTA4MTU="), "{files}");
+    assert!(
+        files.starts_with("600\n") && files.contains("cm9ib3Q6Y2FycmllZC1PdmVyLTA4MTU="),
+        "{files}"
+    );
     assert!(scene.stage.on("node02", "cat /etc/containerd/config.toml").contains("config_path"));
 }
 
@@ -236,7 +243,10 @@ fn nothing_is_on_show(scene: &Scene) {
         assert_eq!(found, "/var/lib/kubelet/config.json\n", "{host}");
         let mode = scene.stage.on(host, "stat -c '%a %u:%g' /var/lib/kubelet/config.json");
         assert_eq!(mode, "600 0:0\n", "{host}");
-        let journal = scene.stage.on(host, &format!("journalctl --no-pager | grep -cF -e {PASSWORD} -e {encoded} || true"));
+        let journal = scene.stage.on(
+            host,
+            &format!("journalctl --no-pager | grep -cF -e {PASSWORD} -e {encoded} || true"),
+        );
         assert_eq!(journal, "0\n", "{host}");
     }
     for arguments in [&["plan", "-o", "json"][..], &["-vv", "plan"]] {

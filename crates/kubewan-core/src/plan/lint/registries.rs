@@ -29,7 +29,10 @@ pub(super) fn old_settings(view: &View, host: &Host, facts: &Facts) -> Option<Fi
     let is_old = |registry: &Value| {
         let tls = |config: &Value| config.get("tls").is_some();
         registry.get("mirrors").is_some()
-            || registry.get("configs").and_then(Value::as_object).is_some_and(|all| all.values().any(tls))
+            || registry
+                .get("configs")
+                .and_then(Value::as_object)
+                .is_some_and(|all| all.values().any(tls))
     };
     (registries.into_iter().any(is_old) && are_told_of(view, facts)).then(|| {
         Finding::error(

@@ -34,8 +34,13 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     if !logins.is_empty() {
         let from_before = !carried(view, facts).logins.is_empty();
         let why = match from_before {
-            true => format!("containerd has no word for logins beside its registries' folders, and some stood in {CONFIG}"),
-            false => "the kubelet logs in to registries, and containerd's files have no word for that".to_owned(),
+            true => format!(
+                "containerd has no word for logins beside its registries' folders, and some stood in {CONFIG}"
+            ),
+            false => {
+                "the kubelet logs in to registries, and containerd's files have no word for that"
+                    .to_owned()
+            }
         };
         let goal = Action::RegistryLogins(RegistryLogins { logins });
         steps.push(Step::new(Phase::Runtime, &host.name, goal, why));
@@ -123,7 +128,12 @@ fn logins(view: &View, host: &Host, facts: &Facts) -> Vec<(Login, Secret)> {
     let ours = view.inventory.registries.iter().filter_map(|registry| {
         let address = &registry.address;
         let password = view.inputs.registries.get(address)?.password.as_ref()?;
-        Some(login(address, registry.username.as_ref()?, format!("registry-login {address}"), password))
+        Some(login(
+            address,
+            registry.username.as_ref()?,
+            format!("registry-login {address}"),
+            password,
+        ))
     });
     let carried = carried(view, facts).logins;
     let theirs = carried.iter().map(|(address, (user, password))| {
@@ -157,7 +167,10 @@ pub(in crate::plan) fn told(legacy: &Legacy) -> Vec<String> {
         })
         .collect();
     lines.extend(
-        legacy.logins.iter().map(|(name, (user, _))| format!("{name}: the login of {user} to {LOGINS}")),
+        legacy
+            .logins
+            .iter()
+            .map(|(name, (user, _))| format!("{name}: the login of {user} to {LOGINS}")),
     );
     lines
 }

@@ -9,8 +9,8 @@ use crate::action::registry::LOGINS;
 use crate::action::system::SwapSeen;
 use crate::action::unit::UnitSeen;
 use crate::action::{
-    Action, Block, Extent, File, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed, Package,
-    Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
+    Action, Block, Extent, File, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed,
+    Package, Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
 };
 use crate::finding::Finding;
 

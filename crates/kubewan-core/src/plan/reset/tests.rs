@@ -126,7 +126,10 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
             &["dir:/var/lib/kubelet"],
         ),
         (
-            Action::SystemTrust(SystemTrust { name: "kubewan-r".into(), certificate: Some("x".into()) }),
+            Action::SystemTrust(SystemTrust {
+                name: "kubewan-r".into(),
+                certificate: Some("x".into()),
+            }),
             Observed::SystemTrust(TrustSeen::default()),
             &[],
         ),

@@ -49,8 +49,7 @@ fn planned(inventory: &Inventory, change: impl Fn(&mut Facts)) -> planner::Plann
 }
 
 fn plan(planned: planner::Planned, see: fn(&Action) -> Observed) -> Plan {
-    let seen =
-        planned.steps.iter().map(|step| (step.id.clone(), Ok(see(&step.action)))).collect();
+    let seen = planned.steps.iter().map(|step| (step.id.clone(), Ok(see(&step.action)))).collect();
     Plan::new("home", false, planned.steps, &seen, planned.findings).expect("all observed")
 }
 
@@ -101,10 +100,7 @@ fn a_host_that_has_them_is_left_alone_and_a_new_login_restarts_the_kubelet() {
         changed.changes().filter(|p| p.step.host == "node01").map(|p| p.step.id.as_str()).collect();
     assert_eq!(
         ids,
-        [
-            "node01/registry-logins:/var/lib/kubelet/config.json",
-            "node01/unit:kubelet.service"
-        ]
+        ["node01/registry-logins:/var/lib/kubelet/config.json", "node01/unit:kubelet.service"]
     );
 }
 

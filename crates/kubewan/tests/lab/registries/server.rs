@@ -34,7 +34,8 @@ pub fn program() -> Option<PathBuf> {
     let cached = folder.join("docker-registry/usr/bin/docker-registry");
     if !cached.exists() {
         fs::create_dir_all(&folder).ok()?;
-        let line = "apt-get download docker-registry && dpkg-deb -x docker-registry_*.deb docker-registry";
+        let line =
+            "apt-get download docker-registry && dpkg-deb -x docker-registry_*.deb docker-registry";
         let done = Command::new("sh").args(["-ec", line]).current_dir(&folder).status().ok()?;
         if !done.success() {
             eprintln!("Debian's docker-registry can't be had: not shown");
@@ -72,7 +73,10 @@ impl Registry {
         fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
         let mut children = Vec::new();
         for (port, auth) in [
-            (5000, format!("auth:\n  htpasswd: {{ realm: lab, path: {}/htpasswd }}\n", dir.display())),
+            (
+                5000,
+                format!("auth:\n  htpasswd: {{ realm: lab, path: {}/htpasswd }}\n", dir.display()),
+            ),
             (5001, String::new()),
         ] {
             let config = dir.join(format!("{port}.yml"));
@@ -108,10 +112,19 @@ impl Registry {
         let list: serde_json::Value =
             serde_json::from_slice(&fs::read(work.join("manifest.json")).unwrap()).unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        let inside = format!("nsenter --net={} curl -sf --cacert {}/registry.pem", namespace.display(), self.dir.display());
+        let inside = format!(
+            "nsenter --net={} curl -sf --cacert {}/registry.pem",
+            namespace.display(),
+            self.dir.display()
+        );
         let url = format!("https://{address}:5001/v2/kubewan/pause");
         for _ in 0..100 {
-            if Command::new("sh").args(["-c", &format!("{inside} https://{address}:5001/v2/ >/dev/null")]).status().unwrap().success() {
+            if Command::new("sh")
+                .args(["-c", &format!("{inside} https://{address}:5001/v2/ >/dev/null")])
+                .status()
+                .unwrap()
+                .success()
+            {
                 break;
             }
             thread::sleep(Duration::from_millis(100));
@@ -130,14 +143,23 @@ impl Registry {
             );
             serde_json::json!({ "mediaType": kind, "digest": digest, "size": size })
         };
-        let config = blob(&text(&list[0]["Config"]), "application/vnd.docker.container.image.v1+json");
-        let layers: Vec<serde_json::Value> = list[0]["Layers"].as_array().unwrap().iter()
+        let config =
+            blob(&text(&list[0]["Config"]), "application/vnd.docker.container.image.v1+json");
+        let layers: Vec<serde_json::Value> = list[0]["Layers"]
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|layer| blob(&text(layer), "application/vnd.docker.image.rootfs.diff.tar"))
             .collect();
         let kind = "application/vnd.docker.distribution.manifest.v2+json";
         let manifest = serde_json::json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
         fs::write(work.join("pushed.json"), manifest.to_string()).unwrap();
-        sh(&work, &format!("{inside} -X PUT -H 'Content-Type: {kind}' --data-binary @pushed.json {url}/manifests/1"));
+        sh(
+            &work,
+            &format!(
+                "{inside} -X PUT -H 'Content-Type: {kind}' --data-binary @pushed.json {url}/manifests/1"
+            ),
+        );
     }
 }
 
