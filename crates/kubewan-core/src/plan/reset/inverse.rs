@@ -2,15 +2,14 @@
 
 use super::before::Before;
 use super::{Subject, Way};
-use crate::action::file::FileState;
 use crate::action::firewall::FirewallSeen;
 use crate::action::package::PackageSeen;
 use crate::action::registry::LOGINS;
 use crate::action::system::SwapSeen;
 use crate::action::unit::UnitSeen;
 use crate::action::{
-    Action, Block, Extent, File, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed,
-    Package, Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
+    Action, Block, Extent, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed, Package,
+    Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
 };
 use crate::finding::Finding;
 
@@ -65,11 +64,7 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
         (Action::Firewall(goal), Observed::Firewall(seen)) => {
             way.now.push(firewall_as_before(subject, goal, seen));
         }
-        // A file that was there is put back as it was, as every one that was kept.
-        (Action::RegistryLogins(_), Observed::RegistryLogins(seen)) if !seen.exists => {
-            let (path, state) = (LOGINS.to_owned(), FileState::Absent);
-            way.now.push(Action::File(File { path, state }));
-        }
+        (Action::RegistryLogins(_), _) => way.now.extend(before.restored(LOGINS)),
         (Action::SystemTrust(goal), Observed::SystemTrust(seen)) if seen.sha256.is_none() => {
             let name = goal.name.clone();
             way.now.push(Action::SystemTrust(SystemTrust { name, certificate: None }));

@@ -301,3 +301,25 @@ fn an_edit_that_a_run_put_back_is_told_of_before_it_goes() {
         assert_eq!(left(&journal), BTreeMap::from([("/etc/x".to_owned(), [sha("ours")].into())]));
     }
 }
+
+#[test]
+fn a_file_of_logins_goes_or_is_put_back_as_it_was_first() {
+    let logins = || Action::RegistryLogins(RegistryLogins { logins: Vec::new() });
+    let seen = |exists| Observed::RegistryLogins(LoginsSeen { exists, ..LoginsSeen::default() });
+    let step = |journal: &[Entry]| {
+        let reset = steps("h", journal);
+        let of = |step: &&Step| step.id == "h/file:/var/lib/kubelet/config.json";
+        let steps: Vec<&Step> = reset.steps.iter().filter(of).collect();
+        assert_eq!(steps.len(), 1, "{:?}", reset.steps);
+        steps[0].action.clone()
+    };
+    // Ours, changed once more: the second entry saw a file that was there.
+    let ours = [begun(1, logins(), seen(false)), begun(2, logins(), seen(true))];
+    let absent =
+        |action: &Action| matches!(action, Action::File(File { state: FileState::Absent, .. }));
+    assert!(absent(&step(&ours)));
+    let kept = along(1, &["kept:644,0,0:ab:/var/lib/kubelet/config.json"]);
+    let theirs = [begun(1, logins(), seen(true)), kept, begun(2, logins(), seen(true))];
+    let back = step(&theirs);
+    assert!(format!("{back:?}").contains("Blob(\"ab\")"), "{back:?}");
+}
