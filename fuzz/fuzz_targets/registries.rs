@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| kubewan_core::fuzz::registries(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kubewan_fleet::fuzz::registries(data));

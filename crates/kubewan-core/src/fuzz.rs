@@ -42,7 +42,7 @@ pub fn publishers(bytes: &[u8]) {
 }
 
 /// Files that registries need, and what older configurations of containerd say of registries.
-pub fn registries(bytes: &[u8]) {
+pub fn registry_files(bytes: &[u8]) {
     let now_s = 1_780_000_000;
     match certificate::authorities(bytes, now_s) {
         Ok(found) => {

@@ -15,9 +15,6 @@ use super::{PROBE_MS, Test, apply};
 use crate::error::HostError;
 use crate::fleet::{Fleet, Member};
 
-/// The proof's name.
-pub const CHECK: &str = "registry-pull";
-
 /// Until all nodes have pulled; large images take their time over thin lines.
 const PULLED: Duration = Duration::from_secs(300);
 
@@ -111,7 +108,7 @@ fn pulled(
                 Some(Pull::Failed(said)) => Err(with_remedy(&said, &registry.address)),
                 _ => Err(format!("it was not pulled within {} s", PULLED.as_secs())),
             };
-            test.tell(CHECK, format!("{host} <- {image}"), result)
+            test.tell("registry-pull", format!("{host} <- {image}"), result)
         })
         .collect())
 }
@@ -204,7 +201,12 @@ fn asked(fleet: &mut Fleet, test: &Test, registry: &Registry) -> Result<Vec<Proo
             ),
             Err(said) => (Outcome::Failed, with_remedy(&said, address)),
         };
-        proofs.push(test.tell_outcome(CHECK, format!("{host} <- {address}"), outcome, detail));
+        proofs.push(test.tell_outcome(
+            "registry-pull",
+            format!("{host} <- {address}"),
+            outcome,
+            detail,
+        ));
     }
     Ok(proofs)
 }
