@@ -119,7 +119,7 @@ impl Scene {
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
-fn a_privateregistry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
+fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     let Some(scene) = Scene::set() else { return };
     let ca = scene.beside("ca.pem");
     fs::copy(scene.registry.dir.join("registry.pem"), &ca).unwrap();
