@@ -324,3 +324,25 @@ fn a_file_of_logins_goes_or_is_put_back_as_it_was_first() {
     let back = step(&theirs);
     assert!(format!("{back:?}").contains("Blob(\"ab\")"), "{back:?}");
 }
+
+#[test]
+fn settings_that_go_with_a_purged_package_are_put_back_after_it() {
+    let path = "/etc/containerd/config.toml";
+    let file = |text: &str| Action::File(File::text(path, 0o644, text));
+    let seen = |sha256: Option<&str>| {
+        Observed::File(FileSeen { sha256: sha256.map(str::to_owned), ..FileSeen::default() })
+    };
+    let (goal, before) = (package(&["containerd"], &[]), Observed::Package(PackageSeen::default()));
+    let came = || along(2, &["package:containerd"]);
+    let order = |first: Option<&str>| {
+        let entries =
+            [begun(1, file("ours"), seen(first)), begun(2, goal.clone(), before.clone()), came()];
+        let ids = ids(&entries);
+        let place = |kind: &str| ids.iter().position(|id| id.starts_with(kind)).expect(kind);
+        (place("h/file:"), place("h/package:"))
+    };
+    let (theirs, purge) = order(Some("ab"));
+    assert!(theirs > purge);
+    let (gone, purge) = order(None);
+    assert!(gone < purge);
+}
