@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::{Inventory, Registry};
@@ -82,7 +82,7 @@ fn secret(registry: &Registry, base: &Path) -> Result<Option<Secret>, Box<Findin
     Ok(Some(secret))
 }
 
-fn bytes(path: &PathBuf) -> io::Result<Vec<u8>> {
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no file"));

@@ -123,7 +123,7 @@ mod tests {
         }
         for text in ["", "\n", "a\nb\n", "a\tb", &"x".repeat(10_000)] {
             let said = password(text).unwrap_err();
-            assert!(!said.contains('x') || !said.contains("xx"), "{said}");
+            assert!(!said.contains("xx"), "{said}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn carried_over(view: &View, host: &Host, facts: &Facts) -> Option<Fi
 /// The user's own settings of containerd against ours.
 pub(super) fn old_settings(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let plugins = view.inventory.runtime.containerd.get("plugins")?.as_object()?;
-    let registries = plugins.values().filter_map(|plugin| plugin.get("registry"));
+    let mut registries = plugins.values().filter_map(|plugin| plugin.get("registry"));
     let is_old = |registry: &Value| {
         let tls = |config: &Value| config.get("tls").is_some();
         registry.get("mirrors").is_some()
@@ -34,7 +34,7 @@ pub(super) fn old_settings(view: &View, host: &Host, facts: &Facts) -> Option<Fi
                 .and_then(Value::as_object)
                 .is_some_and(|all| all.values().any(tls))
     };
-    (registries.into_iter().any(is_old) && are_told_of(view, facts)).then(|| {
+    (registries.any(is_old) && are_told_of(view, facts)).then(|| {
         Finding::error(
             "registry-settings-clash",
             &host.name,
