@@ -21,6 +21,7 @@ pub mod network;
 pub mod packages;
 pub mod plan;
 pub mod protocol;
+pub mod registry;
 pub mod render;
 #[cfg(test)]
 mod samples;

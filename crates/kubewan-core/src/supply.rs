@@ -248,7 +248,8 @@ pub fn bin(inventory: &Inventory) -> &'static str {
 pub fn unencrypted(inventory: &Inventory) -> Option<Finding> {
     let mirrors = &inventory.mirrors;
     let all = [&mirrors.kubernetes, &mirrors.packages, &mirrors.docker, &mirrors.github];
-    let all = all.into_iter().chain(mirrors.images.values());
+    let of_registries = inventory.registries.iter().flat_map(|registry| &registry.mirrors);
+    let all = all.into_iter().chain(mirrors.images.values()).chain(of_registries);
     let urls: BTreeSet<&str> =
         all.map(String::as_str).filter(|url| url.starts_with("http://")).collect();
     (!urls.is_empty()).then(|| {
