@@ -5,6 +5,7 @@
 //! One file per group of kinds; each holds the goals, what is observed, and the pure diff.
 
 pub mod cluster;
+pub mod docker;
 pub mod etcd;
 pub mod file;
 pub mod firewall;
@@ -16,11 +17,12 @@ pub mod unit;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Announced, NodeMeta, Object, Spread};
+pub use docker::DockerEngine;
 pub use etcd::EtcdListens;
 pub use file::{Artifact, Block, Content, Extent, File, Removed};
 pub use firewall::{FirewallGoal, FirewallState};
 pub use kubeadm::{BootstrapToken, KubeadmInit, KubeadmJoin, KubeadmReset, UploadedCerts};
-pub use package::{Image, Package, Unheld};
+pub use package::{Image, ImageStore, Package, Unheld};
 pub use system::{
     Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
 };
@@ -60,6 +62,8 @@ pub enum Action {
     Image(Image),
     /// A systemd unit's state.
     Unit(Unit),
+    /// Docker's daemon with certain drivers in force.
+    DockerEngine(DockerEngine),
     /// A unit that may start again.
     Unmasked(Unmasked),
     /// A network interface of ours with its address.
@@ -124,6 +128,8 @@ pub enum Observed {
     Image(package::ImageSeen),
     /// See [`unit::UnitSeen`].
     Unit(unit::UnitSeen),
+    /// See [`docker::DockerEngineSeen`].
+    DockerEngine(docker::DockerEngineSeen),
     /// See [`unit::UnmaskedSeen`].
     Unmasked(unit::UnmaskedSeen),
     /// See [`unit::LinkSeen`].
@@ -240,6 +246,7 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
         Unheld,
         Image,
         Unit,
+        DockerEngine,
         Unmasked,
         Link,
         KubeletFlag,
@@ -290,6 +297,7 @@ kinds! {
     Unheld: "unheld",
     Image: "image",
     Unit: "unit",
+    DockerEngine: "docker-engine",
     Unmasked: "unmasked",
     Link: "link",
     KubeletFlag: "kubelet-flag",
@@ -323,6 +331,7 @@ impl Action {
             Action::Unheld(a) => a.names.join(" "),
             Action::Image(a) => a.reference.clone(),
             Action::Unit(a) => a.name.clone(),
+            Action::DockerEngine(_) => "docker".into(),
             Action::Unmasked(a) => a.unit.clone(),
             Action::Link(a) => a.name.clone(),
             Action::KubeletFlag(a) => format!("--{}", a.name),

@@ -76,8 +76,10 @@ acceptances! {
     ControlPlaneExposed => "control-plane-exposed", None, None;
     /// Swap stays as it is on the host, and its kubelet runs with it; pods don't swap.
     SwapReturns => "swap-returns", Some("Swap"), Some(SWAP);
-    /// Containers of others go on beside Kubernetes: containerd is started again under them, with kubewan's settings.
+    /// Containers of others go on beside Kubernetes: their runtime is started again under them, with kubewan's settings.
     ForeignContainers => "foreign-containers", None, None;
+    /// Docker makes control groups with systemd from now on, and starts again for it, with containers of others in it.
+    DockerCgroupDriver => "docker-cgroup-driver", None, None;
     /// kubewan's file takes the place of someone's settings of containerd; the journal keeps them for `reset`.
     ForeignContainerdConfig => "foreign-containerd-config", None, None;
 }
@@ -95,6 +97,12 @@ const NEVER: &[(&str, &str)] = &[
     ("containerd-too-old", "the kubelet would not start with it"),
     ("containerd-too-new", "the kubelet would not start with it"),
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
+    (
+        "foreign-docker-package",
+        "both packages bring the same programs: one has to go",
+    ),
+    ("docker-config-invalid", "Docker does not start with it either: mend it"),
+    ("docker-arguments", "Docker would not start"),
     ("port-in-use", "Kubernetes could not listen there"),
     ("distribution-unsupported", "kubewan does not know how to install anything there"),
     (

@@ -6,6 +6,7 @@ mod versions;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::action::docker::DockerEngineSeen;
 use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
 use crate::action::etcd::EtcdSeen;
 use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
@@ -48,6 +49,7 @@ pub fn untouched(action: &Action) -> Observed {
         }
         Action::Image(_) => Observed::Image(ImageSeen::default()),
         Action::Unit(_) => Observed::Unit(UnitSeen::default()),
+        Action::DockerEngine(_) => Observed::DockerEngine(DockerEngineSeen::default()),
         Action::Unmasked(_) => Observed::Unmasked(UnmaskedSeen { masked: true }),
         Action::Link(_) => Observed::Link(LinkSeen::default()),
         Action::KubeletFlag(_) => Observed::KubeletFlag(KubeletFlagSeen::default()),

@@ -117,6 +117,9 @@ pub struct Release {
     pub containerd: Containerds,
     /// Whether its kubelet runs containers by Docker itself.
     pub dockershim: bool,
+    /// The newest Docker that its kubeadm was tried with, where its kubelet has a dockershim: kubeadm warns of later ones. `None`:
+    /// kubeadm looks at the CRI alone.
+    pub docker: Option<Series>,
     /// Whether its kubeadm looks for crictl.
     pub crictl: Crictl,
     /// The kernels that it is made for.

@@ -8,6 +8,7 @@
 //! | [`clock`] | clocks |
 //! | [`runtime`] | containerd |
 //! | [`foreign`] | containers, settings and packages of others in containerd's place |
+//! | [`docker`] | Docker: its configuration, what runs in it, its packages |
 //! | [`containerd`] | what a configuration of containerd says beyond its defaults |
 //! | [`bundle`] | contents and versions of the bundle, repositories and mirrors |
 //! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
@@ -21,6 +22,7 @@ mod bundle;
 mod clock;
 mod cluster;
 mod containerd;
+mod docker;
 mod firewall;
 mod foreign;
 mod machine;
@@ -55,6 +57,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(ways);
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
+    findings.extend(docker::mirrors(view));
     findings.extend(versions::end_of_life(view));
     findings.extend(versions::former_registry(view));
     findings.extend(machine::identities(view));
@@ -82,6 +85,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let several = [
         system::distribution(view, host, facts),
         system::swap(view, host, facts),
+        docker::docker(view, host, facts),
         bundle::bundle_contents(view, host, facts),
         bundle::repositories(view, host, facts),
         bundle::source_changed(view, host, facts),
