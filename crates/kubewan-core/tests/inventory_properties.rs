@@ -200,6 +200,9 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
         "podSubnet" => Some(json!("172.20.0.0/16")),
         "serviceSubnet" => Some(json!("172.24.0.0/16")),
         "images" => Some(json!({ "registry.k8s.io": "https://mirror.example.org:5000/k8s" })),
+        // Settings of the runtime that is not the last one's would do nothing.
+        "containerd" => Some(json!({})),
+        "docker" if schema["type"] != "string" => Some(json!({ "some": "text" })),
         "packages" | "docker" | "github" => Some(json!("https://mirror.example.org/")),
         "kubernetes" if schema["type"] == "string" => Some(json!("http://192.0.2.9:8080")),
         "hostKey" => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use kubewan_core::facts::{Container, PackageSource, RuntimeFacts};
 use kubewan_core::render::containerd::HEADER;
 
+use super::docker;
 use super::systemd::Units;
 use crate::act::Host;
 use crate::act::package::{Known, parse_known};
@@ -34,7 +35,7 @@ pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
         containerd: printed.map(|printed| containerd_version(&printed.unwrap_or_default())),
         containerd_active: units.get("containerd.service").active(),
         containerd_config: config,
-        docker: exists("dockerd") || units.get("docker.service").loaded(),
+        docker: docker::docker(&units.get(docker::UNIT)),
         package_sources: package_sources(Path::new("/etc/apt")),
     }
 }
@@ -97,7 +98,7 @@ fn others(tasks: &[&Path], proc: &Path) -> Vec<Container> {
     found
 }
 
-fn installed(package: &str) -> bool {
+pub(super) fn installed(package: &str) -> bool {
     if !exists("dpkg-query") {
         return false;
     }

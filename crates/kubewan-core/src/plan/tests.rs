@@ -1,6 +1,7 @@
 //! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
 
 mod control_planes;
+mod docker;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -120,6 +121,11 @@ fn reached(action: &Action) -> Observed {
             enabled: "enabled".into(),
             active: "active".into(),
             stale: Vec::new(),
+        }),
+        Action::DockerEngine(goal) => Observed::DockerEngine(DockerEngineSeen {
+            version: Some("20.10.24".into()),
+            cgroup_driver: goal.cgroup_driver.clone(),
+            storage_driver: goal.storage_driver.clone().unwrap_or_default(),
         }),
         Action::Link(link) => Observed::Link(LinkSeen {
             exists: true,

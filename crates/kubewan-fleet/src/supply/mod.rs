@@ -16,7 +16,7 @@ use kubewan_core::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
 use kubewan_core::facts::Facts;
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Inventory;
-use kubewan_core::supply::{self, Download, Holds, Part};
+use kubewan_core::supply::{self, Download, Holds, Part, Sums};
 
 use rustix::fs::FlockOperation;
 
@@ -89,7 +89,7 @@ pub fn resolve(
     cache: &Path,
     tell: &dyn Fn(&str),
 ) -> Result<Supply, Vec<Finding>> {
-    if !supply::downloads_by_hosts(inventory) {
+    if !supply::is_looked_up(inventory) {
         return Ok(Supply { bundle: of(inventory, cache, Vec::new()), keys: BTreeMap::new() });
     }
     let _lock = locked(cache).map_err(|error| {
@@ -180,6 +180,7 @@ fn artifact(
         version: download.version.clone(),
         arch: arch.into(),
         distribution: None,
+        runtime: None,
         path,
         size,
         sha256,
@@ -189,9 +190,13 @@ fn artifact(
 
 /// What the publisher says a file's SHA-256 is.
 fn published(download: &Download, cache: &Path) -> Result<String, FetchError> {
+    let url = match &download.sums {
+        Sums::Known(sha256) => return Ok((*sha256).to_owned()),
+        Sums::At(url) => url,
+    };
     let of = |text: &str| supply::published(text, download.file());
     let what = format!("there is no SHA-256 of {} in it", download.file());
-    let text = remembered(&download.sums, &cache.join("sums"), &|text| of(text).is_some(), &what)?;
+    let text = remembered(url, &cache.join("sums"), &|text| of(text).is_some(), &what)?;
     Ok(of(&text).expect("remembered() gives what passes"))
 }
 

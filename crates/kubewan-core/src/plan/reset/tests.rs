@@ -22,6 +22,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("unheld", "a reset's"),
     ("unmasked", "a reset's"),
     ("kubeadm-reset", "a reset's"),
+    ("docker-engine", "its configuration is a file's step, its daemon a unit's"),
     ("image", "goes with the runtime's store"),
     ("link", "goes when the unit that makes it stops"),
     ("bootstrap-token", "goes with the cluster, and expires"),
