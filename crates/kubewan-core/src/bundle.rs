@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::RuntimeKind;
-use crate::supply::{CRICTL, CRI_DOCKERD};
+use crate::supply::{CRI_DOCKERD, CRICTL};
 use crate::versions::{Release, Version};
 
 /// The only format there is so far.

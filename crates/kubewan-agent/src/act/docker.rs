@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use kubewan_core::action::DockerEngine;
+use kubewan_core::action::Image;
 use kubewan_core::action::docker::DockerEngineSeen;
 use kubewan_core::action::package::ImageSeen;
-use kubewan_core::action::Image;
 use serde_json::Value;
 
-use super::unit::{self, restart};
 use super::kubeadm::rules;
+use super::unit::{self, restart};
 use super::{Host, Performing};
 use crate::command::{Program, exists};
 
@@ -137,7 +137,10 @@ mod tests {
         let said = r#"{"ServerVersion":"20.10.24+dfsg1","Driver":"overlay2","CgroupDriver":"systemd","CgroupVersion":"1"}"#;
         let seen = parse_info(said).unwrap();
         assert_eq!(seen.version.as_deref(), Some("20.10.24+dfsg1"));
-        assert_eq!((seen.cgroup_driver.as_str(), seen.storage_driver.as_str()), ("systemd", "overlay2"));
+        assert_eq!(
+            (seen.cgroup_driver.as_str(), seen.storage_driver.as_str()),
+            ("systemd", "overlay2")
+        );
         let none = r#"{"ServerVersion":"","ServerErrors":["Cannot connect to the Docker daemon"]}"#;
         assert!(parse_info(none).unwrap_err().ends_with("Cannot connect to the Docker daemon"));
         assert!(parse_info("").is_err() && parse_info("[]").is_err());
@@ -145,8 +148,13 @@ mod tests {
 
     #[test]
     fn images_are_known_by_the_names_that_docker_gives_them() {
-        let listed = "registry.k8s.io/pause:3.10.2\nnginx:1.27\nrancher/mirrored:v1\n<none>:<none>\n";
-        for there in ["registry.k8s.io/pause:3.10.2", "docker.io/library/nginx:1.27", "docker.io/rancher/mirrored:v1"] {
+        let listed =
+            "registry.k8s.io/pause:3.10.2\nnginx:1.27\nrancher/mirrored:v1\n<none>:<none>\n";
+        for there in [
+            "registry.k8s.io/pause:3.10.2",
+            "docker.io/library/nginx:1.27",
+            "docker.io/rancher/mirrored:v1",
+        ] {
             assert!(has(listed, there), "{there}");
         }
         assert!(!has(listed, "registry.k8s.io/pause:3.10") && !has("", "x:1"));

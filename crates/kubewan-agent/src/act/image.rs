@@ -109,9 +109,7 @@ pub fn perform_image(
 fn pull(goal: &Image, cx: &mut Performing<'_>) -> Result<(), String> {
     (cx.progress)(&format!("pulls {}", goal.reference));
     let program = match goal.store {
-        ImageStore::Containerd => {
-            ctr(&["images", "pull", "--hosts-dir", CERTS_D, &goal.reference])
-        }
+        ImageStore::Containerd => ctr(&["images", "pull", "--hosts-dir", CERTS_D, &goal.reference]),
         ImageStore::Docker => docker::docker(&["pull", "--quiet", &goal.reference]),
     };
     let mut tries = 0;

@@ -221,9 +221,7 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::Unheld(a) => Observed::Unheld(package::observe_unheld(a, host)?),
         Action::Image(a) => Observed::Image(image::observe_image(a, host)?),
         Action::Unit(a) => Observed::Unit(unit::observe_unit(a, host)?),
-        Action::DockerEngine(a) => {
-            Observed::DockerEngine(docker::observe_docker_engine(a, host)?)
-        }
+        Action::DockerEngine(a) => Observed::DockerEngine(docker::observe_docker_engine(a, host)?),
         Action::Unmasked(a) => Observed::Unmasked(unit::observe_unmasked(a, host)?),
         Action::Link(a) => Observed::Link(unit::observe_link(a, host)?),
         Action::KubeletFlag(a) => Observed::KubeletFlag(kubelet::observe_kubelet_flag(a, host)?),

@@ -97,10 +97,7 @@ const NEVER: &[(&str, &str)] = &[
     ("containerd-too-old", "the kubelet would not start with it"),
     ("containerd-too-new", "the kubelet would not start with it"),
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
-    (
-        "foreign-docker-package",
-        "both packages bring the same programs: one has to go",
-    ),
+    ("foreign-docker-package", "both packages bring the same programs: one has to go"),
     ("docker-config-invalid", "Docker does not start with it either: mend it"),
     ("docker-arguments", "Docker would not start"),
     ("port-in-use", "Kubernetes could not listen there"),

@@ -148,7 +148,8 @@ fn docker(report: &mut Report<'_>, runtime: &Node) {
     if let Some(source) = runtime.get("source").filter(|node| node.text() == Some("release"))
         && is_docker
     {
-        let message = "`runtime.source: release` has no Docker: there are no checksums of its archives";
+        let message =
+            "`runtime.source: release` has no Docker: there are no checksums of its archives";
         let help = "say `distribution`, `docker` or `bundle`";
         report.push(Code::BadValue, source.span, "runtime.source", message.into(), help);
     }

@@ -7,8 +7,8 @@ mod versions;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::action::docker::DockerEngineSeen;
 use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
+use crate::action::docker::DockerEngineSeen;
 use crate::action::etcd::EtcdSeen;
 use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::FirewallSeen;

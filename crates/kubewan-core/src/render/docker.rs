@@ -133,14 +133,16 @@ fn read(text: &str) -> Result<Map<String, Value>, Unreadable> {
         Ok(_) => return Err(Unreadable(vec!["it is JSON, and no object `{ … }`".into()])),
         Err(error) => return Err(Unreadable(slips(text, &error))),
     };
-    let wrong = |key: &&str, is: fn(&Value) -> bool| config.get(*key).is_some_and(|value| !is(value));
-    let texts = |value: &Value| {
-        value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
-    };
+    let wrong =
+        |key: &&str, is: fn(&Value) -> bool| config.get(*key).is_some_and(|value| !is(value));
+    let texts =
+        |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
     let lists = ["exec-opts", ADDED_TO[0], ADDED_TO[1]].into_iter();
-    let lists = lists.filter(|key| wrong(key, texts)).map(|key| format!("`{key}` is no list of texts"));
+    let lists =
+        lists.filter(|key| wrong(key, texts)).map(|key| format!("`{key}` is no list of texts"));
     let words = ["log-driver", "storage-driver"].into_iter();
-    let words = words.filter(|key| wrong(key, Value::is_string)).map(|key| format!("`{key}` is no text"));
+    let words =
+        words.filter(|key| wrong(key, Value::is_string)).map(|key| format!("`{key}` is no text"));
     let object = ["log-opts"].into_iter().filter(|key| wrong(key, Value::is_object));
     let object = object.map(|key| format!("`{key}` is no object"));
     let all: Vec<String> = lists.chain(words).chain(object).collect();
@@ -160,7 +162,8 @@ fn slips(text: &str, first: &serde_json::Error) -> Vec<String> {
         match (bytes.get(at), before) {
             (Some(b'#' | b'/'), _) => {
                 found.push(slip(text, at, "a comment, which JSON has not"));
-                let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| at + n);
+                let end =
+                    bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| at + n);
                 bytes[at..end].fill(b' ');
             }
             (Some(_), Some(before)) if lacks_comma && before + 1 < at => {
@@ -239,7 +242,10 @@ mod tests {
         let plain = RECIPE.replace(" # private", "").replace(" # faster", "");
         let slips = merged(Some(&plain), &daemon(&none)).unwrap_err();
         assert_eq!(slips.0.len(), 1, "{slips}");
-        assert!(slips.0[0].starts_with("line 8, column 53: a comma is missing behind `]`"), "{slips}");
+        assert!(
+            slips.0[0].starts_with("line 8, column 53: a comma is missing behind `]`"),
+            "{slips}"
+        );
         let whole = plain.replace("5000\" ]", "5000\" ],");
         assert_eq!(merged(Some(&whole), &daemon(&none)).as_deref(), Ok(whole.as_str()));
     }
@@ -248,11 +254,11 @@ mod tests {
     fn other_slips_are_told_in_the_readers_words() {
         let none = Settings::new();
         let slips = |text: &str| merged(Some(text), &daemon(&none)).unwrap_err().to_string();
+        assert_eq!(slips("{\n  \"debug\": true,\n}\n"), "line 3, column 1: trailing comma (`}`)");
         assert_eq!(
-            slips("{\n  \"debug\": true,\n}\n"),
-            "line 3, column 1: trailing comma (`}`)"
+            slips("{\"debug\": tru"),
+            "line 1, column 13: EOF while parsing a value (`{\"debug\": tru`)"
         );
-        assert_eq!(slips("{\"debug\": tru"), "line 1, column 13: EOF while parsing a value (`{\"debug\": tru`)");
         assert_eq!(slips("[]"), "it is JSON, and no object `{ … }`");
         assert_eq!(
             slips("{\"exec-opts\": \"x\", \"log-opts\": []}"),
@@ -270,7 +276,8 @@ mod tests {
         let text = merged(Some(there), &daemon(&none)).unwrap();
         insta::assert_snapshot!(text);
         assert_eq!(merged(Some(&text), &daemon(&none)).as_deref(), Ok(text.as_str()), "rest");
-        let own = r#"{"log-driver": "journald", "log-opts": {"tag": "x"}, "storage-driver": "btrfs"}"#;
+        let own =
+            r#"{"log-driver": "journald", "log-opts": {"tag": "x"}, "storage-driver": "btrfs"}"#;
         let text = merged(Some(own), &daemon(&none)).unwrap();
         assert!(text.contains("btrfs") && !text.contains("max-size"), "{text}");
     }
@@ -281,10 +288,7 @@ mod tests {
             "insecure-registries": ["192.0.2.8:5000", "192.0.2.9:5000"],
             "log-opts": { "max-size": "10m" },
         }));
-        let of = Daemon {
-            mirrors: vec!["https://hub.mirror.example".into()],
-            ..daemon(&extra)
-        };
+        let of = Daemon { mirrors: vec!["https://hub.mirror.example".into()], ..daemon(&extra) };
         let there = r#"{"insecure-registries": ["192.0.2.9:5000"], "registry-mirrors": ["https://a.example"]}"#;
         insta::assert_snapshot!(merged(Some(there), &of).unwrap());
         insta::assert_snapshot!(merged(None, &of).unwrap());

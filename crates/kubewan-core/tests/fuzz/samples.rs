@@ -152,6 +152,7 @@ fn nothing(goal: &Action) -> Option<Observed> {
         Unheld,
         Image,
         Unit,
+        DockerEngine,
         Unmasked,
         Link,
         KubeletFlag,

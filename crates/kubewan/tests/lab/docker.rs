@@ -108,7 +108,8 @@ fn bundle_with_docker() -> Option<PathBuf> {
 fn stage(bundle: &std::path::Path) -> Stage {
     let claim = Claim::new().expect("a folder, and no lab that another story left");
     let (dir, bundle) = (claim.lab_dir(), bundle.display().to_string());
-    let made = run(&["lab", "up", "--hosts-only", "--bundle", &bundle, "--dir", &dir.to_string_lossy()]);
+    let made =
+        run(&["lab", "up", "--hosts-only", "--bundle", &bundle, "--dir", &dir.to_string_lossy()]);
     made.expect_code(0);
     let stage = Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") };
     let text = std::fs::read_to_string(stage.inventory()).expect("the inventory");
@@ -122,7 +123,8 @@ fn stage(bundle: &std::path::Path) -> Stage {
 /// Lays a file on a host.
 fn put(stage: &Stage, host: &str, path: &str, text: &str, mode: &str) {
     let line = format!("mkdir -p $(dirname {path}) && cat > {path} && chmod {mode} {path}");
-    let output = stage.lab.exec(host, &["sh", "-c", &line], text.as_bytes()).expect("the host runs");
+    let output =
+        stage.lab.exec(host, &["sh", "-c", &line], text.as_bytes()).expect("the host runs");
     assert!(output.status.success(), "{path} on {host}: {output:?}");
 }
 
@@ -205,7 +207,10 @@ fn reset(stage: &Stage, before: &[kubewan_lab::HostSnapshot], mended: &str) {
     let said = stage.kubewan(&["reset", "--confirm", "lab"]);
     eprintln!("{}{}", said.stderr, said.stdout);
     said.expect_code(0);
-    assert_eq!(stage.on("node01", &format!("stat -c %a {DAEMON_JSON}; cat {DAEMON_JSON}")), format!("640\n{OWN}"));
+    assert_eq!(
+        stage.on("node01", &format!("stat -c %a {DAEMON_JSON}; cat {DAEMON_JSON}")),
+        format!("640\n{OWN}")
+    );
     assert_eq!(stage.on("node02", &format!("cat {DAEMON_JSON}")), mended);
     stage.on("master01", &format!("test ! -e {DAEMON_JSON} && test ! -e /etc/docker"));
     for host in HOSTS {

@@ -45,7 +45,9 @@ fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
         "docker-config-invalid",
         &host.name,
         format!("{DAEMON_JSON} can't be read, by Docker neither: {slips}; it is left as it is"),
-        format!("mend it (`python3 -m json.tool {DAEMON_JSON}` says whether it is JSON), or move it away"),
+        format!(
+            "mend it (`python3 -m json.tool {DAEMON_JSON}` says whether it is JSON), or move it away"
+        ),
     ))
 }
 

@@ -14,7 +14,10 @@ const NAMED_MAX: usize = 8;
 pub(super) fn containers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let others = &facts.runtime.others;
     // Docker's own containerd runs the kubelet's containers too.
-    if view.inventory.is_docker() || others.is_empty() || facts.runtime.containerd_config == Some(config(view, facts)) {
+    if view.inventory.is_docker()
+        || others.is_empty()
+        || facts.runtime.containerd_config == Some(config(view, facts))
+    {
         return None;
     }
     Some(Finding::error(

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::*;
+use crate::action::docker::DockerEngineSeen;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
-use crate::action::docker::DockerEngineSeen;
 use crate::facts::{
     CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, Listener, Route, SwapSource,
 };
@@ -372,23 +372,36 @@ const CASES: &[Case] = &[
     ("Docker with another cgroup driver, and containers of others", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("cgroupfs", "overlay2"));
-        docker.others = vec![Container { id: "web".into(), program: "nginx:1.27".into(), ..Container::default() }];
+        docker.others = vec![Container {
+            id: "web".into(),
+            program: "nginx:1.27".into(),
+            ..Container::default()
+        }];
     }),
     ("the same, accepted", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("cgroupfs", "overlay2"));
-        docker.others = vec![Container { id: "web".into(), program: "nginx:1.27".into(), ..Container::default() }];
+        docker.others = vec![Container {
+            id: "web".into(),
+            program: "nginx:1.27".into(),
+            ..Container::default()
+        }];
         c.inventory.accept = vec![Acceptance::DockerCgroupDriver];
     }),
     ("Docker with systemd's, and containers of others", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("systemd", "overlay2"));
-        docker.others = vec![Container { id: "web".into(), program: "nginx:1.27".into(), ..Container::default() }];
+        docker.others = vec![Container {
+            id: "web".into(),
+            program: "nginx:1.27".into(),
+            ..Container::default()
+        }];
     }),
     ("Docker with another storage driver, log driver and an argument", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("systemd", "btrfs"));
-        docker.args = vec!["-H".into(), "fd://".into(), "--exec-opt=native.cgroupdriver=systemd".into()];
+        docker.args =
+            vec!["-H".into(), "fd://".into(), "--exec-opt=native.cgroupdriver=systemd".into()];
         let text = "{\"log-driver\": \"journald\"}".into();
         docker.config = Some(ConfigFile { text, mode: 0o600, owner: (0, 0) });
     }),
@@ -398,8 +411,11 @@ const CASES: &[Case] = &[
     }),
     ("Docker and mirrors that it does not ask", |c| {
         c.docker();
-        c.inventory.mirrors.images =
-            [("docker.io".to_owned(), "https://hub.example".to_owned()), ("ghcr.io".into(), "https://g.example".into())].into();
+        c.inventory.mirrors.images = [
+            ("docker.io".to_owned(), "https://hub.example".to_owned()),
+            ("ghcr.io".into(), "https://g.example".into()),
+        ]
+        .into();
     }),
     ("Docker from a bundle for another distribution", |c| {
         c.docker();

@@ -2,8 +2,8 @@
 //! kubelet. containerd, which Docker runs containers by, is left as its package lays it.
 
 use super::runtime::{TOOLS, artifact, before_packages};
-use crate::action::{Action, DockerEngine, File, Package, Unit};
 use crate::action::file::{Content, FileState};
+use crate::action::{Action, DockerEngine, File, Package, Unit};
 use crate::bundle::Artifact;
 use crate::facts::Facts;
 use crate::inventory::{Host, RuntimeKind, RuntimeSource};
@@ -44,7 +44,8 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         ));
     }
     steps.extend(before_packages(view, host, facts));
-    let names_docker = "Kubernetes runs its containers by Docker; held, so that no upgrade restarts it";
+    let names_docker =
+        "Kubernetes runs its containers by Docker; held, so that no upgrade restarts it";
     steps.push(step(Action::Package(package(view, facts)), names_docker));
     steps.push(step(
         Action::Unit(Unit {
@@ -55,9 +56,8 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         }),
         "the containers run by it",
     ));
-    let storage_driver = daemon_json(view, facts)
-        .ok()
-        .and_then(|text| docker::setting(&text, "storage-driver"));
+    let storage_driver =
+        daemon_json(view, facts).ok().and_then(|text| docker::setting(&text, "storage-driver"));
     steps.push(step(
         Action::DockerEngine(DockerEngine { cgroup_driver: CGROUP_DRIVER.into(), storage_driver }),
         "an argument in Docker's unit would go before its configuration: what counts is what it says of itself",
@@ -100,7 +100,8 @@ fn cri_dockerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let path = format!("{}/{}", supply::FILES_BIN, supply::CRI_DOCKERD);
     let mut steps = Vec::new();
     if let Some(program) = view.inputs.bundle.cri_dockerd(&facts.kernel.arch) {
-        let why = format!("{} {}: the kubelet has no dockershim any more", program.name, program.version);
+        let why =
+            format!("{} {}: the kubelet has no dockershim any more", program.name, program.version);
         steps.push(step(Action::File(File::program(&path, artifact(program))), &why));
     }
     let service = unit::cri_dockerd_unit(&view.inventory.pause_image());

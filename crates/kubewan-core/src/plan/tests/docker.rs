@@ -1,6 +1,7 @@
 //! Docker in containerd's place: what is done on a host that has none, and on one where someone uses it.
 
 use super::*;
+use crate::action::{Content, File};
 use crate::facts::ConfigFile;
 use crate::inventory::{KubernetesSource, RuntimeKind, RuntimeSource};
 use crate::render::docker::DAEMON_JSON;
@@ -37,7 +38,8 @@ fn a_fresh_hosts_plan_with_docker() {
             let telling = change.details.iter().filter(|_| change.details.len() < 60);
             text.extend(telling.map(|line| format!("    {line}\n")));
         }
-        let errors: Vec<_> = plan.findings.iter().filter(|f| f.severity == Severity::Error).collect();
+        let errors: Vec<_> =
+            plan.findings.iter().filter(|f| f.severity == Severity::Error).collect();
         assert!(errors.is_empty(), "{errors:?}");
         let rest = planned(&inventory, ClusterState::Done, reached);
         let left: Vec<&Change> = rest.changes().filter_map(|p| p.change.as_ref()).collect();

@@ -86,7 +86,8 @@ const OF_SEVERAL_CONTROL_PLANES: &[(&str, &str)] = &[
 #[test]
 fn every_kind_of_action_has_its_damage_or_is_a_way_back() {
     let damaged = ROUNDS.iter().copied().flatten().flat_map(|damage| damage.kinds.iter().copied());
-    let others = WAYS_BACK.iter().chain(OF_SEVERAL_CONTROL_PLANES).chain(OF_DOCKER).map(|(kind, _)| *kind);
+    let others =
+        WAYS_BACK.iter().chain(OF_SEVERAL_CONTROL_PLANES).chain(OF_DOCKER).map(|(kind, _)| *kind);
     let told: BTreeSet<&str> = damaged.chain(others).collect();
     assert_eq!(told, Action::KINDS.iter().copied().collect());
 }
