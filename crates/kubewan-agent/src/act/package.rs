@@ -24,9 +24,14 @@ const APT_MAX: Duration = Duration::from_secs(1800);
 const CONTAINERD: &[&str] =
     &["/var/lib/containerd", "/run/containerd", "/opt/containerd", "/etc/cni", "/etc/cni/net.d"];
 
-/// The same of Docker's. Below /run its sockets come and go with it.
-const DOCKER: &[&str] =
-    &["/etc/docker", "/var/lib/docker", "/var/lib/docker-engine", "/var/lib/cri-dockerd"];
+/// The same of Docker's. Below /run its sockets come and go with it; the key is its own, also in a folder of someone's.
+const DOCKER: &[&str] = &[
+    "/etc/docker",
+    "/etc/docker/key.json",
+    "/var/lib/docker",
+    "/var/lib/docker-engine",
+    "/var/lib/cri-dockerd",
+];
 
 /// Packages that bring a containerd or a Docker.
 const RUNTIMES: [&str; 2] = ["containerd", "containerd.io"];

@@ -176,6 +176,7 @@ ListenStream=/run/cri-dockerd.sock
 SocketMode=0600
 SocketUser=root
 SocketGroup=root
+RemoveOnStop=yes
 
 [Install]
 WantedBy=sockets.target

@@ -150,7 +150,7 @@ fn remove_containers(cx: &mut Performing<'_>) {
         (cx.progress)(&format!("removing {} containers of pods", dockers.len()));
         for some in dockers.chunks(AT_ONCE) {
             let ids: Vec<&str> = some.iter().map(String::as_str).collect();
-            let args = [&["rm", "--force", "--volumes"], ids.as_slice()].concat();
+            let args = [["rm", "--force", "--volumes"].as_slice(), ids.as_slice()].concat();
             // What stays shows when the step is verified.
             let _ = docker(&args).timeout(TIMEOUT).output();
         }
