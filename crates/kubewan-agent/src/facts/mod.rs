@@ -3,7 +3,7 @@
 //! it saw ([`crate::seen`]).
 
 pub(crate) mod cluster_state;
-mod docker;
+pub(crate) mod docker;
 pub mod firewall;
 pub mod kernel;
 pub mod kubelet;

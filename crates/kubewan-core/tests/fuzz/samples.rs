@@ -368,6 +368,18 @@ pub fn bundles() -> Vec<Vec<u8>> {
     vec![text.into_bytes()]
 }
 
+/// Configurations of Docker, good ones and one with slips.
+pub fn daemons() -> Vec<Vec<u8>> {
+    [
+        "{\"exec-opts\": [\"native.cgroupdriver=cgroupfs\", \"x\"], \"log-opts\": {\"max-file\": \"3\"}}",
+        "{\"log-driver\": \"journald\", \"storage-driver\": \"btrfs\", \"insecure-registries\": [\"192.0.2.9\"]}",
+        "{\n  \"registry-mirrors\": [ \"https://192.0.2.9:5000\" ] # mine\n  \"debug\": true // yes\n}\n",
+        "",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
 /// Files with and without a block of ours.
 pub fn hosts_files() -> Vec<Vec<u8>> {
     use kubewan_core::action::Block;
