@@ -309,6 +309,7 @@ mod tests {
             "kubernetes.kubelet",
             "kubernetes.kubeProxy",
             "runtime.containerd",
+            "runtime.docker",
         ];
         assert_eq!(found, settings);
     }

@@ -156,7 +156,8 @@ fn slips(text: &str, first: &serde_json::Error) -> Vec<String> {
     let mut found = Vec::new();
     let (mut line, mut column, mut said) = place(first);
     while found.len() < SLIPS_MAX {
-        let at = offset(text, line, column);
+        // In what was passed over too: a comma may have taken the place of a line's end.
+        let at = offset(&bytes, line, column);
         let lacks_comma = said.starts_with("expected `,` or");
         let before = bytes[..at].iter().rposition(|byte| !byte.is_ascii_whitespace());
         match (bytes.get(at), before) {
@@ -192,8 +193,9 @@ fn place(error: &serde_json::Error) -> (usize, usize, String) {
 }
 
 /// Where a line and column, both from 1, lie in a text; its end at most.
-fn offset(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+fn offset(text: &[u8], line: usize, column: usize) -> usize {
+    let lines = text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
+    let start: usize = lines.map(<[u8]>::len).sum();
     (start + column.saturating_sub(1)).min(text.len())
 }
 
