@@ -266,6 +266,9 @@ mod tests {
             slips("{\"exec-opts\": \"x\", \"log-opts\": []}"),
             "`exec-opts` is no list of texts; `log-opts` is no object"
         );
+        let two = slips("{\n  \"log-driver\": \"json-file\"\n  \"debug\": true,\n}\n");
+        assert!(two.contains("line 2, column 27: a comma"), "{two}");
+        assert!(two.contains("line 4, column 1: trailing"), "{two}");
         let secret = slips("{\n  \"proxies\": \"http://me:hunter2@192.0.2.1\"\n  \"debug\": 1\n}");
         assert!(secret.contains("line 2") && !secret.contains("hunter2"), "{secret}");
     }
