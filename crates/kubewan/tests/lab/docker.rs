@@ -7,8 +7,8 @@ use kubewan_core::bundle::{self, ArtifactKind};
 use kubewan_core::inventory::RuntimeKind;
 use kubewan_lab::{Claim, Lab};
 
-use crate::support::looks::{AFTER_RESET, allow, differences, look, looks};
-use crate::support::{self, HOSTS, Stage, run};
+use crate::support::looks::{AFTER_RESET, LOGINS, allow, differences, look, looks};
+use crate::support::{HOSTS, Stage, run};
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
@@ -34,6 +34,12 @@ const DOCKERS: &[kubewan_lab::Allow<'static>] = &[
     allow("file /etc/gshadow*", "the same group"),
     allow("file /etc/apparmor.d**", "profiles' folders of Docker's package"),
     allow("unit docker.s*", "a mark without a unit until the next boot"),
+];
+
+/// What a look needs on a host.
+const AGENTS: &[kubewan_lab::Allow<'static>] = &[
+    allow("file /var/lib/kubewan", "the agent's folder, which a reset removes"),
+    allow("file /var/lib/kubewan/agent**", "the agent, which a reset removes"),
 ];
 
 /// Where root may not raise its own standing with the out-of-memory killer, no container may be given a better one.
@@ -70,7 +76,8 @@ fn long_docker_runs_a_cluster_and_is_given_back() {
     ] {
         assert!(refused.stderr.contains(words), "no `{words}` in:\n{}", refused.stderr);
     }
-    let untouched = differences(HOSTS, &slips, &looks(&stage), support::looks::LOGINS);
+    let allowed = [LOGINS, AGENTS].concat();
+    let untouched = differences(HOSTS, &slips, &looks(&stage), &allowed);
     assert_eq!(untouched, "", "a refused run");
 
     // The slips mended by hand; a scheme Docker takes off itself.
