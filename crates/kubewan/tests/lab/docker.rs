@@ -42,11 +42,12 @@ const AGENTS: &[kubewan_lab::Allow<'static>] = &[
     allow("file /var/lib/kubewan/agent**", "the agent, which a reset removes"),
 ];
 
-/// Where root may not raise its own standing with the out-of-memory killer, no container may be given a better one.
+/// A lab's root lacks capabilities and may not raise its own standing with the out-of-memory killer. containerd gives
+/// containers what it has itself; Docker 20.10 gives privileged ones all that the kernel knows, and has no setting for either.
 const RUNC: &str = r#"#!/bin/sh
 before=
 for word; do
-  [ "$before" = --bundle ] && sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$word/config.json"
+  [ "$before" = --bundle ] && sed -i -E 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/; s/"CAP_SYS_(MODULE|RESOURCE|TIME)",//g; s/,"CAP_SYS_(MODULE|RESOURCE|TIME)"//g' "$word/config.json"
   before=$word
 done
 exec /usr/sbin/runc "$@"
