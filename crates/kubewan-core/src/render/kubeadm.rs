@@ -92,9 +92,7 @@ fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) 
     let kubelet = component(
         "kubelet.config.k8s.io/v1beta1",
         "KubeletConfiguration",
-        json!({
-            "cgroupDriver": "systemd",
-        }),
+        kubelet(inventory),
         &user.kubelet,
     );
     let proxy = component(
@@ -104,6 +102,15 @@ fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) 
         &user.kube_proxy,
     );
     [init, cluster, kubelet, proxy].iter().map(yaml).collect::<Vec<_>>().join("---\n")
+}
+
+/// cri-dockerd gives addresses without a scheme, by which `kubectl exec` would end at a kubelet that takes them for HTTPS.
+fn kubelet(inventory: &Inventory) -> Value {
+    let mut kubelet = json!({ "cgroupDriver": "systemd" });
+    if inventory.uses_cri_dockerd() && inventory.release().extends_websockets {
+        kubelet["featureGates"] = json!({ "ExtendWebSocketsToKubelet": false });
+    }
+    kubelet
 }
 
 /// Behind NAT a packet for a NodePort comes to the address of the NIC, which is not the node's. Left unset, kube-proxy
@@ -345,9 +352,9 @@ mod tests {
         }
     }
 
-    /// With Docker: the socket alone tells kubeadm, up to 1.23 that of the kubelet's dockershim.
+    /// With Docker: the socket tells kubeadm, up to 1.23 that of the kubelet's dockershim.
     #[test]
-    fn with_docker_only_the_socket_is_another() {
+    fn with_docker_little_is_different() {
         for version in ["1.23.6", "1.24.17", "1.36.2"] {
             let mut inventory = samples::inventory(2);
             inventory.kubernetes.version = version.into();

@@ -155,7 +155,7 @@ fn shown(stderr: &str) {
         ("logs", 3),
         ("exec", 3),
     ] {
-        assert_eq!(passed(check), times, "{check}:\n{stderr}");
+        assert!(passed(check) >= times, "{check}:\n{stderr}");
     }
 }
 

@@ -107,7 +107,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         reset.findings.extend(way.findings);
         reset.findings.extend(put_back(host, subject, &before));
     }
-    reset.steps.extend(late);
+    reset.steps.extend(without_vain_starts(late));
     // What is deeper goes first.
     reset.steps.extend(folders.into_values().rev());
     unique(&mut reset);
@@ -118,6 +118,25 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         }
     }
     reset
+}
+
+/// Docker's unit, and the packages that bring it.
+const DOCKER: (&str, [&str; 2]) = ("docker.service", ["docker.io", "docker-ce"]);
+
+/// Without starts of a Docker whose package goes as well: by its own settings of before it would change the host's packet
+/// filter, just to be taken away.
+fn without_vain_starts(mut late: Vec<Step>) -> Vec<Step> {
+    let (unit, packages) = DOCKER;
+    let goes = |step: &Step| match &step.action {
+        Action::Package(goal) => {
+            goal.absent && packages.iter().any(|name| goal.names.iter().any(|n| n == name))
+        }
+        _ => false,
+    };
+    if late.iter().any(goes) {
+        late.retain(|step| !matches!(&step.action, Action::Unit(goal) if goal.name == unit));
+    }
+    late
 }
 
 /// What kubewan may have left in each file that it wrote and that a reset would take back, as SHA-256s; without those

@@ -288,3 +288,25 @@ fn an_edit_that_a_run_put_back_is_told_of_before_it_goes() {
         assert_eq!(left(&journal), BTreeMap::from([("/etc/x".to_owned(), [sha("ours")].into())]));
     }
 }
+
+#[test]
+fn a_docker_that_goes_is_not_started_again() {
+    let running =
+        UnitSeen { active: "active".into(), enabled: "enabled".into(), ..UnitSeen::default() };
+    let unit = Unit {
+        name: "docker.service".into(),
+        enabled: true,
+        active: Some(true),
+        restart_on: vec!["/etc/docker/daemon.json".into()],
+    };
+    let package = |names: &[&str]| {
+        let installed = names.iter().map(|name| ((*name).to_owned(), None)).collect();
+        let seen = PackageSeen { installed, ..PackageSeen::default() };
+        begun(1, package(names, &[]), Observed::Package(seen))
+    };
+    let restarted = begun(2, Action::Unit(unit), Observed::Unit(running));
+    let ids_of = |names: &[&str]| ids(&[package(names), restarted.clone()]);
+    assert_eq!(ids_of(&["docker.io"]), ["h/package:docker.io"]);
+    // One that was there before goes on, by its own settings.
+    assert_eq!(ids_of(&["socat"]), ["h/package:socat", "h/unit:docker.service"]);
+}
