@@ -308,5 +308,5 @@ fn a_docker_that_goes_is_not_started_again() {
     let ids_of = |names: &[&str]| ids(&[package(names), restarted.clone()]);
     assert_eq!(ids_of(&["docker.io"]), ["h/package:docker.io"]);
     // One that was there before goes on, by its own settings.
-    assert_eq!(ids_of(&["socat"]), ["h/package:socat", "h/unit:docker.service"]);
+    assert_eq!(ids_of(&["socat"]), ["h/unit:docker.service", "h/package:socat"]);
 }
