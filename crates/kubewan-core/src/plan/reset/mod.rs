@@ -107,7 +107,8 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         reset.findings.extend(way.findings);
         reset.findings.extend(put_back(host, subject, &before));
     }
-    reset.steps.extend(without_vain_starts(late));
+    no_vain_starts(&mut late, &mut ways_back);
+    reset.steps.extend(late);
     // What is deeper goes first.
     reset.steps.extend(folders.into_values().rev());
     unique(&mut reset);
@@ -123,9 +124,9 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
 /// Docker's unit, and the packages that bring it.
 const DOCKER: (&str, [&str; 2]) = ("docker.service", ["docker.io", "docker-ce"]);
 
-/// Without starts of a Docker whose package goes as well: by its own settings of before it would change the host's packet
-/// filter, just to be taken away.
-fn without_vain_starts(mut late: Vec<Step>) -> Vec<Step> {
+/// Takes out starts of a Docker whose package goes as well: by its own settings of before it would change the host's packet
+/// filter, just to be taken away. The unit is as it was once its package is gone.
+fn no_vain_starts(late: &mut Vec<Step>, ways_back: &mut [WayBack<'_>]) {
     let (unit, packages) = DOCKER;
     let goes = |step: &Step| match &step.action {
         Action::Package(goal) => {
@@ -133,10 +134,16 @@ fn without_vain_starts(mut late: Vec<Step>) -> Vec<Step> {
         }
         _ => false,
     };
-    if late.iter().any(goes) {
-        late.retain(|step| !matches!(&step.action, Action::Unit(goal) if goal.name == unit));
+    let Some(purge) = late.iter().find(|step| goes(step)).map(|step| step.id.clone()) else {
+        return;
+    };
+    let is_start = |step: &Step| matches!(&step.action, Action::Unit(goal) if goal.name == unit);
+    for start in late.extract_if(.., |step| is_start(step)) {
+        for way in ways_back.iter_mut().filter(|way| way.steps.contains(&start.id)) {
+            way.steps.remove(&start.id);
+            way.steps.insert(purge.clone());
+        }
     }
-    late
 }
 
 /// What kubewan may have left in each file that it wrote and that a reset would take back, as SHA-256s; without those

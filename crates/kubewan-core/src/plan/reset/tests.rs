@@ -308,6 +308,8 @@ fn a_docker_that_goes_is_not_started_again() {
     let restarted = begun(2, Action::Unit(unit), Observed::Unit(running));
     let ids_of = |names: &[&str]| ids(&[package(names), restarted.clone()]);
     assert_eq!(ids_of(&["docker.io"]), ["h/package:docker.io"]);
+    let reset = steps("h", &[package(&["docker.io"]), restarted.clone()]);
+    assert_eq!(reset.undoes["h/package:docker.io"], [1, 2], "both are taken back with the package");
     // One that was there before goes on, by its own settings.
     assert_eq!(ids_of(&["socat"]), ["h/unit:docker.service", "h/package:socat"]);
 }
