@@ -2,6 +2,7 @@
 
 mod control_planes;
 mod docker;
+mod registries;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::FirewallSeen;
 use crate::action::kubeadm::{CertsSeen, InitSeen, JoinSeen, ResetSeen, TokenSeen};
 use crate::action::package::{ImageSeen, PackageSeen};
+use crate::action::registry::{LOGINS_MODE, LoginSeen, LoginsSeen, TrustSeen};
 use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
@@ -49,6 +51,8 @@ pub fn untouched(action: &Action) -> Observed {
             Observed::Unheld(PackageSeen { installed: Vec::new(), held: package.names.clone() })
         }
         Action::Image(_) => Observed::Image(ImageSeen::default()),
+        Action::RegistryLogins(_) => Observed::RegistryLogins(LoginsSeen::default()),
+        Action::SystemTrust(_) => Observed::SystemTrust(TrustSeen::default()),
         Action::Unit(_) => Observed::Unit(UnitSeen::default()),
         Action::DockerEngine(_) => Observed::DockerEngine(DockerEngineSeen::default()),
         Action::Unmasked(_) => Observed::Unmasked(UnmaskedSeen { masked: true }),
@@ -116,6 +120,16 @@ fn reached(action: &Action) -> Observed {
             held: package.held.clone(),
         }),
         Action::Image(_) => Observed::Image(ImageSeen { present: true }),
+        Action::RegistryLogins(goal) => Observed::RegistryLogins(LoginsSeen {
+            exists: true,
+            mode: LOGINS_MODE,
+            owner: (0, 0),
+            logins: vec![LoginSeen::Same; goal.logins.len()],
+        }),
+        Action::SystemTrust(goal) => Observed::SystemTrust(TrustSeen {
+            sha256: goal.certificate.as_ref().map(|pem| crate::sha256_hex(pem.as_bytes())),
+            trusted: goal.certificate.is_some(),
+        }),
         Action::Unit(_) => Observed::Unit(UnitSeen {
             loaded: true,
             enabled: "enabled".into(),

@@ -5,6 +5,7 @@ pub mod docker;
 pub mod flannel;
 pub mod kubeadm;
 pub mod names;
+pub mod registry;
 pub mod unit;
 
 use serde_json::{Map, Value};

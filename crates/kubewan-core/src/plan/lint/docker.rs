@@ -206,6 +206,16 @@ fn bundle(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     })
 }
 
+/// Registries of one's own are written for containerd: what would be left out is refused.
+pub(super) fn registries(view: &View) -> Option<Finding> {
+    (view.inventory.is_docker() && !view.inventory.registries.is_empty()).then(|| {
+        let message = "`registries` is not written for Docker yet: pulls would fail for want of it";
+        let remedy = "take it out, and lay authorities into /etc/docker/certs.d/HOST:PORT/ca.crt by hand (`insecure-registries` goes \
+                      into `runtime.docker`); or take containerd";
+        Finding::error("docker-registries", "", message, remedy).for_cluster()
+    })
+}
+
 /// Mirrors that Docker does not ask.
 pub(super) fn mirrors(view: &View) -> Option<Finding> {
     let images = &view.inventory.mirrors.images;

@@ -417,6 +417,11 @@ const CASES: &[Case] = &[
         ]
         .into();
     }),
+    ("Docker and a registry of one's own", |c| {
+        c.docker();
+        let registry = json!({ "address": "registry.example.org" });
+        c.inventory.registries = vec![serde_json::from_value(registry).expect("a registry")];
+    }),
     ("Docker from a bundle for another distribution", |c| {
         c.docker();
         c.node().os.version_id = "13".into();
@@ -434,7 +439,7 @@ const CASES: &[Case] = &[
 const OWN_CONFIG: &str = r#"version = 2
 root = "/data/containerd"
 [plugins."io.containerd.grpc.v1.cri".registry]
-config_path = "/etc/containerd/certs.d"
+config_path = "/etc/docker/certs.d"
 "#;
 
 fn engine(cgroup_driver: &str, storage_driver: &str) -> DockerEngineSeen {
