@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::supply::CRICTL;
+use crate::inventory::RuntimeKind;
+use crate::supply::{CRI_DOCKERD, CRICTL};
 use crate::versions::{Release, Version};
 
 /// The only format there is so far.
@@ -44,6 +45,10 @@ pub struct Artifact {
     /// For packages: `ID-VERSION_ID` of the distribution they are for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution: Option<String>,
+    /// For packages: the runtime that they are for, where that is one alone. Of a package of the same name that names no
+    /// runtime, it takes the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeKind>,
     /// Relative path in the bundle.
     pub path: String,
     /// Bytes.
@@ -92,6 +97,9 @@ pub fn parse(text: &str) -> Result<Bundle, String> {
         }
         if artifact.kind == ArtifactKind::Package && artifact.distribution.is_none() {
             return Err(format!("{path}: a package needs its distribution, as debian-12"));
+        }
+        if artifact.kind != ArtifactKind::Package && artifact.runtime.is_some() {
+            return Err(format!("{path}: only a package is for one runtime alone"));
         }
         if !paths.insert(path) {
             return Err(format!("{path} is listed twice"));
@@ -171,14 +179,36 @@ impl Bundle {
         })
     }
 
-    /// Packages for a distribution, as `debian-12`.
+    /// Packages for containerd, and what is needed beside it, for a distribution, as `debian-12`.
     pub fn packages<'a>(
         &'a self,
         distribution: &'a str,
         arch: &'a str,
     ) -> impl Iterator<Item = &'a Artifact> {
-        self.of(ArtifactKind::Package, arch)
-            .filter(move |a| a.distribution.as_deref() == Some(distribution))
+        self.packages_for(RuntimeKind::Containerd, distribution, arch)
+    }
+
+    /// Packages for a runtime, and what is needed beside it, for a distribution.
+    pub fn packages_for<'a, 'b>(
+        &'a self,
+        runtime: RuntimeKind,
+        distribution: &'b str,
+        arch: &'b str,
+    ) -> impl Iterator<Item = &'a Artifact> + use<'a, 'b> {
+        let all = move || {
+            self.of(ArtifactKind::Package, arch)
+                .filter(move |a| a.distribution.as_deref() == Some(distribution))
+        };
+        let own = move |name: &str| all().any(|a| a.name == name && a.runtime == Some(runtime));
+        all().filter(move |a| match a.runtime {
+            Some(only) => only == runtime,
+            None => !own(&a.name),
+        })
+    }
+
+    /// Docker's side of the CRI.
+    pub fn cri_dockerd(&self, arch: &str) -> Option<&Artifact> {
+        self.of(ArtifactKind::Runtime, arch).find(|a| a.name == CRI_DOCKERD)
     }
 }
 
@@ -224,12 +254,38 @@ mod tests {
     }
 
     #[test]
+    fn a_package_for_one_runtime_takes_the_place_of_its_namesake() {
+        let sha = "0".repeat(64);
+        let package = |line: &str| {
+            format!(
+                "  - {{ kind: package, arch: amd64, distribution: debian-12, size: 1, sha256: \"{sha}\", {line} }}\n"
+            )
+        };
+        let text = [
+            HEAD.to_owned(),
+            package("name: containerd, version: 2.1.9, path: a"),
+            package("name: socat, version: 1.7, path: b"),
+            package("name: containerd, version: 1.6.20, path: c, runtime: docker"),
+            package("name: docker.io, version: 20.10, path: d, runtime: docker"),
+        ]
+        .concat();
+        let bundle = parse(&text).unwrap();
+        let paths = |kind| {
+            let packages = bundle.packages_for(kind, "debian-12", "amd64");
+            packages.map(|a| a.path.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(RuntimeKind::Containerd), ["a", "b"]);
+        assert_eq!(paths(RuntimeKind::Docker), ["b", "c", "d"]);
+    }
+
+    #[test]
     fn what_can_not_be_trusted_is_refused() {
         for (line, words) in [
             ("kind: binary, name: x, path: ../x", "does not stay in the bundle"),
             ("kind: binary, name: x, path: /x", "does not stay in the bundle"),
             ("kind: package, name: x, path: x.deb", "needs its distribution"),
             ("kind: binary, name: x, path: x, colour: red", "colour"),
+            ("kind: binary, name: x, path: x, runtime: docker", "only a package"),
         ] {
             let error = parse(&artifact(line)).unwrap_err();
             assert!(error.contains(words), "{line}: {error}");

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::action::docker::DockerEngineSeen;
+
 /// Everything the planner may ask about one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -242,10 +244,39 @@ pub struct RuntimeFacts {
     pub others: Vec<Container>,
     /// Docker's own package of containerd is installed, beside which the distribution's can't be.
     pub containerd_io: bool,
-    /// Docker is installed.
-    pub docker: bool,
+    /// Docker.
+    #[serde(default)]
+    pub docker: DockerFacts,
     /// Package sources of apt's, yum's or dnf's that kubewan did not write.
     pub package_sources: Vec<PackageSource>,
+}
+
+/// Docker on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DockerFacts {
+    /// `dockerd` or its unit is there.
+    pub installed: bool,
+    /// The package that brings it: `docker.io` (the distribution's) or `docker-ce` (Docker's); `None` where none of them.
+    pub package: Option<String>,
+    /// /etc/docker/daemon.json, where it is there.
+    pub config: Option<ConfigFile>,
+    /// Arguments of the running daemon.
+    pub args: Vec<String>,
+    /// What the daemon says of itself; `None` where it does not run or does not answer.
+    pub engine: Option<DockerEngineSeen>,
+    /// Containers that it runs and that are not the kubelet's.
+    pub others: Vec<Container>,
+}
+
+/// A configuration file of someone's that is written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Its text.
+    pub text: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// `uid:gid`.
+    pub owner: (u32, u32),
 }
 
 /// A place that packages are taken from.

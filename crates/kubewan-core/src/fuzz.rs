@@ -20,6 +20,7 @@ use crate::journal::Entry;
 use crate::plan::{self, Inputs, reset};
 use crate::protocol::{FRAME_MAX, Orders, Request, Response};
 use crate::registry::{self, certificate, legacy};
+use crate::render::docker::{self, Daemon};
 use crate::versions::Version;
 use crate::{download, render, supply};
 
@@ -332,6 +333,25 @@ pub fn block(bytes: &[u8]) {
     let whole = text.matches(Block::BEGIN).count() == 0;
     assert!(!whole || before == after, "{text:?} → {others:?}: lines of others are gone");
     drop(diff(&Action::Block(some), &crate::action::Observed::Block(BlockSeen { text: None })));
+}
+
+/// Docker's `daemon.json`: what Kubernetes needs is in what comes of it, nothing else goes, and then it is at rest; or each
+/// slip is named with its place.
+pub fn daemon_json(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let none = inventory::Settings::new();
+    let of = Daemon { mirrors: Vec::new(), storage_driver: Some("overlay2"), extra: &none };
+    let merged = match docker::merged(Some(text), &of) {
+        Ok(merged) => merged,
+        Err(slips) => return assert!(slips.0.iter().all(|slip| !slip.is_empty()), "{slips:?}"),
+    };
+    assert_eq!(docker::merged(Some(&merged), &of).as_ref(), Ok(&merged), "{text:?}: no rest");
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let (old, new) = (read(text), read(&merged));
+    assert!(new["exec-opts"].to_string().contains("native.cgroupdriver=systemd"), "{new}");
+    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+    let kept = keys(&old).unwrap_or_default();
+    assert!(kept.iter().all(|key| new.get(key).is_some()), "{old} lost something: {new}");
 }
 
 fn is_subsequence(part: &[String], whole: &[String]) -> bool {

@@ -130,6 +130,7 @@ pub fn supply(inventory: &Inventory) -> (Bundle, BTreeMap<String, String>) {
             version: download.version.clone(),
             arch: "amd64".into(),
             distribution: None,
+            runtime: None,
             path: format!("files/{}", part.name),
             size: if url.is_some() { 0 } else { 1000 },
             sha256: crate::sha256_hex(part.name.as_bytes()),
@@ -157,6 +158,7 @@ pub fn bundle() -> Bundle {
         version: version.into(),
         arch: "amd64".into(),
         distribution: (kind == ArtifactKind::Package).then(|| "debian-12".into()),
+        runtime: None,
         path: format!("files/{}", name.replace(['/', ':'], "_")),
         size: 1000,
         sha256: crate::sha256_hex(name.as_bytes()),
@@ -176,6 +178,11 @@ pub fn bundle() -> Bundle {
         artifact(ArtifactKind::Image, "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1", "1.9.1"),
         artifact(ArtifactKind::Package, "containerd", "1.6.20~ds1-1"),
         artifact(ArtifactKind::Package, "runc", "1.1.5"),
+        artifact(ArtifactKind::Runtime, "cri-dockerd", "0.3.24"),
+        Artifact {
+            runtime: Some(crate::inventory::RuntimeKind::Docker),
+            ..artifact(ArtifactKind::Package, "docker.io", "20.10.24+dfsg1-1")
+        },
     ];
     Bundle {
         format: FORMAT,

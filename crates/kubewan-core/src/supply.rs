@@ -3,6 +3,7 @@
 //! where, and what publishers' checksums mean.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::bundle::ArtifactKind;
 use crate::finding::Finding;
@@ -25,6 +26,16 @@ pub const CONTAINERD: &str = "2.3.5";
 pub const CONTAINERD_V1: &str = "1.7.29";
 /// The runc that is taken from releases: what containerd 2.3 is tested with (`script/setup/runc-version` there).
 pub const RUNC: &str = "1.4.3";
+/// cri-dockerd: a program of the bundle or of its release.
+pub const CRI_DOCKERD: &str = "cri-dockerd";
+/// The cri-dockerd that is taken from its release, and the SHA-256 of its archive by architecture. Its makers publish no
+/// checksums: these are kubernetes-sigs/kubespray's (roles/kubespray_defaults/vars/main/checksums.yml at 005bdce7), who
+/// install the same files.
+const CRI_DOCKERD_VERSION: &str = "0.3.24";
+const CRI_DOCKERD_SUMS: [(&str, &str); 2] = [
+    ("amd64", "dd4b7f514c248a3aaca398f467430a4c58aae9a77ea8b96a2f5b5d6fba0948d1"),
+    ("arm64", "c783a03735887c4a8fc894bd4cf7a1c0defef3ecf50a4d79ff31eed45c26b17e"),
+];
 /// flannel's images (`Documentation/kube-flannel.yml` of v0.28.9).
 pub const FLANNEL: (&str, &str) = ("ghcr.io/flannel-io/flannel", "v0.28.9");
 /// The image that brings flannel's CNI plugin (the same file).
@@ -44,12 +55,30 @@ pub const PACKAGES_BIN: &str = "/usr/bin";
 pub struct Download {
     /// Where it lies.
     pub url: String,
-    /// Where the text with its SHA-256 lies; see [`published`].
-    pub sums: String,
+    /// Its SHA-256.
+    pub sums: Sums,
     /// What is in it.
     pub holds: Holds,
     /// Its own version.
     pub version: String,
+}
+
+/// The SHA-256 of a file that is downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// It stands in a text at this URL; see [`published`].
+    At(String),
+    /// Its publisher gives none; this one is known.
+    Known(&'static str),
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sums::At(url) => f.write_str(url),
+            Sums::Known(sha256) => write!(f, "sha256 {sha256}"),
+        }
+    }
 }
 
 /// What is in a file that is downloaded.
@@ -89,7 +118,12 @@ pub fn downloads(inventory: &Inventory, arch: &str) -> Vec<Download> {
     if inventory.source() == KubernetesSource::Release {
         wanted.extend(kubernetes(inventory, arch));
     }
-    if inventory.runtime.source == RuntimeSource::Release {
+    // Docker has no release of its own here: what is downloaded is its side of the CRI, unless a bundle brings it.
+    let released = match inventory.is_docker() {
+        true => inventory.runtime.source != RuntimeSource::Bundle,
+        false => inventory.runtime.source == RuntimeSource::Release,
+    };
+    if released {
         wanted.extend(runtime(inventory, arch));
     }
     wanted
@@ -104,7 +138,7 @@ pub fn kubernetes(inventory: &Inventory, arch: &str) -> Vec<Download> {
         .map(|name| {
             let url = format!("{server}/v{version}/bin/linux/{arch}/{name}");
             Download {
-                sums: format!("{url}.sha256"),
+                sums: Sums::At(format!("{url}.sha256")),
                 url,
                 holds: Holds::Program(Part::new(ArtifactKind::Binary, name)),
                 version: version.clone(),
@@ -120,7 +154,7 @@ pub fn kubernetes(inventory: &Inventory, arch: &str) -> Vec<Download> {
         .iter()
         .map(|name| ((*name).to_owned(), Part::new(ArtifactKind::CniPlugin, name)));
     wanted.push(Download {
-        sums: format!("{url}.sha256"),
+        sums: Sums::At(format!("{url}.sha256")),
         url,
         holds: Holds::Archive(plugins.collect()),
         version: CNI_PLUGINS.into(),
@@ -133,7 +167,7 @@ fn crictl(inventory: &Inventory, arch: &str, version: &str) -> Download {
     let file = format!("{CRICTL}-v{version}-linux-{arch}.tar.gz");
     let url = github(inventory, "kubernetes-sigs/cri-tools", version, &file);
     Download {
-        sums: format!("{url}.sha256"),
+        sums: Sums::At(format!("{url}.sha256")),
         url,
         holds: Holds::Archive(BTreeMap::from([(
             CRICTL.to_owned(),
@@ -143,8 +177,26 @@ fn crictl(inventory: &Inventory, arch: &str, version: &str) -> Download {
     }
 }
 
-/// containerd and runc, from their releases: the static build, which asks for no glibc.
+/// cri-dockerd, from its release; nothing where the kubelet speaks to Docker itself.
+fn cri_dockerd(inventory: &Inventory, arch: &str) -> Option<Download> {
+    let (_, sha256) = CRI_DOCKERD_SUMS.into_iter().find(|(known, _)| *known == arch)?;
+    let file = format!("{CRI_DOCKERD}-{CRI_DOCKERD_VERSION}.{arch}.tgz");
+    let member = format!("{CRI_DOCKERD}/{CRI_DOCKERD}");
+    let part = Part::new(ArtifactKind::Runtime, CRI_DOCKERD);
+    inventory.uses_cri_dockerd().then(|| Download {
+        url: github(inventory, "Mirantis/cri-dockerd", CRI_DOCKERD_VERSION, &file),
+        sums: Sums::Known(sha256),
+        holds: Holds::Archive(BTreeMap::from([(member, part)])),
+        version: CRI_DOCKERD_VERSION.into(),
+    })
+}
+
+/// What of the runtime comes from releases: containerd and runc, the static build, which asks for no glibc; with Docker,
+/// cri-dockerd.
 pub fn runtime(inventory: &Inventory, arch: &str) -> Vec<Download> {
+    if inventory.is_docker() {
+        return cri_dockerd(inventory, arch).into_iter().collect();
+    }
     let version = containerd(inventory.release());
     let file = format!("containerd-static-{version}-linux-{arch}.tar.gz");
     let url = github(inventory, "containerd/containerd", version, &file);
@@ -154,13 +206,13 @@ pub fn runtime(inventory: &Inventory, arch: &str) -> Vec<Download> {
     let runc = github(inventory, "opencontainers/runc", RUNC, &format!("runc.{arch}"));
     vec![
         Download {
-            sums: format!("{url}.sha256sum"),
+            sums: Sums::At(format!("{url}.sha256sum")),
             url,
             holds: Holds::Archive(programs.collect()),
             version: version.into(),
         },
         Download {
-            sums: github(inventory, "opencontainers/runc", RUNC, "runc.sha256sum"),
+            sums: Sums::At(github(inventory, "opencontainers/runc", RUNC, "runc.sha256sum")),
             url: runc,
             holds: Holds::Program(Part::new(ArtifactKind::Runtime, "runc")),
             version: RUNC.into(),
@@ -201,6 +253,12 @@ pub fn published(text: &str, file: &str) -> Option<String> {
         [only] => Some(only.to_ascii_lowercase()),
         _ => None,
     }
+}
+
+/// Whether the operator's machine has anything to look up: files that no bundle brings, or keys.
+pub fn is_looked_up(inventory: &Inventory) -> bool {
+    downloads_by_hosts(inventory)
+        || (inventory.uses_cri_dockerd() && inventory.runtime.source != RuntimeSource::Bundle)
 }
 
 /// Whether hosts speak to servers of the Internet by HTTPS: for packages of others, files, or images.
@@ -325,13 +383,30 @@ mod tests {
             let mut inventory = inventory();
             inventory.kubernetes.version = version.into();
             let all = kubernetes(&inventory, "amd64");
-            all.into_iter().filter(|d| d.url.contains(CRICTL)).map(|d| d.sums).collect::<Vec<_>>()
+            let all = all.into_iter().filter(|d| d.url.contains(CRICTL));
+            all.map(|d| d.sums.to_string()).collect::<Vec<_>>()
         };
         let there = "https://github.com/kubernetes-sigs/cri-tools/releases/download";
         let sums = |v: &str| vec![format!("{there}/v{v}/crictl-v{v}-linux-amd64.tar.gz.sha256")];
         assert_eq!(urls("1.23.6"), sums("1.23.0"));
         assert_eq!(urls("1.30.14"), sums("1.30.1"));
         assert_eq!(urls("1.31.0"), [] as [String; 0]);
+    }
+
+    #[test]
+    fn cri_dockerd_comes_from_its_release_where_the_kubelet_has_no_dockershim() {
+        let of = |version: &str, source: RuntimeSource| {
+            let mut inventory = samples::inventory(1);
+            inventory.kubernetes.version = version.into();
+            inventory.runtime.kind = crate::inventory::RuntimeKind::Docker;
+            inventory.runtime.source = source;
+            assert_eq!(is_looked_up(&inventory), !downloads(&inventory, "arm64").is_empty());
+            downloads(&inventory, "arm64").into_iter().map(|d| d.url).collect::<Vec<_>>()
+        };
+        let there = "https://github.com/Mirantis/cri-dockerd/releases/download/v0.3.24/cri-dockerd-0.3.24.arm64.tgz";
+        assert_eq!(of("1.36.2", RuntimeSource::Distribution), [there]);
+        assert_eq!(of("1.36.2", RuntimeSource::Bundle), [] as [String; 0]);
+        assert_eq!(of("1.23.6", RuntimeSource::Distribution), [] as [String; 0]);
     }
 
     #[test]

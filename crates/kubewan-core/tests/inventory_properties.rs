@@ -210,6 +210,9 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
         "probe" => Some(json!("library/nginx:1.27")),
         // `caFile` is there too.
         "skipVerify" => Some(json!(false)),
+        // Settings of the runtime that is not the last one's would do nothing.
+        "containerd" => Some(json!({})),
+        "docker" if schema["type"] != "string" => Some(json!({ "some": "text" })),
         "packages" | "docker" | "github" => Some(json!("https://mirror.example.org/")),
         "kubernetes" if schema["type"] == "string" => Some(json!("http://192.0.2.9:8080")),
         "hostKey" => {

@@ -11,8 +11,9 @@ use crate::error::OnPath;
 /// Folders of a host that are bound to plain folders of this machine: the kernel refuses one
 /// overlay as the upper layer of another, and container runtimes stack theirs in the first; etcd
 /// and the kubelet want a real disk. They count as part of the host's writable layer.
-pub(crate) const VOLUMES: [(&str, &str); 3] = [
+pub(crate) const VOLUMES: [(&str, &str); 4] = [
     ("containerd", "/var/lib/containerd"),
+    ("docker", "/var/lib/docker"),
     ("kubelet", "/var/lib/kubelet"),
     ("etcd", "/var/lib/etcd"),
 ];

@@ -440,6 +440,7 @@ impl Contents {
         let file = self.folder.join(path);
         let size = fs::metadata(&file).on("look at", &file)?.len();
         self.artifacts.push(Artifact {
+            runtime: None,
             kind,
             name: name.into(),
             version: version.into(),

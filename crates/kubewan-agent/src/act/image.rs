@@ -1,13 +1,13 @@
-//! Container images in containerd's `k8s.io` namespace, through its own `ctr`.
+//! Container images: in containerd's `k8s.io` namespace, through its own `ctr`, or in Docker's store, through `docker`.
 
 use std::path::Path;
 use std::time::Duration;
 
 use kubewan_core::action::package::ImageSeen;
-use kubewan_core::action::{Artifact, Image};
+use kubewan_core::action::{Artifact, Image, ImageStore};
 use kubewan_core::render::containerd::CERTS_D;
 
-use super::{Host, Performing};
+use super::{Host, Performing, docker};
 use crate::command::{Program, exists};
 use crate::disk;
 use crate::facts::systemd::Unit;
@@ -43,7 +43,11 @@ pub fn observe_image(goal: &Image, host: &Host) -> Result<ImageSeen, String> {
 ///
 /// # Errors
 /// As [`observe_image`].
-pub fn observe_images(goals: &[&Image], _host: &Host) -> Result<Vec<ImageSeen>, String> {
+pub fn observe_images(goals: &[&Image], host: &Host) -> Result<Vec<ImageSeen>, String> {
+    // A host has one runtime.
+    if goals.iter().any(|goal| goal.store == ImageStore::Docker) {
+        return docker::observe_images(goals, host);
+    }
     let seen = |text: &str| -> Vec<ImageSeen> {
         let present = |goal: &&Image| is_complete(text, &goal.reference);
         goals.iter().map(|goal| ImageSeen { present: present(goal) }).collect()
@@ -89,7 +93,7 @@ pub fn perform_image(
     _seen: &ImageSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    if !Path::new(SOCKET).exists() {
+    if goal.store == ImageStore::Containerd && !Path::new(SOCKET).exists() {
         return Err(format!(
             "containerd does not answer at {SOCKET}, so {} can't be had; see `systemctl status containerd`",
             goal.reference
@@ -101,10 +105,13 @@ pub fn perform_image(
     }
 }
 
-/// Pulls the image from its registry, or from the mirror that containerd's configuration names.
+/// Pulls the image from its registry, or from the mirror that the runtime's configuration names.
 fn pull(goal: &Image, cx: &mut Performing<'_>) -> Result<(), String> {
     (cx.progress)(&format!("pulls {}", goal.reference));
-    let program = ctr(&["images", "pull", "--hosts-dir", CERTS_D, &goal.reference]);
+    let program = match goal.store {
+        ImageStore::Containerd => ctr(&["images", "pull", "--hosts-dir", CERTS_D, &goal.reference]),
+        ImageStore::Docker => docker::docker(&["pull", "--quiet", &goal.reference]),
+    };
     let mut tries = 0;
     loop {
         tries += 1;
@@ -137,6 +144,9 @@ fn import(goal: &Image, from: &Artifact, cx: &mut Performing<'_>) -> Result<(), 
         ));
     }
     (cx.progress)(&format!("imports {}", goal.reference));
+    if goal.store == ImageStore::Docker {
+        return load(goal, from, &path, cx);
+    }
     let said = ctr(&["images", "import", &path]).timeout(IMPORT_MAX).stdout()?;
     if observe_image(goal, cx.host)?.present {
         return Ok(());
@@ -148,6 +158,22 @@ fn import(goal: &Image, from: &Artifact, cx: &mut Performing<'_>) -> Result<(), 
             from.name, goal.reference
         )),
         [name, ..] => ctr(&["images", "tag", "--force", name, &goal.reference]).stdout().map(drop),
+    }
+}
+
+/// The same into Docker's store.
+fn load(goal: &Image, from: &Artifact, path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
+    let said = docker::docker(&["load", "--input", path]).timeout(IMPORT_MAX).stdout()?;
+    if observe_image(goal, cx.host)?.present {
+        return Ok(());
+    }
+    match docker::loaded(&said).as_slice() {
+        [] => Err(format!(
+            "Docker took no image that fits {} from {}: before Docker 25 it reads docker archives alone; check the bundle with \
+             `kubewan bundle check`",
+            goal.reference, from.name
+        )),
+        [name, ..] => docker::docker(&["tag", name, &goal.reference]).stdout().map(drop),
     }
 }
 

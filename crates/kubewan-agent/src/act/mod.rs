@@ -3,6 +3,7 @@
 //! their own, without effects.
 
 pub mod cluster;
+pub mod docker;
 pub mod file;
 pub mod firewall;
 pub mod image;
@@ -228,6 +229,7 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         }
         Action::SystemTrust(a) => Observed::SystemTrust(registry::observe_system_trust(a, host)?),
         Action::Unit(a) => Observed::Unit(unit::observe_unit(a, host)?),
+        Action::DockerEngine(a) => Observed::DockerEngine(docker::observe_docker_engine(a, host)?),
         Action::Unmasked(a) => Observed::Unmasked(unit::observe_unmasked(a, host)?),
         Action::Link(a) => Observed::Link(unit::observe_link(a, host)?),
         Action::KubeletFlag(a) => Observed::KubeletFlag(kubelet::observe_kubelet_flag(a, host)?),
@@ -389,6 +391,7 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         RegistryLogins => registry::perform_registry_logins,
         SystemTrust => registry::perform_system_trust,
         Unit => unit::perform_unit,
+        DockerEngine => docker::perform_docker_engine,
         Unmasked => unit::perform_unmasked,
         Link => unit::perform_link,
         KubeletFlag => kubelet::perform_kubelet_flag,

@@ -25,6 +25,19 @@ const APT_MAX: Duration = Duration::from_secs(1800);
 const CONTAINERD: &[&str] =
     &["/var/lib/containerd", "/run/containerd", "/opt/containerd", "/etc/cni", "/etc/cni/net.d"];
 
+/// The same of Docker's. Below /run its sockets come and go with it; the key is its own, also in a folder of someone's.
+const DOCKER: &[&str] = &[
+    "/etc/docker",
+    "/etc/docker/key.json",
+    "/var/lib/docker",
+    "/var/lib/docker-engine",
+    "/var/lib/cri-dockerd",
+];
+
+/// Packages that bring a containerd or a Docker.
+const RUNTIMES: [&str; 2] = ["containerd", "containerd.io"];
+const DOCKERS: [&str; 2] = ["docker.io", "docker-ce"];
+
 /// Locks of dpkg and apt, as they take them.
 const LOCKS: &[&str] =
     &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock"];
@@ -247,8 +260,12 @@ fn install_planned(
 ) -> Result<(), String> {
     refuse_removals(plan)?;
     let before = installed_names()?;
-    if newly_installed(plan).iter().any(|n| matches!(n.as_str(), "containerd" | "containerd.io")) {
+    let comes = |names: &[&str]| newly_installed(plan).iter().any(|n| names.contains(&n.as_str()));
+    if comes(&RUNTIMES) {
         record_containerd(cx)?;
+    }
+    if comes(&DOCKERS) {
+        super::file::record_trees(DOCKER, cx)?;
     }
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
     let program = apt("install", what, &["--yes", "--no-install-recommends"])
@@ -413,6 +430,9 @@ fn purge_unheld(there: &[String], goal: &Package, cx: &mut Performing<'_>) -> Re
             }
         })
         .map(drop)?;
+    if there.iter().any(|name| DOCKERS.contains(&name.as_str())) {
+        super::docker::remove_network()?;
+    }
     forget_failed_units()
 }
 

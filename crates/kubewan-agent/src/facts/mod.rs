@@ -3,6 +3,7 @@
 //! it saw ([`crate::seen`]).
 
 pub(crate) mod cluster_state;
+pub(crate) mod docker;
 pub mod firewall;
 pub mod kernel;
 pub mod kubelet;
@@ -31,6 +32,7 @@ use crate::journal;
 use crate::relay::{UnitState, settled_unit_state, state_in};
 
 pub use cluster_state::{Ownership, evidence, ownership};
+pub(crate) use docker::KUBELETS;
 pub use memory::{fstab_swap, swap_areas, swap_units};
 pub use time_sync::time_sync;
 

@@ -7,6 +7,7 @@ use kubewan_core::facts::{Container, PackageSource, RuntimeFacts};
 use kubewan_core::packages::PackageManager;
 use kubewan_core::render::containerd::{CERTS_D, HEADER};
 
+use super::docker;
 use super::systemd::Units;
 use crate::act::Host;
 use crate::act::package::{Known, manager, parse_known};
@@ -37,7 +38,7 @@ pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
         containerd: printed.map(|printed| containerd_version(&printed.unwrap_or_default())),
         containerd_active: units.get("containerd.service").active(),
         containerd_config: config,
-        docker: exists("dockerd") || units.get("docker.service").loaded(),
+        docker: docker::docker(&units.get(docker::UNIT)),
         package_sources: [
             package_sources(Path::new("/etc/apt")),
             yum_sources(Path::new("/etc/yum.repos.d")),
@@ -150,7 +151,7 @@ fn others(tasks: &[&Path], proc: &Path) -> Vec<Container> {
     found
 }
 
-fn installed(package: &str) -> bool {
+pub(super) fn installed(package: &str) -> bool {
     match manager() {
         Ok(PackageManager::Apt) => {}
         Ok(PackageManager::Yum | PackageManager::Dnf) => {

@@ -12,7 +12,7 @@ use crate::act::kubeadm::config::Config;
 use crate::act::kubeadm::rules::{self, Ruleset};
 use crate::act::kubeadm::token::{self, Token};
 use crate::act::kubeadm::{etcd, failure, parts, pin, traces};
-use crate::act::{file, firewall, image, package, rpm};
+use crate::act::{docker, file, firewall, image, package, rpm};
 use crate::facts::firewall as rulesets;
 
 /// ufw, firewalld, `iptables-save` and `nft -j`, as facts and goals read them.
@@ -116,6 +116,12 @@ pub fn images(bytes: &[u8]) {
         let hex = digest.strip_prefix("sha256:").unwrap_or_default();
         assert!(hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()), "{digest}");
     }
+    if let Ok(engine) = docker::parse_info(&said) {
+        assert!(engine.version.is_some_and(|version| !version.is_empty()));
+    }
+    docker::has(&said, "docker.io/library/nginx:1");
+    assert!(docker::loaded(&said).len() <= said.lines().count());
+    crate::facts::docker::parse(&said);
     assert!(image::named(&said, &digests).iter().all(|name| !name.starts_with("sha256:")));
 }
 

@@ -5,6 +5,7 @@
 //! One file per group of kinds; each holds the goals, what is observed, and the pure diff.
 
 pub mod cluster;
+pub mod docker;
 pub mod etcd;
 pub mod file;
 pub mod firewall;
@@ -17,11 +18,12 @@ pub mod unit;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Announced, NodeMeta, Object, Spread};
+pub use docker::DockerEngine;
 pub use etcd::EtcdListens;
 pub use file::{Artifact, Block, Content, Extent, File, Removed};
 pub use firewall::{FirewallGoal, FirewallState};
 pub use kubeadm::{BootstrapToken, KubeadmInit, KubeadmJoin, KubeadmReset, UploadedCerts};
-pub use package::{Image, Package, Unheld};
+pub use package::{Image, ImageStore, Package, Unheld};
 pub use registry::{Login, RegistryLogins, SystemTrust};
 pub use system::{
     Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
@@ -66,6 +68,8 @@ pub enum Action {
     SystemTrust(SystemTrust),
     /// A systemd unit's state.
     Unit(Unit),
+    /// Docker's daemon with certain drivers in force.
+    DockerEngine(DockerEngine),
     /// A unit that may start again.
     Unmasked(Unmasked),
     /// A network interface of ours with its address.
@@ -134,6 +138,8 @@ pub enum Observed {
     SystemTrust(registry::TrustSeen),
     /// See [`unit::UnitSeen`].
     Unit(unit::UnitSeen),
+    /// See [`docker::DockerEngineSeen`].
+    DockerEngine(docker::DockerEngineSeen),
     /// See [`unit::UnmaskedSeen`].
     Unmasked(unit::UnmaskedSeen),
     /// See [`unit::LinkSeen`].
@@ -252,6 +258,7 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
         RegistryLogins,
         SystemTrust,
         Unit,
+        DockerEngine,
         Unmasked,
         Link,
         KubeletFlag,
@@ -304,6 +311,7 @@ kinds! {
     RegistryLogins: "registry-logins",
     SystemTrust: "system-trust",
     Unit: "unit",
+    DockerEngine: "docker-engine",
     Unmasked: "unmasked",
     Link: "link",
     KubeletFlag: "kubelet-flag",
@@ -339,6 +347,7 @@ impl Action {
             Action::RegistryLogins(_) => registry::LOGINS.into(),
             Action::SystemTrust(a) => a.name.clone(),
             Action::Unit(a) => a.name.clone(),
+            Action::DockerEngine(_) => "docker".into(),
             Action::Unmasked(a) => a.unit.clone(),
             Action::Link(a) => a.name.clone(),
             Action::KubeletFlag(a) => format!("--{}", a.name),

@@ -118,14 +118,34 @@ impl Unheld {
     }
 }
 
-/// An image in containerd's `k8s.io` namespace.
+/// Where the kubelet's runtime keeps its images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageStore {
+    /// containerd's `k8s.io` namespace.
+    #[default]
+    Containerd,
+    /// Docker's own.
+    Docker,
+}
+
+impl ImageStore {
+    fn is_containerd(&self) -> bool {
+        *self == ImageStore::Containerd
+    }
+}
+
+/// An image in the runtime's store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Its reference with tag.
     pub reference: String,
-    /// The archive it is imported from; `None`: containerd pulls it from its registry, or from the mirror of that.
+    /// The archive it is imported from; `None`: the runtime pulls it from its registry, or from the mirror of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
+    /// Whose store.
+    #[serde(default, skip_serializing_if = "ImageStore::is_containerd")]
+    pub store: ImageStore,
 }
 
 /// Whether an image is there.

@@ -78,8 +78,10 @@ acceptances! {
     SwapReturns => "swap-returns", Some("Swap"), Some(SWAP);
     /// A distribution that nobody has tried kubewan on: it is said no more.
     DistributionExperimental => "distribution-experimental", None, None;
-    /// Containers of others go on beside Kubernetes: containerd is started again under them, with kubewan's settings.
+    /// Containers of others go on beside Kubernetes: their runtime is started again under them, with kubewan's settings.
     ForeignContainers => "foreign-containers", None, None;
+    /// Docker makes control groups with systemd from now on, and starts again for it, with containers of others in it.
+    DockerCgroupDriver => "docker-cgroup-driver", None, None;
     /// kubewan's file takes the place of someone's settings of containerd; the journal keeps them for `reset`.
     ForeignContainerdConfig => "foreign-containerd-config", None, None;
 }
@@ -97,6 +99,9 @@ const NEVER: &[(&str, &str)] = &[
     ("containerd-too-old", "the kubelet would not start with it"),
     ("containerd-too-new", "the kubelet would not start with it"),
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),
+    ("foreign-docker-package", "both packages bring the same programs: one has to go"),
+    ("docker-config-invalid", "Docker does not start with it either: mend it"),
+    ("docker-arguments", "Docker would not start"),
     ("port-in-use", "Kubernetes could not listen there"),
     ("distribution-unsupported", "kubewan does not know how to install anything there"),
     ("distribution-too-old", "what Kubernetes needs is not to be had there"),

@@ -152,6 +152,9 @@ pub struct Runtime {
     /// Extra settings merged over the `config.toml` that kubewan writes.
     #[serde(default)]
     pub containerd: Settings,
+    /// Extra settings merged over what stands in the hosts' `/etc/docker/daemon.json`; lists of registries are added to.
+    #[serde(default)]
+    pub docker: Settings,
 }
 
 /// Which container runtime.
@@ -161,6 +164,8 @@ pub enum RuntimeKind {
     /// containerd, 1.6 or later.
     #[default]
     Containerd,
+    /// Docker: by the kubelet's own dockershim up to Kubernetes 1.23, by cri-dockerd from 1.24 on.
+    Docker,
 }
 
 /// Where the runtime's packages come from.
@@ -170,9 +175,9 @@ pub enum RuntimeSource {
     /// The host's own distribution, by its package manager.
     #[default]
     Distribution,
-    /// Docker's apt or rpm repository: its package containerd.io.
+    /// Docker's apt or rpm repository: its package containerd.io, with `kind: docker` docker-ce too.
     Docker,
-    /// The release archives of containerd and runc.
+    /// The release archives of containerd and runc; there are none of Docker's that anyone vouches for.
     Release,
     /// The packages in the Kubernetes bundle.
     Bundle,
@@ -537,6 +542,16 @@ impl Inventory {
     /// The pause image that this release's kubeadm expects: containerd must use the same.
     pub fn pause_image(&self) -> String {
         format!("{}/pause:{}", self.kubernetes.image_repository, self.release().pause)
+    }
+
+    /// Docker runs the containers.
+    pub fn is_docker(&self) -> bool {
+        self.runtime.kind == RuntimeKind::Docker
+    }
+
+    /// Docker runs the containers, and the kubelet speaks to it through cri-dockerd: it has no dockershim any more.
+    pub fn uses_cri_dockerd(&self) -> bool {
+        self.is_docker() && !self.release().dockershim
     }
 
     /// The host of that name.

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Backend, Inventory, NetworkMode, Role};
+use super::{Backend, Inventory, NetworkMode, Role, RuntimeKind};
 use crate::finding::Finding;
 
 /// The parts of an inventory that a cluster cannot change while it lives.
@@ -21,6 +21,9 @@ pub struct Recorded {
     pub name: String,
     /// Kubernetes' version.
     pub kubernetes_version: String,
+    /// What runs the containers. Records of older kubewans do not say it: there was containerd alone.
+    #[serde(default)]
+    pub runtime: RuntimeKind,
     /// How hosts find each other.
     pub network_mode: NetworkMode,
     /// How pod traffic crosses the Internet.
@@ -81,6 +84,7 @@ impl Recorded {
             format: Recorded::FORMAT,
             name: inventory.name.clone(),
             kubernetes_version: inventory.kubernetes.version.clone(),
+            runtime: inventory.runtime.kind,
             network_mode: network.mode,
             backend: network.backend,
             pod_subnet: network.pod_subnet,
@@ -156,10 +160,11 @@ impl Recorded {
     }
 
     /// What stays as it was built: the finding's code, the key in the inventory, and the value as written there.
-    fn fixed(&self) -> [(&'static str, &'static str, String); 7] {
+    fn fixed(&self) -> [(&'static str, &'static str, String); 8] {
         [
             ("name-changed", "name", self.name.clone()),
             ("version-changed", "kubernetes.version", self.kubernetes_version.clone()),
+            ("runtime-changed", "runtime.kind", word(&self.runtime)),
             ("network-mode-changed", "network.mode", word(&self.network_mode)),
             ("backend-changed", "network.backend", word(&self.backend)),
             ("pod-subnet-changed", "network.podSubnet", self.pod_subnet.to_string()),
@@ -285,6 +290,7 @@ mod tests {
     fn every_change_that_cannot_be_honoured_is_said() {
         assert_eq!(codes(|new| new.name = "away".into()), ["name-changed"]);
         assert_eq!(codes(|new| new.kubernetes.version = "1.36.3".into()), ["version-changed"]);
+        assert_eq!(codes(|new| new.runtime.kind = RuntimeKind::Docker), ["runtime-changed"]);
         assert_eq!(codes(|new| new.network.backend = Backend::Wireguard), ["backend-changed"]);
         assert_eq!(codes(|new| new.network.dns_domain = "x".into()), ["dns-domain-changed"]);
         let subnet: Ipv4Net = "172.20.0.0/16".parse().expect("a subnet");

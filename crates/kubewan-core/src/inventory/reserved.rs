@@ -99,6 +99,16 @@ const SECTIONS: &[Section] = &[
             (&["plugins", "io.containerd.cri.v1.images", "pinned_images", "sandbox"], BY_VERSION),
         ],
     },
+    Section {
+        path: &["runtime", "docker"],
+        own: &[
+            (
+                &["exec-opts"],
+                "the cgroup driver is systemd's, as the kubelet's; other options stay that stand in the hosts' daemon.json",
+            ),
+            (&["hosts"], "Docker's unit says it, and Docker does not start where both do"),
+        ],
+    },
 ];
 
 /// Where kubeadm takes extra arguments, and those of them that are kubewan's own.

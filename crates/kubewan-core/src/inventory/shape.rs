@@ -314,6 +314,7 @@ mod tests {
             "kubernetes.kubelet",
             "kubernetes.kubeProxy",
             "runtime.containerd",
+            "runtime.docker",
         ];
         assert_eq!(found, settings);
     }

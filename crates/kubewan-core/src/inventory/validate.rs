@@ -20,6 +20,9 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
     if let Some(mirrors) = root.get("mirrors") {
         mirror_urls(report, mirrors);
     }
+    if let Some(runtime) = root.get("runtime") {
+        docker(report, runtime);
+    }
     if let Some(node) = root.get("network").and_then(|network| network.get("dnsDomain"))
         && let Some(domain) = node.text()
         && let Err(reason) = names::dns_subdomain(domain)
@@ -137,6 +140,30 @@ pub(super) fn url(report: &mut Report<'_>, node: &Node, path: &str) {
         let message = format!("`{path}` cannot be {}", quoted(text));
         let help = "a URL without user and query, as https://mirror.example.org/kubernetes";
         report.push(Code::BadValue, node.span, path, message, help);
+    }
+}
+
+/// Docker comes as packages: of its archives nobody publishes checksums. Settings of the runtime that is not taken would do
+/// nothing.
+fn docker(report: &mut Report<'_>, runtime: &Node) {
+    let is_docker = runtime.get("kind").and_then(Node::text) == Some("docker");
+    if let Some(source) = runtime.get("source").filter(|node| node.text() == Some("release"))
+        && is_docker
+    {
+        let message =
+            "`runtime.source: release` has no Docker: there are no checksums of its archives";
+        let help = "say `distribution`, `docker` or `bundle`";
+        report.push(Code::BadValue, source.span, "runtime.source", message.into(), help);
+    }
+    let (unused, kind) =
+        if is_docker { ("containerd", "docker") } else { ("docker", "containerd") };
+    if let Some(settings) = runtime.entry(unused)
+        && !settings.value.entries().is_empty()
+    {
+        let path = format!("runtime.{unused}");
+        let message = format!("`{path}` does nothing where the runtime is {kind}");
+        let help = "take it out, or say the other `runtime.kind`";
+        report.push(Code::BadValue, settings.key_span, &path, message, help);
     }
 }
 

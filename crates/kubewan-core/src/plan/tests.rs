@@ -2,6 +2,7 @@
 
 mod control_planes;
 mod distributions;
+mod docker;
 mod registries;
 mod versions;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
+use crate::action::docker::DockerEngineSeen;
 use crate::action::etcd::EtcdSeen;
 use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::FirewallSeen;
@@ -53,6 +55,7 @@ pub fn untouched(action: &Action) -> Observed {
         Action::RegistryLogins(_) => Observed::RegistryLogins(LoginsSeen::default()),
         Action::SystemTrust(_) => Observed::SystemTrust(TrustSeen::default()),
         Action::Unit(_) => Observed::Unit(UnitSeen::default()),
+        Action::DockerEngine(_) => Observed::DockerEngine(DockerEngineSeen::default()),
         Action::Unmasked(_) => Observed::Unmasked(UnmaskedSeen { masked: true }),
         Action::Link(_) => Observed::Link(LinkSeen::default()),
         Action::KubeletFlag(_) => Observed::KubeletFlag(KubeletFlagSeen::default()),
@@ -133,6 +136,11 @@ fn reached(action: &Action) -> Observed {
             enabled: "enabled".into(),
             active: "active".into(),
             stale: Vec::new(),
+        }),
+        Action::DockerEngine(goal) => Observed::DockerEngine(DockerEngineSeen {
+            version: Some("20.10.24".into()),
+            cgroup_driver: goal.cgroup_driver.clone(),
+            storage_driver: goal.storage_driver.clone().unwrap_or_default(),
         }),
         Action::Link(link) => Observed::Link(LinkSeen {
             exists: true,

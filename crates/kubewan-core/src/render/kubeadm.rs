@@ -18,8 +18,23 @@ pub const API_PORT: u16 = 6443;
 pub const ETCD_CLIENT_PORT: u16 = 2379;
 /// See [`ETCD_CLIENT_PORT`].
 pub const ETCD_PEER_PORT: u16 = 2380;
-/// The runtime's socket.
+/// The runtime's socket: containerd's.
 pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
+/// cri-dockerd's (packaging/systemd/cri-docker.socket of Mirantis/cri-dockerd).
+pub const CRI_DOCKERD_SOCKET: &str = "unix:///var/run/cri-dockerd.sock";
+/// What stands for the kubelet's own dockershim: by it kubeadm up to 1.23 knows that the runtime is Docker, and gives the
+/// kubelet `--network-plugin=cni` in place of `--container-runtime=remote` (`buildKubeletArgMapCommon` in
+/// cmd/kubeadm/app/phases/kubelet/flags.go at v1.23.6).
+pub const DOCKERSHIM_SOCKET: &str = "/var/run/dockershim.sock";
+
+/// The runtime's socket, as kubeadm is told.
+pub fn cri_socket(inventory: &Inventory) -> &'static str {
+    match (inventory.is_docker(), inventory.uses_cri_dockerd()) {
+        (false, _) => CRI_SOCKET,
+        (true, true) => CRI_DOCKERD_SOCKET,
+        (true, false) => DOCKERSHIM_SOCKET,
+    }
+}
 
 /// Extra arguments in the shape of a version of kubeadm's API.
 fn extra_args(api: KubeadmApi, args: &BTreeMap<String, String>) -> Value {
@@ -78,9 +93,7 @@ fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) 
     let kubelet = component(
         "kubelet.config.k8s.io/v1beta1",
         "KubeletConfiguration",
-        json!({
-            "cgroupDriver": "systemd",
-        }),
+        kubelet(inventory),
         &user.kubelet,
     );
     let proxy = component(
@@ -90,6 +103,15 @@ fn documents(inventory: &Inventory, node: &Node, certificate_key: Option<&str>) 
         &user.kube_proxy,
     );
     [init, cluster, kubelet, proxy].iter().map(yaml).collect::<Vec<_>>().join("---\n")
+}
+
+/// cri-dockerd gives addresses without a scheme, by which `kubectl exec` would end at a kubelet that takes them for HTTPS.
+fn kubelet(inventory: &Inventory) -> Value {
+    let mut kubelet = json!({ "cgroupDriver": "systemd" });
+    if inventory.uses_cri_dockerd() && inventory.release().extends_websockets {
+        kubelet["featureGates"] = json!({ "ExtendWebSocketsToKubelet": false });
+    }
+    kubelet
 }
 
 /// Behind NAT a packet for a NodePort comes to the address of the NIC, which is not the node's. Left unset, kube-proxy
@@ -254,7 +276,7 @@ fn registration(
 ) -> Value {
     let mut registration = object(json!({
         "name": node.host.name,
-        "criSocket": CRI_SOCKET,
+        "criSocket": cri_socket(inventory),
         "kubeletExtraArgs": extra_args(api, &kubelet_args(inventory, node)),
     }));
     if let Some(taints) = taints {
@@ -340,6 +362,28 @@ mod tests {
             let first = init(&inventory, &node(&inventory, 0));
             let joined = join(&inventory, &node(&inventory, 1), MARKERS);
             insta::assert_snapshot!(format!("kubeadm_{version}"), format!("{first}---\n{joined}"));
+        }
+    }
+
+    /// With Docker: the socket tells kubeadm, up to 1.23 that of the kubelet's dockershim.
+    #[test]
+    fn with_docker_little_is_different() {
+        for version in ["1.23.6", "1.24.17", "1.36.2"] {
+            let mut inventory = samples::inventory(2);
+            inventory.kubernetes.version = version.into();
+            let with = |inventory: &Inventory| {
+                let first = init(inventory, &node(inventory, 0));
+                format!("{first}---\n{}", join(inventory, &node(inventory, 1), MARKERS))
+            };
+            let containerds = with(&inventory);
+            inventory.runtime.kind = crate::inventory::RuntimeKind::Docker;
+            let dockers = with(&inventory);
+            let diff = crate::action::file::unified_diff(&containerds, &dockers);
+            let changed = diff.into_iter().filter(|line| line.starts_with(['-', '+']));
+            insta::assert_snapshot!(
+                format!("docker_{version}"),
+                changed.collect::<Vec<_>>().join("\n")
+            );
         }
     }
 

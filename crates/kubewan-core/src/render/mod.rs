@@ -1,6 +1,7 @@
 //! Bytes for hosts: pure functions from what was decided to the text of files and manifests.
 
 pub mod containerd;
+pub mod docker;
 pub mod flannel;
 pub mod kubeadm;
 pub mod names;

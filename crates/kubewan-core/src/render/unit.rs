@@ -77,15 +77,15 @@ pub fn network_manager_unmanaged() -> String {
     format!("# Written by kubewan.\n[keyfile]\nunmanaged-devices+={links}\n")
 }
 
-/// `kubelet.service`, after kubernetes/release's package.
-pub fn kubelet_unit() -> String {
+/// `kubelet.service`, after kubernetes/release's package. `runtime`: the runtime's units.
+pub fn kubelet_unit(runtime: &str) -> String {
     format!(
         "# Written by kubewan.
 [Unit]
 Description=kubelet: The Kubernetes Node Agent
 Documentation=https://kubernetes.io/docs/
-Wants=network-online.target containerd.service
-After=network-online.target containerd.service {ADDRESS_UNIT}
+Wants=network-online.target {runtime}
+After=network-online.target {runtime} {ADDRESS_UNIT}
 
 [Service]
 ExecStart=/usr/local/bin/kubelet
@@ -122,6 +122,64 @@ OOMScoreAdjust=-999
 
 [Install]
 WantedBy=multi-user.target
+"
+    .into()
+}
+
+/// `cri-docker.service`, after the one in cri-dockerd's own source (packaging/systemd). The pause image is the one that
+/// kubeadm expects, and what `kubectl exec` goes through answers on this host alone: without the last argument it would listen
+/// on all addresses (config/options.go, `streaming-bind-addr`).
+pub fn cri_dockerd_unit(pause: &str) -> String {
+    format!(
+        "# Written by kubewan.
+[Unit]
+Description=CRI Interface for Docker Application Container Engine
+Documentation=https://mirantis.github.io/cri-dockerd/
+After=network-online.target firewalld.service docker.service
+Wants=network-online.target docker.service
+Requires={CRI_DOCKERD_SOCKET_UNIT}
+
+[Service]
+Type=notify
+ExecStart=/usr/local/bin/cri-dockerd --container-runtime-endpoint fd:// --network-plugin=cni --pod-infra-container-image={pause} --streaming-bind-addr=127.0.0.1
+ExecReload=/bin/kill -s HUP $MAINPID
+TimeoutSec=0
+RestartSec=2
+Restart=always
+StartLimitBurst=3
+StartLimitInterval=60s
+LimitNOFILE=infinity
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+Delegate=yes
+KillMode=process
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// The unit of [`cri_dockerd_socket`].
+pub const CRI_DOCKERD_SOCKET_UNIT: &str = "cri-docker.socket";
+
+/// `cri-docker.socket`, after the one in cri-dockerd's own source; for root alone, since whoever reaches it has the host.
+pub fn cri_dockerd_socket() -> String {
+    "# Written by kubewan.
+[Unit]
+Description=CRI Docker Socket for the API
+PartOf=cri-docker.service
+
+[Socket]
+ListenStream=/run/cri-dockerd.sock
+SocketMode=0600
+SocketUser=root
+SocketGroup=root
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
 "
     .into()
 }

@@ -119,6 +119,13 @@ pub struct Release {
     pub containerd: Containerds,
     /// Whether its kubelet runs containers by Docker itself.
     pub dockershim: bool,
+    /// The newest Docker that its kubeadm was tried with, where its kubelet has a dockershim: kubeadm warns of later ones. `None`:
+    /// kubeadm looks at the CRI alone.
+    pub docker: Option<Series>,
+    /// Whether its kubelet itself ends the WebSockets of `exec`, `attach` and `port-forward` (its gate
+    /// `ExtendWebSocketsToKubelet`): it takes a runtime's address without a scheme for HTTPS then, and cri-dockerd gives
+    /// such ones.
+    pub extends_websockets: bool,
     /// Whether its kubeadm looks for crictl.
     pub crictl: Crictl,
     /// The kernels that it is made for.

@@ -13,6 +13,8 @@
 //! | `cri` | #106501 (v1 first, from 1.23), #110618 (v1 alone, from 1.26) |
 //! | `containerd` | oldest: the first that speaks the CRI's v1 by default, which is all that kubelets speak from 1.26 on (kubernetes.io, blog of 2022-12-09), and the oldest that kubewan's settings are made for. End: containerd 2.0 has no v1alpha2 (containerd/containerd, RELEASES.md, "Kubernetes Support"); crictl 1.23, by which kubeadm 1.23 looks at it, speaks nothing else (kubernetes-sigs/cri-tools at v1.23.0, cmd/crictl/util.go) |
 //! | `dockershim` | #97252: removed in 1.24 |
+//! | `docker` | `latestValidatedDockerVersion` in validators/docker_validator.go of k8s.io/system-validators v1.5.0 (1.22) and v1.6.0 (1.23), as kubeadm says it: "Latest validated version: 20.10" |
+//! | `extends_websockets` | `ExtendWebSocketsToKubelet` in pkg/features/kube_features.go at v1.36.2 (beta, on); `BaseURL` in cmd/server.go of Mirantis/cri-dockerd at v0.3.24 and v0.4.3. Seen: `kubectl exec` ends with "server gave HTTP response to HTTPS client" |
 //! | `crictl` | kubernetes/kubeadm#3064: a warning in 1.31 (#124685), unasked from 1.32 on (#126596). Versions: the newest of the same minor release (kubernetes-sigs/cri-tools, tags; README, "Compatibility matrix") |
 //! | `kernels` | k8s.io/system-validators in `go.mod`: v1.8.0 or older up to 1.31 (#114060, #134097), v1.9.1 and v1.9.2 in 1.32 and 1.33 (#134090, #134086), v1.10.1 and v1.10.2 in 1.34 (#131919, #134087), v1.12.1 from 1.35 on (#134744) |
 //! | `cgroup_v1` | KEP-4569 (1.31: maintenance mode), KEP-5573 and #134298 (1.35); `isCgroupsV1DisabledInKubelet` in validators/cgroup_validator_linux.go of k8s.io/system-validators v1.12.1 |
@@ -59,6 +61,8 @@ const V1_22: Release = Release {
     cri: Cri::V1Alpha2,
     containerd: Containerds { oldest: (1, 6), below: Some((2, 0)) },
     dockershim: true,
+    docker: Some((20, 10)),
+    extends_websockets: false,
     crictl: Crictl::Needed("1.22.1"),
     kernels: KERNELS_V1_8,
     cgroup_v1: CgroupV1::Works,
@@ -93,6 +97,7 @@ const V1_24: Release = Release {
     registry_from: 9,
     packages: true,
     dockershim: false,
+    docker: None,
     // By the CRI alone: its makers tested it with 1.5 to 1.7.
     containerd: Containerds { below: None, ..V1_23.containerd },
     crictl: Crictl::Needed("1.24.2"),
@@ -243,6 +248,7 @@ const V1_36: Release = Release {
     minor: 36,
     last_patch: 3,
     end_of_life: "2027-06-28",
+    extends_websockets: true,
     pause: "3.10.2",
     etcd: &[(0, "3.6.8-0")],
     coredns: &[(0, "v1.14.2")],

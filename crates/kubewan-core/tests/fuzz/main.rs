@@ -27,5 +27,6 @@ targets! {
     registry_files: 20_000, ["src/registry/registry-example.pem", "src/registry/legacy.rs", "src/registry/certificate.rs"],
         vec![];
     publishers: 20_000, ["src/supply.rs", "src/download.rs"], vec![];
+    daemon_json: 40_000, ["src/render/docker.rs", "../../docs/reference.md"], samples::daemons();
     block: 60_000, ["src/action/file.rs"], samples::hosts_files();
 }

@@ -154,6 +154,7 @@ fn nothing(goal: &Action) -> Option<Observed> {
         RegistryLogins,
         SystemTrust,
         Unit,
+        DockerEngine,
         Unmasked,
         Link,
         KubeletFlag,
@@ -369,6 +370,18 @@ pub fn bundles() -> Vec<Vec<u8>> {
         "format: 1\nkubernetes: \"1.36.2\"\nrehearsal: true\nprovenance: |\n  x\nartifacts:\n{lines}"
     );
     vec![text.into_bytes()]
+}
+
+/// Configurations of Docker, good ones and one with slips.
+pub fn daemons() -> Vec<Vec<u8>> {
+    [
+        "{\"exec-opts\": [\"native.cgroupdriver=cgroupfs\", \"x\"], \"log-opts\": {\"max-file\": \"3\"}}",
+        "{\"log-driver\": \"journald\", \"storage-driver\": \"btrfs\", \"insecure-registries\": [\"192.0.2.9\"]}",
+        "{\n  \"registry-mirrors\": [ \"https://192.0.2.9:5000\" ] # mine\n  \"debug\": true // yes\n}\n",
+        "",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
 }
 
 /// Files with and without a block of ours.

@@ -20,7 +20,7 @@ use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::inventory::Inventory;
 use kubewan_core::network::ports::{Protocol, Source as From};
 use kubewan_core::network::reach::{Way, ways};
-use kubewan_core::plan::phase::settle;
+use kubewan_core::plan::phase::{runtime, settle};
 use kubewan_core::plan::{Phase, Plan, Step};
 
 use crate::error::HostError;
@@ -195,6 +195,7 @@ fn host_to_host(fleet: &mut Fleet, test: &Test) -> Result<Vec<Proof>, Vec<HostEr
 
 /// Brings the image to every host, as the steps of a small plan of its own: it is in the journal, so `reset` knows it.
 fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String>, Vec<HostError>> {
+    let store = runtime::store(test.inventory);
     let mut steps = Vec::new();
     let mut sources = Sources::new();
     let mut references = BTreeMap::new();
@@ -216,7 +217,7 @@ fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String
         }
         let (reference, artifact) = made[arch].clone();
         references.insert(host.clone(), reference.clone());
-        let goal = Action::Image(Image { reference, artifact: Some(artifact) });
+        let goal = Action::Image(Image { reference, artifact: Some(artifact), store });
         steps.push(Step::new(Phase::Runtime, host, goal, "pods that prove the cluster run it"));
     }
     let seen = survey::observe(fleet, &steps)?;

@@ -207,6 +207,7 @@ fn image(
         version: tag.trim_start_matches('v').into(),
         arch: arch.into(),
         distribution: None,
+        runtime: None,
         size: fs::metadata(&archive).map_err(failed)?.len(),
         sha256: sha256_of(&archive).map_err(failed)?,
         path,

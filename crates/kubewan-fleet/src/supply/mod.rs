@@ -17,7 +17,7 @@ use kubewan_core::facts::Facts;
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Inventory;
 use kubewan_core::registry::Registries;
-use kubewan_core::supply::{self, Download, Holds, Part};
+use kubewan_core::supply::{self, Download, Holds, Part, Sums};
 
 use rustix::fs::FlockOperation;
 
@@ -92,7 +92,7 @@ pub fn resolve(
     cache: &Path,
     tell: &dyn Fn(&str),
 ) -> Result<Supply, Vec<Finding>> {
-    if !supply::downloads_by_hosts(inventory) {
+    if !supply::is_looked_up(inventory) {
         let bundle = of(inventory, cache, Vec::new());
         return Ok(Supply { bundle, keys: BTreeMap::new(), registries: Registries::new() });
     }
@@ -184,6 +184,7 @@ fn artifact(
         version: download.version.clone(),
         arch: arch.into(),
         distribution: None,
+        runtime: None,
         path,
         size,
         sha256,
@@ -193,9 +194,13 @@ fn artifact(
 
 /// What the publisher says a file's SHA-256 is.
 fn published(download: &Download, cache: &Path) -> Result<String, FetchError> {
+    let url = match &download.sums {
+        Sums::Known(sha256) => return Ok((*sha256).to_owned()),
+        Sums::At(url) => url,
+    };
     let of = |text: &str| supply::published(text, download.file());
     let what = format!("there is no SHA-256 of {} in it", download.file());
-    let text = remembered(&download.sums, &cache.join("sums"), &|text| of(text).is_some(), &what)?;
+    let text = remembered(url, &cache.join("sums"), &|text| of(text).is_some(), &what)?;
     Ok(of(&text).expect("remembered() gives what passes"))
 }
 

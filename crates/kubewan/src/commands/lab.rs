@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path as FilePath;
 use std::process::Command;
 
-use kubewan_core::bundle::{ArtifactKind, Bundle};
+use kubewan_core::bundle::{Artifact, ArtifactKind, Bundle};
 use kubewan_fleet::bundle::{self, BundleDir, BundleError};
 use kubewan_fleet::program::go_arch;
 use kubewan_lab::topology::{self, Path, Spec};
@@ -247,7 +247,8 @@ fn without_packages(bundle: &Bundle, topology: &Spec) -> Option<&'static str> {
 
 fn choice(bundle: &BundleDir) -> Result<KubernetesChoice, Failure> {
     // The package's: a bundle may have containerd's programs too, which a lab's hosts, who have packages, don't take.
-    let mut packages = bundle.bundle.artifacts.iter().filter(|a| a.kind == ArtifactKind::Package);
+    let is_for_it = |a: &&Artifact| a.kind == ArtifactKind::Package && a.runtime.is_none();
+    let mut packages = bundle.bundle.artifacts.iter().filter(is_for_it);
     let containerd = packages.find(|artifact| artifact.name == "containerd");
     let major = containerd.and_then(|artifact| artifact.version.split('.').next()?.parse().ok());
     let root: &FilePath = &bundle.root;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kubewan_core::facts::{ClusterState, Facts};
+use kubewan_core::facts::{ClusterState, Facts, RuntimeFacts};
 use kubewan_core::finding::{Finding, Severity};
 use kubewan_core::inventory::{Host, Inventory, Role};
 use kubewan_fleet::fleet::Fleet;
@@ -62,6 +62,15 @@ pub struct HostStatus {
     pub clock_offset_ms: Option<i64>,
     /// Addresses of its pods.
     pub pod_cidr: Option<String>,
+}
+
+/// The runtime that the inventory names, with its version.
+fn runtime(facts: &RuntimeFacts, is_docker: bool) -> Option<String> {
+    if is_docker {
+        let version = facts.docker.engine.as_ref()?.version.as_ref()?;
+        return Some(format!("docker {version}"));
+    }
+    facts.containerd.as_ref().map(|version| format!("containerd {version}"))
 }
 
 impl HostStatus {
@@ -146,7 +155,7 @@ impl Status {
                 findings.extend(nodes::shortage(&host.name, nodes));
             }
             let node = nodes.iter().flatten().find(|node| node.name == host.name);
-            HostStatus::new(host, survey, node)
+            HostStatus::new(host, survey, node, inventory.is_docker())
         });
         let hosts = hosts.collect();
         for (host, facts) in &survey.facts {
@@ -196,7 +205,7 @@ fn fault(host: &Host, nodes: &[Node]) -> Option<Finding> {
 }
 
 impl HostStatus {
-    fn new(host: &Host, survey: &Survey, node: Option<&Node>) -> Self {
+    fn new(host: &Host, survey: &Survey, node: Option<&Node>, is_docker: bool) -> Self {
         let seen = survey.facts.get(&host.name);
         let role = |role: &Role| match role {
             Role::ControlPlane => "control-plane".to_owned(),
@@ -216,8 +225,7 @@ impl HostStatus {
             status.address_on =
                 address.and_then(|address| facts.interface_with(address)).map(str::to_owned);
             status.clock_offset_ms = survey.clock_offsets_ms.get(&host.name).copied();
-            let containerd = facts.runtime.containerd.as_ref();
-            status.runtime = containerd.map(|version| format!("containerd {version}"));
+            status.runtime = runtime(&facts.runtime, is_docker);
         }
         if let Some(node) = node {
             status.ready = node.ready;

@@ -127,7 +127,10 @@ pub fn marks() -> String {
         vec![
             quoted(release.role_labels),
             quoted(release.role_taints),
-            yes(release.dockershim),
+            match release.docker {
+                Some((major, minor)) => format!("yes; Docker to {major}.{minor}"),
+                None => yes(release.dockershim),
+            },
             yes(release.super_admin),
             match release.safe_joins_from {
                 None => "refused".into(),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use kubewan_core::action::kubeadm::ResetSeen;
 use kubewan_core::action::{Action, KubeadmReset};
+use kubewan_core::render::kubeadm::{CRI_DOCKERD_SOCKET, DOCKERSHIM_SOCKET};
 
+use super::super::docker::docker;
 use super::super::kubelet;
 use super::super::{Host, Performing};
 use super::config::Config;
@@ -19,6 +21,9 @@ use crate::journal;
 
 /// The runtime's socket, where no configuration names it.
 const SOCKET: &str = "unix:///run/containerd/containerd.sock";
+
+/// Containers in one command.
+const AT_ONCE: usize = 50;
 
 /// kubeadm removes pods one by one and may wait for an API that is gone.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -43,7 +48,8 @@ pub fn perform_kubeadm_reset(
     super::refuse_a_second_kubeadm()?;
     Ownership::unmark(cx.host)?;
     stop_kubelet()?;
-    start_runtime(cx);
+    let units = runtime_units(&socket(cx.host));
+    units.iter().for_each(|unit| start_runtime(unit, cx));
     kubeadm_reset(cx);
     remove_containers(cx);
     for mount in traces::mounts() {
@@ -80,11 +86,20 @@ fn stop_kubelet() -> Result<(), String> {
     Ok(())
 }
 
+/// The units behind a runtime's socket.
+fn runtime_units(socket: &str) -> &'static [&'static str] {
+    match socket {
+        CRI_DOCKERD_SOCKET => &["docker.service", "cri-docker.service"],
+        DOCKERSHIM_SOCKET => &["docker.service"],
+        _ => &["containerd.service"],
+    }
+}
+
 /// Pods can only be removed through a runtime that runs.
-fn start_runtime(cx: &mut Performing<'_>) {
-    let unit = Unit::load("containerd.service");
+fn start_runtime(name: &str, cx: &mut Performing<'_>) {
+    let unit = Unit::load(name);
     if unit.loaded() && !unit.active() && !unit.masked() {
-        let start = Program::new("systemctl").args(["start", "containerd.service"]);
+        let start = Program::new("systemctl").args(["start", name]);
         if let Err(error) = start.stdout() {
             (cx.progress)(&format!("the runtime does not start, its pods may stay: {error}"));
         }
@@ -130,6 +145,16 @@ fn socket(host: &Host) -> String {
 
 /// Containers that kubeadm could not remove.
 fn remove_containers(cx: &mut Performing<'_>) {
+    let dockers = traces::docker_containers();
+    if !dockers.is_empty() {
+        (cx.progress)(&format!("removing {} containers of pods", dockers.len()));
+        for some in dockers.chunks(AT_ONCE) {
+            let ids: Vec<&str> = some.iter().map(String::as_str).collect();
+            let args = [["rm", "--force", "--volumes"].as_slice(), ids.as_slice()].concat();
+            // What stays shows when the step is verified.
+            let _ = docker(&args).timeout(TIMEOUT).output();
+        }
+    }
     let left = traces::containers();
     if left.is_empty() {
         return;

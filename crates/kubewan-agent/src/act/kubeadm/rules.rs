@@ -11,6 +11,10 @@ use crate::command::{Program, exists};
 /// Beginnings of the names of chains that are theirs.
 const CHAINS: [&str; 3] = ["KUBE-", "FLANNEL-", "CNI-"];
 
+/// The beginning of the names of Docker's chains, and its bridge.
+const DOCKERS: &str = "DOCKER";
+const DOCKERS_BRIDGE: &str = "docker0";
+
 /// nftables tables that are theirs (`pkg/proxy/nftables/proxier.go`; flannel's
 /// `pkg/trafficmngr/nftables`; the CNI plugins' portmap and bridge).
 const TABLES: [&str; 5] =
@@ -49,6 +53,24 @@ pub(super) fn remove() -> Result<(), String> {
     let script = Ruleset::read().removal();
     if !script.is_empty() {
         Program::new("nft").args(["-f", "-"]).stdin(script).stdout()?;
+    }
+    let script = Ruleset::read().empty_tables(&held);
+    if !script.is_empty() {
+        Program::new("nft").args(["-f", "-"]).stdin(script).stdout()?;
+    }
+    Ok(())
+}
+
+/// Removes what Docker leaves behind that is gone: its chains, what leads there, and the rules of its bridge.
+///
+/// # Errors
+/// Says what could not be removed.
+pub(in crate::act) fn remove_dockers() -> Result<(), String> {
+    let held = Ruleset::read().iptables_with(&|chain| chain.starts_with(DOCKERS));
+    for tool in tools() {
+        if let Some(script) = dockers_removal(&saved(&tool)) {
+            Program::new(format!("{tool}-restore")).arg("--noflush").stdin(script).stdout()?;
+        }
     }
     let script = Ruleset::read().empty_tables(&held);
     if !script.is_empty() {
@@ -122,7 +144,30 @@ pub(crate) fn their_chains(saved: &str) -> BTreeMap<String, BTreeSet<String>> {
 /// A script for `iptables-restore --noflush` that takes their chains out, and leaves everything else with
 /// its counters as it is.
 pub(crate) fn removal(saved: &str) -> Option<String> {
-    let theirs = their_chains(saved);
+    removal_of(saved, &their_chains(saved), &|_| false)
+}
+
+/// The same for Docker.
+pub(crate) fn dockers_removal(saved: &str) -> Option<String> {
+    let mut chains: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for block in saved.split("\n*").map(|block| block.trim_start_matches('*')) {
+        let table = block.lines().next().unwrap_or_default().to_owned();
+        let named = block.lines().filter_map(|line| line.strip_prefix(':')?.split(' ').next());
+        let dockers: BTreeSet<String> =
+            named.filter(|chain| chain.starts_with(DOCKERS)).map(str::to_owned).collect();
+        if !dockers.is_empty() {
+            chains.insert(table, dockers);
+        }
+    }
+    removal_of(saved, &chains, &|words| words.contains(&DOCKERS_BRIDGE))
+}
+
+/// A script that takes chains out, with the rules that lead there, and of their tables those rules that `also` names.
+fn removal_of(
+    saved: &str,
+    theirs: &BTreeMap<String, BTreeSet<String>>,
+    also: &dyn Fn(&[&str]) -> bool,
+) -> Option<String> {
     let mut script = String::new();
     for block in saved.split("\n*").map(|block| block.trim_start_matches('*')) {
         let table = block.lines().next().unwrap_or_default();
@@ -136,7 +181,7 @@ pub(crate) fn removal(saved: &str) -> Option<String> {
             let words: Vec<&str> = words.collect();
             let leads =
                 words.windows(2).any(|w| matches!(w[0], "-j" | "-g") && chains.contains(w[1]));
-            if !chains.contains(chain) && leads {
+            if !chains.contains(chain) && (leads || also(&words)) {
                 script.push_str(&format!("-D {rule}\n"));
             }
         }
@@ -195,9 +240,13 @@ impl Ruleset {
     }
 
     pub(crate) fn iptables_with_their_chains(&self) -> Vec<String> {
+        self.iptables_with(&Self::is_theirs)
+    }
+
+    fn iptables_with(&self, is: &dyn Fn(&str) -> bool) -> Vec<String> {
         let tables: BTreeSet<String> = self
             .items("chain")
-            .filter(|chain| Self::is_theirs(&text(chain, "name")))
+            .filter(|chain| is(&text(chain, "name")))
             .map(|chain| format!("{} {}", text(chain, "family"), text(chain, "table")))
             .collect();
         tables.into_iter().collect()
@@ -297,6 +346,22 @@ COMMIT
              -X CNI-6f1\n-X FLANNEL-POSTRTG\n-X KUBE-SERVICES\n-X KUBE-SVC-X\nCOMMIT\n"
         );
         assert_eq!(removal("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"), None);
+    }
+
+    #[test]
+    fn takes_out_what_docker_left() {
+        let saved = "*nat\n:POSTROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:DOCKER - [0:0]\n\
+            -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER\n\
+            -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n\
+            -A POSTROUTING -s 10.8.0.0/24 -j MASQUERADE\n-A DOCKER -i docker0 -j RETURN\nCOMMIT\n\
+            *mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i docker0 -j MARK\nCOMMIT\n";
+        assert_eq!(
+            dockers_removal(saved).unwrap(),
+            "*nat\n:DOCKER - [0:0]\n\
+             -D OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER\n\
+             -D POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n-X DOCKER\nCOMMIT\n"
+        );
+        assert_eq!(dockers_removal(SAVED.replace("DOCKER", "OTHER").as_str()), None);
     }
 
     #[test]

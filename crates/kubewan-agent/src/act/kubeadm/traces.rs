@@ -7,10 +7,12 @@ use std::time::Duration;
 use kubewan_core::action::Action;
 
 use super::super::Host;
+use super::super::docker::docker;
 use super::super::file::unescape;
 use super::super::kubelet;
 use super::{folders, rules};
 use crate::command::{Program, exists};
+use crate::facts::KUBELETS;
 use crate::facts::systemd::Unit;
 use crate::journal;
 
@@ -68,7 +70,7 @@ pub(super) fn all(host: &Host) -> Result<Vec<String>, String> {
     if Unit::load(kubelet::UNIT).active() {
         found.push(format!("{} runs", kubelet::UNIT));
     }
-    let pods = containers().len();
+    let pods = containers().len() + docker_containers().len();
     if pods > 0 {
         found.push(format!("{pods} containers of pods"));
     }
@@ -137,6 +139,16 @@ pub(super) fn namespaces() -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name.starts_with("cni-")).collect();
     names.sort();
     names
+}
+
+/// Containers of the kubelet's pods in Docker.
+pub(super) fn docker_containers() -> Vec<String> {
+    if !exists("docker") || !Unit::load("docker.service").active() {
+        return Vec::new();
+    }
+    let label = format!("label={KUBELETS}");
+    let listed = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]).stdout();
+    listed.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 /// Containers in the namespace that containerd keeps for the kubelet's pods.

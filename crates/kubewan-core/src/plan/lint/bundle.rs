@@ -24,6 +24,7 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
     let distribution = facts.os.distribution();
     let has = |name: &str| bundle.of(ArtifactKind::Runtime, arch).any(|file| file.name == name);
     if view.inventory.runtime.source == RuntimeSource::Bundle
+        && !view.inventory.is_docker()
         && bundle.packages(&distribution, arch).next().is_none()
         && !RUNTIME.iter().all(|name| has(name))
     {

@@ -15,7 +15,11 @@ const NAMED_MAX: usize = 8;
 /// Containers of others, where containerd would get another configuration and start again.
 pub(super) fn containers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let others = &facts.runtime.others;
-    if others.is_empty() || facts.runtime.containerd_config == Some(config(view, facts)) {
+    // Docker's own containerd runs the kubelet's containers too.
+    if view.inventory.is_docker()
+        || others.is_empty()
+        || facts.runtime.containerd_config == Some(config(view, facts))
+    {
         return None;
     }
     Some(Finding::error(
@@ -41,6 +45,9 @@ fn container(of: &Container) -> String {
 
 /// A configuration that someone wrote. What our journal tells of is ours, whoever edited it since.
 pub(super) fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    if view.inventory.is_docker() {
+        return None;
+    }
     let there = facts.runtime.containerd_config.as_deref()?;
     let ours = config(view, facts);
     if there == ours || facts.own.left.contains_key(CONFIG) {
@@ -71,6 +78,9 @@ pub(super) fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<F
 
 /// Docker's package and the distribution's bring the same programs; released ones would be found before Docker's.
 pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    if view.inventory.is_docker() {
+        return None;
+    }
     let runtime = &facts.runtime;
     let program = packages::manager(&facts.os).program();
     let ours = match view.inventory.runtime.source {
@@ -103,7 +113,7 @@ pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding
     })
 }
 
-fn named(mut names: Vec<String>) -> String {
+pub(super) fn named(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(NAMED_MAX);
     names.truncate(NAMED_MAX);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };

@@ -8,6 +8,7 @@
 //! | [`clock`] | clocks |
 //! | [`runtime`] | containerd |
 //! | [`foreign`] | containers, settings and packages of others in containerd's place |
+//! | [`docker`] | Docker: its configuration, what runs in it, its packages |
 //! | [`containerd`] | what a configuration of containerd says beyond its defaults |
 //! | [`registries`] | registries of one's own, and what an older configuration said of registries |
 //! | [`bundle`] | contents and versions of the bundle, repositories and mirrors |
@@ -22,6 +23,7 @@ mod bundle;
 mod clock;
 mod cluster;
 mod containerd;
+mod docker;
 mod firewall;
 mod foreign;
 mod machine;
@@ -58,6 +60,8 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
     findings.extend(supply::unchecked(view.inventory));
+    findings.extend(docker::mirrors(view));
+    findings.extend(docker::registries(view));
     findings.extend(registries::images_behind_login(view));
     findings.extend(registries::unverified(view));
     findings.extend(versions::end_of_life(view));
@@ -89,6 +93,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     ];
     let several = [
         system::swap(view, host, facts),
+        docker::docker(view, host, facts),
         bundle::bundle_contents(view, host, facts),
         bundle::repositories(view, host, facts),
         bundle::source_changed(view, host, facts),

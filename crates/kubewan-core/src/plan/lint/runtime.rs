@@ -11,6 +11,9 @@ use crate::versions::{CONTAINERD_2_FROM, Cri, RELEASES, Release, series};
 
 /// containerd against what the release's kubelet works with.
 pub(super) fn containerd(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    if view.inventory.is_docker() {
+        return None;
+    }
     let version = containerd_version(view, facts)?;
     let there = facts.runtime.containerd.is_some();
     let from = match view.inventory.runtime.source {

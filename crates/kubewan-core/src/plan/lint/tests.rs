@@ -8,9 +8,12 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::*;
+use crate::action::docker::DockerEngineSeen;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
-use crate::facts::{CgroupVersion, ClusterState, Container, Listener, Route, SwapSource};
+use crate::facts::{
+    CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, Listener, Route, SwapSource,
+};
 use crate::finding::Severity;
 use crate::inventory::{Acceptance, Backend, HostnamePolicy, Inventory};
 use crate::network::reach;
@@ -75,6 +78,14 @@ impl Cluster {
             }) => text,
             other => unreachable!("not a text: {other:?}"),
         }
+    }
+
+    /// The second host's Docker, which is to run the containers.
+    fn docker(&mut self) -> &mut DockerFacts {
+        self.inventory.runtime.kind = crate::inventory::RuntimeKind::Docker;
+        let docker = &mut self.node().runtime.docker;
+        docker.installed = true;
+        docker
     }
 
     fn planned(&self) -> crate::plan::planner::Planned {
@@ -355,6 +366,71 @@ const CASES: &[Case] = &[
         c.node().os = samples::rpm_system("rocky", "9.6");
         c.inventory.accept = vec![Acceptance::DistributionExperimental];
     }),
+    ("Docker, whose configuration is no JSON", |c| {
+        let docker = c.docker();
+        let text = "{\n  \"log-driver\": \"json-file\"\n  \"debug\": true,\n}\n".into();
+        docker.config = Some(ConfigFile { text, mode: 0o644, owner: (0, 0) });
+    }),
+    ("Docker with another cgroup driver, and nothing in it", |c| {
+        c.docker().engine = Some(engine("cgroupfs", "overlay2"));
+    }),
+    ("Docker with another cgroup driver, and containers of others", |c| {
+        let docker = c.docker();
+        docker.engine = Some(engine("cgroupfs", "overlay2"));
+        docker.others = vec![Container {
+            id: "web".into(),
+            program: "nginx:1.27".into(),
+            ..Container::default()
+        }];
+    }),
+    ("the same, accepted", |c| {
+        let docker = c.docker();
+        docker.engine = Some(engine("cgroupfs", "overlay2"));
+        docker.others = vec![Container {
+            id: "web".into(),
+            program: "nginx:1.27".into(),
+            ..Container::default()
+        }];
+        c.inventory.accept = vec![Acceptance::DockerCgroupDriver];
+    }),
+    ("Docker with systemd's, and containers of others", |c| {
+        let docker = c.docker();
+        docker.engine = Some(engine("systemd", "overlay2"));
+        docker.others = vec![Container {
+            id: "web".into(),
+            program: "nginx:1.27".into(),
+            ..Container::default()
+        }];
+    }),
+    ("Docker with another storage driver, log driver and an argument", |c| {
+        let docker = c.docker();
+        docker.engine = Some(engine("systemd", "btrfs"));
+        docker.args =
+            vec!["-H".into(), "fd://".into(), "--exec-opt=native.cgroupdriver=systemd".into()];
+        let text = "{\"log-driver\": \"journald\"}".into();
+        docker.config = Some(ConfigFile { text, mode: 0o600, owner: (0, 0) });
+    }),
+    ("Docker's own package, and the distribution's is asked for", |c| {
+        c.docker().package = Some("docker-ce".into());
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+    }),
+    ("Docker and mirrors that it does not ask", |c| {
+        c.docker();
+        c.inventory.mirrors.images = [
+            ("docker.io".to_owned(), "https://hub.example".to_owned()),
+            ("ghcr.io".into(), "https://g.example".into()),
+        ]
+        .into();
+    }),
+    ("Docker and a registry of one's own", |c| {
+        c.docker();
+        let registry = json!({ "address": "registry.example.org" });
+        c.inventory.registries = vec![serde_json::from_value(registry).expect("a registry")];
+    }),
+    ("Docker from a bundle for another distribution", |c| {
+        c.docker();
+        c.node().os.version_id = "13".into();
+    }),
     ("a kernel without WireGuard, and encryption asked for", |c| {
         c.node().kernel.wireguard = false;
         c.inventory.network.backend = Backend::Wireguard;
@@ -370,6 +446,14 @@ root = "/data/containerd"
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = "/etc/docker/certs.d"
 "#;
+
+fn engine(cgroup_driver: &str, storage_driver: &str) -> DockerEngineSeen {
+    DockerEngineSeen {
+        version: Some("20.10.24".into()),
+        cgroup_driver: cgroup_driver.into(),
+        storage_driver: storage_driver.into(),
+    }
+}
 
 fn own_unit() -> SwapSource {
     SwapSource::Unit {

@@ -6,7 +6,7 @@ use crate::action::registry::LOGINS;
 use crate::action::{Action, File, KubeletFlag, Package, Unit};
 use crate::bundle::ArtifactKind;
 use crate::facts::{ClusterState, Facts};
-use crate::inventory::{Host, KubernetesSource};
+use crate::inventory::{Host, Inventory, KubernetesSource};
 use crate::packages;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
@@ -61,6 +61,15 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     steps
 }
 
+/// Units that the kubelet waits for.
+fn runtime_units(inventory: &Inventory) -> &'static str {
+    match (inventory.is_docker(), inventory.uses_cri_dockerd()) {
+        (false, _) => "containerd.service",
+        (true, true) => "docker.service cri-docker.service",
+        (true, false) => "docker.service",
+    }
+}
+
 /// Programs and the kubelet's unit as files.
 fn files(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Binaries, &host.name, action, why);
@@ -80,7 +89,7 @@ fn files(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         ));
     }
     steps.push(step(
-        Action::File(File::text(UNIT, 0o644, unit::kubelet_unit())),
+        Action::File(File::text(UNIT, 0o644, unit::kubelet_unit(runtime_units(view.inventory)))),
         "systemd keeps the kubelet running",
     ));
     steps.push(step(

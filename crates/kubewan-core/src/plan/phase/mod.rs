@@ -2,6 +2,7 @@
 
 pub mod binaries;
 pub mod control_plane;
+pub mod docker;
 pub mod join;
 pub mod network;
 pub mod nodes;

@@ -1,16 +1,16 @@
-//! containerd and the images.
+//! containerd and the images. Docker in its place is [`super::docker`].
 
 use super::registries;
-use crate::action::{Action, Artifact, File, Image, Package, Unit};
+use crate::action::{Action, Artifact, File, Image, ImageStore, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
 use crate::facts::Facts;
-use crate::inventory::{Host, KubernetesSource, RuntimeSource};
+use crate::inventory::{Host, Inventory, KubernetesSource, RuntimeSource};
 use crate::packages::{self, PackageManager};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::containerd::{self, Containerd};
 use crate::render::unit;
-use crate::supply::{self, Repository};
+use crate::supply::{self, CRI_DOCKERD, Repository};
 
 /// containerd's configuration.
 pub(in crate::plan) const CONFIG: &str = "/etc/containerd/config.toml";
@@ -18,7 +18,7 @@ pub(in crate::plan) const CONFIG: &str = "/etc/containerd/config.toml";
 pub(in crate::plan) const UNIT: &str = "/etc/systemd/system/containerd.service";
 
 /// What kubeadm's preflight and pods' networks need beside a runtime (kubernetes.io, "Installing kubeadm").
-const TOOLS: [&str; 4] = ["conntrack", "iptables", "ethtool", "socat"];
+pub(super) const TOOLS: [&str; 4] = ["conntrack", "iptables", "ethtool", "socat"];
 /// What a host downloads with.
 const DOWNLOADERS: [&str; 2] = ["ca-certificates", "curl"];
 /// Images that only a control plane runs.
@@ -26,6 +26,15 @@ const CONTROL_PLANE_IMAGES: [&str; 4] =
     ["/kube-apiserver", "/kube-controller-manager", "/kube-scheduler", "/etcd"];
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let mut steps = match view.inventory.is_docker() {
+        true => super::docker::steps(view, host, facts),
+        false => containerd(view, host, facts),
+    };
+    steps.extend(images(view, host, facts));
+    steps
+}
+
+fn containerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
     let mut steps = registries::steps(view, host, facts);
     // The file comes before the package, which then starts containerd once, with the right settings.
@@ -53,24 +62,13 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         }),
         "the kubelet speaks to it",
     ));
-    steps.extend(images(view, host, facts));
     steps
 }
 
 /// containerd's programs, and what is needed beside them.
 fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
-    let mut steps = Vec::new();
-    if supply::downloads_by_hosts(view.inventory) {
-        let names = DOWNLOADERS.map(|name| packages::manager(&facts.os).package(name)).to_vec();
-        let package = Package { names, ..Package::default() };
-        steps.push(step(Action::Package(package), "the host downloads over HTTPS"));
-    }
-    if view.inventory.runtime.source == RuntimeSource::Docker
-        && let Some(docker) = supply::docker_repository(view.inventory, &facts.os)
-    {
-        steps.extend(repository(view, host, Phase::Runtime, &docker));
-    }
+    let mut steps = before_packages(view, host, facts);
     if let Some(package) = package(view, facts) {
         let why = match (package.held.is_empty(), package.repository.is_empty()) {
             (false, _) => {
@@ -94,6 +92,23 @@ fn programs(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             Action::File(File::text(UNIT, 0o644, unit::containerd_unit())),
             "systemd keeps containerd running",
         ));
+    }
+    steps
+}
+
+/// What a host downloads with, and Docker's repository where packages come from there.
+pub(super) fn before_packages(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if supply::downloads_by_hosts(view.inventory) {
+        let names = DOWNLOADERS.map(|name| packages::manager(&facts.os).package(name)).to_vec();
+        let package = Action::Package(Package { names, ..Package::default() });
+        let why = "the host downloads over HTTPS";
+        steps.push(Step::new(Phase::Runtime, &host.name, package, why));
+    }
+    if view.inventory.runtime.source == RuntimeSource::Docker
+        && let Some(docker) = supply::docker_repository(view.inventory, &facts.os)
+    {
+        steps.extend(repository(view, host, Phase::Runtime, &docker));
     }
     steps
 }
@@ -133,16 +148,18 @@ fn runtime_files<'a>(
         RuntimeSource::Bundle => bundle.packages(&facts.os.distribution(), arch).next().is_none(),
         RuntimeSource::Distribution | RuntimeSource::Docker => false,
     };
-    bundle.of(ArtifactKind::Runtime, arch).filter(move |_| as_files)
+    let of_containerd = bundle.of(ArtifactKind::Runtime, arch).filter(|p| p.name != CRI_DOCKERD);
+    of_containerd.filter(move |_| as_files)
 }
 
 fn images(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
+    let store = store(view.inventory);
     if view.inventory.source() != KubernetesSource::Bundle {
         return supply::images(view.inventory, host.is_control_plane())
             .into_iter()
             .map(|reference| {
-                let image = Image { reference, artifact: None };
+                let image = Image { reference, artifact: None, store };
                 step(
                     Action::Image(image),
                     "pulled before it is needed, so that nothing waits for it",
@@ -155,10 +172,15 @@ fn images(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         .filter(|image| runs_on(host, image))
         .map(|image| {
             let reference = image.name.clone();
-            let image = Image { reference, artifact: Some(artifact(image)) };
+            let image = Image { reference, artifact: Some(artifact(image)), store };
             step(Action::Image(image), "from the bundle: no registry is needed")
         })
         .collect()
+}
+
+/// Whose store the kubelet's images lie in.
+pub fn store(inventory: &Inventory) -> ImageStore {
+    if inventory.is_docker() { ImageStore::Docker } else { ImageStore::Containerd }
 }
 
 /// The text of containerd's configuration.

@@ -108,6 +108,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         reset.findings.extend(way.findings);
         reset.findings.extend(put_back(host, subject, &before));
     }
+    no_vain_starts(&mut late, &mut ways_back);
     reset.steps.extend(late);
     after_purge(&mut reset.steps);
     // What is deeper goes first.
@@ -120,6 +121,31 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         }
     }
     reset
+}
+
+/// Docker's unit, and the packages that bring it.
+const DOCKER: (&str, [&str; 2]) = ("docker.service", ["docker.io", "docker-ce"]);
+
+/// Takes out starts of a Docker whose package goes as well: by its own settings of before it would change the host's packet
+/// filter, just to be taken away. The unit is as it was once its package is gone.
+fn no_vain_starts(late: &mut Vec<Step>, ways_back: &mut [WayBack<'_>]) {
+    let (unit, packages) = DOCKER;
+    let goes = |step: &Step| match &step.action {
+        Action::Package(goal) => {
+            goal.absent && packages.iter().any(|name| goal.names.iter().any(|n| n == name))
+        }
+        _ => false,
+    };
+    let Some(purge) = late.iter().find(|step| goes(step)).map(|step| step.id.clone()) else {
+        return;
+    };
+    let is_start = |step: &Step| matches!(&step.action, Action::Unit(goal) if goal.name == unit);
+    for start in late.extract_if(.., |step| is_start(step)) {
+        for way in ways_back.iter_mut().filter(|way| way.steps.contains(&start.id)) {
+            way.steps.remove(&start.id);
+            way.steps.insert(purge.clone());
+        }
+    }
 }
 
 /// containerd's settings go with its package when that is purged (dpkg's conffiles): those of someone's who had them without

@@ -23,6 +23,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("unheld", "a reset's"),
     ("unmasked", "a reset's"),
     ("kubeadm-reset", "a reset's"),
+    ("docker-engine", "its configuration is a file's step, its daemon a unit's"),
     ("image", "goes with the runtime's store"),
     ("link", "goes when the unit that makes it stops"),
     ("bootstrap-token", "goes with the cluster, and expires"),
@@ -301,6 +302,30 @@ fn an_edit_that_a_run_put_back_is_told_of_before_it_goes() {
         assert_eq!(reset.findings.len(), told, "{second}: {:?}", reset.findings);
         assert_eq!(left(&journal), BTreeMap::from([("/etc/x".to_owned(), [sha("ours")].into())]));
     }
+}
+
+#[test]
+fn a_docker_that_goes_is_not_started_again() {
+    let running =
+        UnitSeen { active: "active".into(), enabled: "enabled".into(), ..UnitSeen::default() };
+    let unit = Unit {
+        name: "docker.service".into(),
+        enabled: true,
+        active: Some(true),
+        restart_on: vec!["/etc/docker/daemon.json".into()],
+    };
+    let package = |names: &[&str]| {
+        let installed = names.iter().map(|name| ((*name).to_owned(), None)).collect();
+        let seen = PackageSeen { installed, ..PackageSeen::default() };
+        begun(1, package(names, &[]), Observed::Package(seen))
+    };
+    let restarted = begun(2, Action::Unit(unit), Observed::Unit(running));
+    let ids_of = |names: &[&str]| ids(&[package(names), restarted.clone()]);
+    assert_eq!(ids_of(&["docker.io"]), ["h/package:docker.io"]);
+    let reset = steps("h", &[package(&["docker.io"]), restarted.clone()]);
+    assert_eq!(reset.undoes["h/package:docker.io"], [1, 2], "both are taken back with the package");
+    // One that was there before goes on, by its own settings.
+    assert_eq!(ids_of(&["socat"]), ["h/unit:docker.service", "h/package:socat"]);
 }
 
 #[test]

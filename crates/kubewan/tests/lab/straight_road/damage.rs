@@ -74,6 +74,9 @@ const WAYS_BACK: &[(&str, &str)] = &[
     ("unmasked", "where a swap unit was masked"),
 ];
 
+/// Kinds that only clusters with Docker have.
+const OF_DOCKER: &[(&str, &str)] = &[("docker-engine", "the story of Docker changes its driver")];
+
 /// Kinds that only clusters of several control planes have.
 const OF_SEVERAL_CONTROL_PLANES: &[(&str, &str)] = &[
     ("etcd-listens", "the story of control planes begins with an etcd that listens elsewhere"),
@@ -93,6 +96,7 @@ fn every_kind_of_action_has_its_damage_or_is_a_way_back() {
         .iter()
         .chain(OF_SEVERAL_CONTROL_PLANES)
         .chain(OF_REGISTRIES)
+        .chain(OF_DOCKER)
         .map(|(kind, _)| *kind);
     let told: BTreeSet<&str> = damaged.chain(others).collect();
     assert_eq!(told, Action::KINDS.iter().copied().collect());

@@ -1,0 +1,82 @@
+//! Docker: how it is set up, what it says of itself, and what runs in it that is not Kubernetes'.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use kubewan_core::facts::{ConfigFile, Container, DockerFacts};
+use kubewan_core::render::docker::DAEMON_JSON;
+
+use super::kubelet::running_args;
+use super::runtime::installed;
+use super::systemd::Unit;
+use crate::act::docker::{docker as program, engine};
+use crate::command::exists;
+
+pub(super) const UNIT: &str = "docker.service";
+
+/// Packages that bring a daemon.
+const PACKAGES: [&str; 2] = ["docker.io", "docker-ce"];
+
+/// Label by which the kubelet's side of Docker marks its containers (`containerTypeLabelKey` in core/docker_service.go of
+/// Mirantis/cri-dockerd, and dockershim's before).
+pub(crate) const KUBELETS: &str = "io.kubernetes.docker.type";
+
+pub(super) fn docker(unit: &Unit) -> DockerFacts {
+    let is_there = exists("dockerd") || unit.loaded();
+    if !is_there {
+        return DockerFacts { config: config(), ..DockerFacts::default() };
+    }
+    let engine = unit.active().then(|| engine().ok()).flatten();
+    DockerFacts {
+        installed: true,
+        package: PACKAGES.iter().find(|name| installed(name)).map(|name| (*name).to_owned()),
+        config: config(),
+        args: running_args(unit),
+        others: if engine.is_some() { others() } else { Vec::new() },
+        engine,
+    }
+}
+
+fn config() -> Option<ConfigFile> {
+    let text = fs::read_to_string(DAEMON_JSON).ok()?;
+    let metadata = fs::metadata(DAEMON_JSON).ok()?;
+    let owner = (metadata.uid(), metadata.gid());
+    Some(ConfigFile { text, mode: metadata.mode() & 0o7777, owner })
+}
+
+/// Containers that run and are not the kubelet's.
+fn others() -> Vec<Container> {
+    let format = format!("{{{{.Names}}}}\t{{{{.Image}}}}\t{{{{.Label \"{KUBELETS}\"}}}}");
+    parse(&program(&["ps", "--format", &format]).stdout().unwrap_or_default())
+}
+
+/// Name, image and the kubelet's label, a line for each.
+pub(crate) fn parse(text: &str) -> Vec<Container> {
+    let mut found: Vec<Container> = text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t');
+            let (name, image, kubelets) = (fields.next()?, fields.next()?, fields.next()?);
+            kubelets.is_empty().then(|| Container {
+                namespace: "moby".into(),
+                id: name.into(),
+                program: image.into(),
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubelets_containers_are_told_apart() {
+        let text = "web\tnginx:1.27\t\nk8s_etcd_etcd-a_kube-system_b_0\tsha256:ab\tcontainer\nk8s_POD_x\tpause\tpodsandbox\n";
+        let found = parse(text);
+        assert_eq!((found.len(), found[0].id.as_str()), (1, "web"));
+        assert!(parse("").is_empty() && parse("x\n").is_empty());
+    }
+}

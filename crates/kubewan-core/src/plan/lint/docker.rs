@@ -1,0 +1,232 @@
+//! Docker where it runs the containers: what someone has set up there, and what runs in it.
+
+use super::foreign::named;
+use crate::facts::{Container, Facts};
+use crate::finding::Finding;
+use crate::inventory::{Host, RuntimeSource};
+use crate::plan::phase::docker::{MIRRORED, bundled, daemon_json, has_other_storage};
+use crate::plan::planner::View;
+use crate::render::docker::{CGROUP_DRIVER, DAEMON_JSON, LOG_DRIVER, STORAGE_DRIVER, setting};
+use crate::versions::series;
+
+/// Arguments of the daemon that its configuration says too: it does not start where both do (docs.docker.com, "Troubleshooting
+/// the Docker daemon").
+const ARGUMENTS: [(&str, &str); 6] = [
+    ("exec-opt", "exec-opts"),
+    ("log-driver", "log-driver"),
+    ("log-opt", "log-opts"),
+    ("storage-driver", "storage-driver"),
+    ("registry-mirror", "registry-mirrors"),
+    ("insecure-registry", "insecure-registries"),
+];
+
+/// Everything about Docker; nothing where the runtime is another.
+pub(super) fn docker(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    if !view.inventory.is_docker() {
+        return Vec::new();
+    }
+    let all = [
+        configuration(view, host, facts),
+        containers(view, host, facts),
+        package(view, host, facts),
+        arguments(view, host, facts),
+        storage(host, facts),
+        logs(view, host, facts),
+        version(view, host, facts),
+        bundle(view, host, facts),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// A `daemon.json` that is none: nothing is merged into what nobody can read.
+fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let slips = daemon_json(view, facts).err()?;
+    Some(Finding::error(
+        "docker-config-invalid",
+        &host.name,
+        format!("{DAEMON_JSON} can't be read, by Docker neither: {slips}; it is left as it is"),
+        format!(
+            "mend it (`python3 -m json.tool {DAEMON_JSON}` says whether it is JSON), or move it away"
+        ),
+    ))
+}
+
+/// Containers of others, where Docker would start again, or change what it makes control groups with.
+fn containers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let docker = &facts.runtime.docker;
+    let running = named(docker.others.iter().map(container).collect());
+    let driver = &docker.engine.as_ref()?.cgroup_driver;
+    if docker.others.is_empty() {
+        return None;
+    }
+    if driver != CGROUP_DRIVER {
+        return Some(Finding::error(
+            "docker-cgroup-driver",
+            &host.name,
+            format!(
+                "Docker makes control groups with {driver}, which the kubelet must not do beside systemd; with \
+                 {CGROUP_DRIVER} it starts again, and with it containers that are not Kubernetes': {running}"
+            ),
+            "stop them, or move them to another host",
+        ));
+    }
+    let text = daemon_json(view, facts).ok()?;
+    let same = docker.config.as_ref().is_some_and(|config| config.text == text);
+    (!same).then(|| {
+        Finding::error(
+            "foreign-containers",
+            &host.name,
+            format!(
+                "containers that are not Kubernetes' run in this host's Docker: {running}; kubewan changes its \
+                 configuration and starts it again under them"
+            ),
+            "stop them, or move them to another host",
+        )
+    })
+}
+
+/// `web (nginx:1.27)`
+fn container(of: &Container) -> String {
+    format!("{} ({})", of.id, of.program)
+}
+
+/// The distribution's package and Docker's can't be beside each other.
+fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let there = facts.runtime.docker.package.as_deref()?;
+    let wants_dockers = view.inventory.runtime.source == RuntimeSource::Docker;
+    if wants_dockers == (there == "docker-ce") {
+        return None;
+    }
+    let instead = if wants_dockers { "distribution" } else { "docker" };
+    Some(Finding::error(
+        "foreign-docker-package",
+        &host.name,
+        format!("Docker is installed by the package {there}, and another one would take its place"),
+        format!(
+            "use it: `runtime: {{ kind: docker, source: {instead} }}`; or, if nobody needs it here, `apt-get remove {there}`"
+        ),
+    ))
+}
+
+/// What stands in Docker's unit and in its configuration keeps it from starting.
+fn arguments(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let text = daemon_json(view, facts).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let args = &facts.runtime.docker.args;
+    let given = |name: &str| {
+        args.iter().any(|arg| {
+            let rest = arg.strip_prefix("--").and_then(|arg| arg.strip_prefix(name));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
+    };
+    let both = ARGUMENTS.iter().filter(|(name, key)| config.get(key).is_some() && given(name));
+    let both: Vec<String> = both.map(|(name, key)| format!("`--{name}` (`{key}`)")).collect();
+    (!both.is_empty()).then(|| {
+        Finding::error(
+            "docker-arguments",
+            &host.name,
+            format!(
+                "Docker is started with {}, which {DAEMON_JSON} is to say: it does not start where both do",
+                both.join(", ")
+            ),
+            format!(
+                "move it from Docker's unit (`systemctl cat docker.service`, /etc/default/docker) to {DAEMON_JSON}, then \
+                 `systemctl daemon-reload && systemctl restart docker`"
+            ),
+        )
+    })
+}
+
+fn storage(host: &Host, facts: &Facts) -> Option<Finding> {
+    let driver = &facts.runtime.docker.engine.as_ref()?.storage_driver;
+    has_other_storage(facts).then(|| {
+        Finding::warning(
+            "docker-storage-driver",
+            &host.name,
+            format!(
+                "Docker keeps its images with {driver}, and not with {STORAGE_DRIVER}: it stays so, since with another \
+                 driver it would not see them any more"
+            ),
+            format!("where nobody needs them, say `\"storage-driver\": \"{STORAGE_DRIVER}\"` in {DAEMON_JSON} yourself"),
+        )
+    })
+}
+
+/// The kubelet reads the logs of one driver.
+fn logs(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let driver = setting(&daemon_json(view, facts).ok()?, "log-driver")?;
+    (driver != LOG_DRIVER).then(|| {
+        Finding::warning(
+            "docker-log-driver",
+            &host.name,
+            format!("Docker's log driver is {driver}: `kubectl logs` shows nothing, since the kubelet reads only {LOG_DRIVER}"),
+            format!("take `log-driver` and `log-opts` out of {DAEMON_JSON}"),
+        )
+    })
+}
+
+/// A Docker that a kubeadm with a dockershim was not tried with.
+fn version(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let newest = view.inventory.release().docker?;
+    let version = facts.runtime.docker.engine.as_ref()?.version.as_deref()?;
+    (series(version)? > newest).then(|| {
+        let (major, minor) = newest;
+        Finding::warning(
+            "docker-not-validated",
+            &host.name,
+            format!(
+                "Docker is {version}, and kubeadm of {} was tried with {major}.{minor} at most: it warns of later ones",
+                view.inventory.kubernetes.version
+            ),
+            "nothing where it works; else take a later Kubernetes, or containerd",
+        )
+    })
+}
+
+/// A bundle that has no Docker for the host.
+fn bundle(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    if view.inventory.runtime.source != RuntimeSource::Bundle {
+        return None;
+    }
+    let (distribution, arch) = (facts.os.distribution(), &facts.kernel.arch);
+    let mut missing = Vec::new();
+    if !bundled(view, facts).iter().any(|package| package.name == "docker.io") {
+        missing.push(format!("package docker.io for {distribution} ({arch})"));
+    }
+    if view.inventory.uses_cri_dockerd() && view.inputs.bundle.cri_dockerd(arch).is_none() {
+        missing.push(format!("cri-dockerd for {arch}"));
+    }
+    (!missing.is_empty()).then(|| {
+        Finding::error(
+            "bundle-incomplete",
+            &host.name,
+            format!("the bundle has no {}", missing.join(", no ")),
+            "use a bundle with them, or take Docker from elsewhere: `runtime: { kind: docker, source: distribution }`",
+        )
+    })
+}
+
+/// Registries of one's own are written for containerd: what would be left out is refused.
+pub(super) fn registries(view: &View) -> Option<Finding> {
+    (view.inventory.is_docker() && !view.inventory.registries.is_empty()).then(|| {
+        let message = "`registries` is not written for Docker yet: pulls would fail for want of it";
+        let remedy = "take it out, and lay authorities into /etc/docker/certs.d/HOST:PORT/ca.crt by hand (`insecure-registries` goes \
+                      into `runtime.docker`); or take containerd";
+        Finding::error("docker-registries", "", message, remedy).for_cluster()
+    })
+}
+
+/// Mirrors that Docker does not ask.
+pub(super) fn mirrors(view: &View) -> Option<Finding> {
+    let images = &view.inventory.mirrors.images;
+    let others: Vec<&str> =
+        images.keys().map(String::as_str).filter(|name| *name != MIRRORED).collect();
+    (view.inventory.is_docker() && !others.is_empty()).then(|| {
+        let message = format!(
+            "`mirrors.images` has {}, and Docker takes mirrors of {MIRRORED} alone: it asks the registries themselves",
+            others.join(", ")
+        );
+        let remedy = "name the images by another registry (`kubernetes.imageRepository`), take a bundle, or containerd";
+        Finding::warning("mirror-unused", "", message, remedy).for_cluster()
+    })
+}
