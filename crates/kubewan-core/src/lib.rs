@@ -18,13 +18,16 @@ pub mod fuzz;
 pub mod inventory;
 pub mod journal;
 pub mod network;
+pub mod pin;
 pub mod plan;
 pub mod protocol;
 pub mod render;
 #[cfg(test)]
 mod samples;
 pub mod secret;
+pub mod shell;
 pub mod supply;
+pub mod token;
 pub mod versions;
 
 use sha2::{Digest, Sha256};

@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod smoke;
 pub mod supply;
 pub mod survey;
+pub mod tokens;
 pub mod upload;
 
 pub mod askpass;

@@ -4,14 +4,15 @@ use kubewan_core::action::cluster::{MANAGED_ANNOTATION, NodeMeta};
 use kubewan_core::action::firewall::{FirewallGoal, FirewallState, Opening};
 use kubewan_core::facts::FirewallTool;
 use kubewan_core::inventory::{Taint, TaintEffect};
+use kubewan_core::pin;
+use kubewan_core::token::{self, Token};
 use serde_json::{Value, json};
 
 use super::{json, text};
 use crate::act::cluster::{self, node, spread};
 use crate::act::kubeadm::config::Config;
 use crate::act::kubeadm::rules::{self, Ruleset};
-use crate::act::kubeadm::token::{self, Token};
-use crate::act::kubeadm::{etcd, failure, parts, pin, traces};
+use crate::act::kubeadm::{etcd, failure, parts, traces};
 use crate::act::{file, firewall, image, package};
 use crate::facts::firewall as rulesets;
 

@@ -3,6 +3,7 @@
 
 mod accept;
 mod error;
+mod guest;
 pub mod host_key;
 mod hosts;
 mod names;

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod bench;
+pub mod by_hand;
 mod edits;
 mod lint;
 pub mod phase;

@@ -1,6 +1,7 @@
 //! Tables, without lines: they can be read, cut and compared.
 
 use kubewan_core::network::ports::{Port, Source};
+use kubewan_core::token::Listed;
 
 use super::style::{BAD, FAINT, GOOD, HEAD, padded, styled, width};
 use crate::commands::status::{HostStatus, Status};
@@ -80,6 +81,23 @@ pub fn ports(ports: &[Port]) -> String {
         })
         .collect();
     text(&["HOST", "PORT", "FROM", "WHY"], &rows)
+}
+
+/// Bootstrap tokens, without their secret halves.
+pub fn tokens(tokens: &[Listed]) -> String {
+    let row = |token: &Listed| {
+        let state = match (token.expired, token.signed) {
+            (true, _) => styled(FAINT, "expired"),
+            (false, true) => styled(GOOD, "usable"),
+            (false, false) => styled(BAD, "not signed"),
+        };
+        let expires = token.expires.clone().unwrap_or_else(|| "never".into());
+        // Whoever made it wrote it.
+        let description = token.description.chars().filter(|c| !c.is_control()).collect();
+        vec![token.id.clone(), state, expires, token.usages.join(","), description]
+    };
+    let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();
+    text(&["TOKEN", "STATE", "EXPIRES", "USAGES", "DESCRIPTION"], &rows)
 }
 
 fn source(source: &Source) -> &str {

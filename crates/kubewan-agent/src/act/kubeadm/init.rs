@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kubewan_core::action::KubeadmInit;
 use kubewan_core::action::kubeadm::InitSeen;
+use kubewan_core::pin;
 use serde_json::Value;
 
 use super::super::cluster::{ADMIN_CONF, is_transient};
@@ -14,7 +15,7 @@ use super::config::Config;
 use super::parts::{
     AUTHORITIES, CERTIFICATES, PKI, asked, missing_files, missing_in, missing_objects, wait_ready,
 };
-use super::{ConfigFile, failure, last_lines, pin, second_run, set_aside};
+use super::{ConfigFile, failure, last_lines, second_run, set_aside};
 use crate::facts::{Ownership, ownership};
 
 /// Name of the configuration's file while kubeadm runs.

@@ -8,11 +8,10 @@ mod folders;
 mod init;
 mod join;
 pub(crate) mod parts;
-pub(crate) mod pin;
 mod reset;
 pub(crate) mod rules;
 mod second_run;
-pub(crate) mod token;
+mod token;
 pub(crate) mod traces;
 
 use std::fs::{self, OpenOptions};
@@ -20,6 +19,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
+
 
 use super::{Host, Performing};
 use crate::command::{Output, Program};

@@ -18,9 +18,11 @@
 use std::fs;
 use std::path::Path;
 
+use kubewan_core::pin;
+
 use super::config::Config;
 use super::parts::{AUTHORITIES, CERTIFICATES, KUBECONFIGS, PKI};
-use super::{CA, pin, remove_file};
+use super::{CA, remove_file};
 
 /// Checks that find what an earlier init left here, and nothing else (preflight/checks.go, `InitNodeChecks`).
 pub(super) fn init_checks(config: Config<'_>) -> Vec<String> {
