@@ -28,5 +28,6 @@ pub mod failure;
 pub mod operator;
 pub mod random;
 pub mod ssh;
+pub mod ssh_config;
 pub mod trace;
 pub mod trust;

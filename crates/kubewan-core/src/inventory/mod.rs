@@ -2,6 +2,7 @@
 //! facts about hosts live in [`crate::facts`].
 
 mod accept;
+pub mod draft;
 mod error;
 mod guest;
 pub mod host_key;

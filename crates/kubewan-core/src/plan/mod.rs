@@ -4,6 +4,7 @@
 mod bench;
 pub mod by_hand;
 mod edits;
+pub mod found;
 mod lint;
 pub mod phase;
 pub mod planner;

@@ -23,7 +23,7 @@ mod cluster;
 mod containerd;
 mod firewall;
 mod foreign;
-mod machine;
+pub(in crate::plan) mod machine;
 mod network;
 mod runtime;
 mod system;
