@@ -1,9 +1,9 @@
 //! The pin of a CA: SHA-256 of its public key (RFC 7469, section 2.4), as joins check it
 //! (cmd/kubeadm/app/util/pubkeypin/pubkeypin.go).
 
+use crate::sha256_hex;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crate::sha256_hex;
 
 /// `sha256:<hex>` over the SubjectPublicKeyInfo of the first certificate in a PEM text.
 pub fn of_pem(pem: &str) -> Option<String> {

@@ -117,7 +117,8 @@ pub fn ca_hash(info: &Value) -> Result<String, String> {
     let none = |what: &str| format!("ConfigMap kube-public/cluster-info {what}");
     let text = info.pointer("/data/kubeconfig").and_then(Value::as_str);
     let text = text.ok_or_else(|| none("is not there, or has no kubeconfig"))?;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("certificate-authority-data:"));
+    let line =
+        text.lines().find_map(|line| line.trim().strip_prefix("certificate-authority-data:"));
     let encoded = line.ok_or_else(|| none("names no authority"))?.trim().trim_matches('"');
     let pem = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     pem.as_deref().and_then(pin::of_pem).ok_or_else(|| none("holds no certificate"))
@@ -280,7 +281,10 @@ mod tests {
         let found = listed(&secrets, &info, "2026-01-01T00:00:00Z");
         let ids: Vec<(&str, bool, bool)> =
             found.iter().map(|t| (t.id.as_str(), t.expired, t.signed)).collect();
-        assert_eq!(ids, [("cccccc", true, false), ("bbbbbb", false, true), ("zzzzzz", false, false)]);
+        assert_eq!(
+            ids,
+            [("cccccc", true, false), ("bbbbbb", false, true), ("zzzzzz", false, false)]
+        );
         assert_eq!(found[1].usages, ["authentication", "signing"]);
         assert!(!serde_json::to_string(&found).unwrap().contains("0123456789abcdef"));
         assert_eq!(listed(&Value::Null, &Value::Null, ""), []);

@@ -52,7 +52,8 @@ fn json(attempted: &str, output: Output) -> Result<Value, Refused> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_str(&text).map_err(|error| format!("{attempted}: kubectl printed no JSON: {error}"))
+    serde_json::from_str(&text)
+        .map_err(|error| format!("{attempted}: kubectl printed no JSON: {error}"))
 }
 
 fn cluster_info(member: &mut Member) -> Result<Result<Value, Refused>, HostError> {
@@ -99,7 +100,11 @@ pub fn delete(member: &mut Member, id: &str) -> Result<Result<bool, Refused>, Ho
 ///
 /// # Errors
 /// As [`ca_hash`].
-pub fn create(member: &mut Member, ttl_s: u64, description: &str) -> Result<Result<Made, Refused>, HostError> {
+pub fn create(
+    member: &mut Member,
+    ttl_s: u64,
+    description: &str,
+) -> Result<Result<Made, Refused>, HostError> {
     let secret = random::bootstrap_token();
     let token = Token::parse(secret.reveal()).expect("it was just made");
     let expires = rfc3339(now() + ttl_s);

@@ -121,8 +121,7 @@ fn comment(text: &mut String, indent: &str, paragraph: &str) {
 
 /// What is no printable character of YAML, or may end a line there (YAML 1.1 and 1.2, "Character Set").
 fn breaks(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// A text as people write it, quoted where YAML would take it for something else.
@@ -134,7 +133,10 @@ fn scalar(text: &str) -> String {
     let is_itself = read.is_ok_and(|value| value.as_str() == Some(text));
     // Which words are booleans depends on the reader: YAML 1.1 has more of them.
     let lower = text.to_ascii_lowercase();
-    let is_word = matches!(lower.as_str(), "yes" | "no" | "on" | "off" | "y" | "n" | "null" | "true" | "false");
+    let is_word = matches!(
+        lower.as_str(),
+        "yes" | "no" | "on" | "off" | "y" | "n" | "null" | "true" | "false"
+    );
     if is_plain && is_itself && !is_word { text.to_owned() } else { quoted(text) }
 }
 
@@ -179,7 +181,12 @@ mod tests {
     use crate::inventory;
 
     fn draft(host: DraftHost) -> Draft {
-        Draft { name: "home".into(), version: "1.36.2".into(), hosts: vec![host], ..Draft::default() }
+        Draft {
+            name: "home".into(),
+            version: "1.36.2".into(),
+            hosts: vec![host],
+            ..Draft::default()
+        }
     }
 
     fn host() -> DraftHost {
@@ -246,7 +253,7 @@ mod tests {
                 // A login that ssh can't be given is refused for what it is, with and without comments.
                 (Err(expected), Err(found)) => {
                     let words = |errors: &inventory::InventoryErrors| -> Vec<_> {
-                        errors.0.iter().map(|error| error.code).collect()
+                        errors.errors.iter().map(|error| error.code).collect()
                     };
                     prop_assert_eq!(words(&expected), words(&found));
                     prop_assert!(words(&found).iter().all(|code| *code == inventory::Code::BadSsh), "{:?}", text);

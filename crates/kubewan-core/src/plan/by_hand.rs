@@ -9,8 +9,12 @@ use ipnet::Ipv4Net;
 use super::planner::{self, Inputs};
 use super::{Phase, Step};
 use crate::action::file::FileState;
-use crate::action::{Action, Artifact, Block, Content, File, Input, KubeadmJoin, NodeMeta, Package};
-use crate::facts::{ClusterState, CloudInit, Facts, InterfaceAddress, KubernetesFacts, OwnFacts, Selinux};
+use crate::action::{
+    Action, Artifact, Block, Content, File, Input, KubeadmJoin, NodeMeta, Package,
+};
+use crate::facts::{
+    CloudInit, ClusterState, Facts, InterfaceAddress, KubernetesFacts, OwnFacts, Selinux,
+};
 use crate::inventory::Inventory;
 use crate::network::ports::{Source, ports};
 use crate::render::containerd::CERTS_D;
@@ -91,7 +95,11 @@ pub fn script(of: &ByHand) -> Script {
     if conditional {
         script.text += "fi\n";
     }
-    let _ = writeln!(script.text, "\nsay {}", quoted(&format!("{} is a node of {}", of.name, of.inventory.name)));
+    let _ = writeln!(
+        script.text,
+        "\nsay {}",
+        quoted(&format!("{} is a node of {}", of.name, of.inventory.name))
+    );
     script
 }
 
@@ -167,7 +175,13 @@ fn head(of: &ByHand) -> String {
             .map(|source| whom(source, of))
             .collect();
         if !from.is_empty() && !port.why.starts_with("SSH") {
-            let _ = writeln!(text, "#   {} on {}, from {}", port.notation(), port.host, from.join(", "));
+            let _ = writeln!(
+                text,
+                "#   {} on {}, from {}",
+                port.notation(),
+                port.host,
+                from.join(", ")
+            );
         }
     }
     let _ = write!(
@@ -196,10 +210,14 @@ fn command(step: &Step, of: &ByHand) -> Option<String> {
         Action::File(file) => of_file(file)?,
         Action::Block(block) => of_block(block),
         Action::Module(module) => format!("module {}\n", quoted(&module.name)),
-        Action::Sysctl(sysctl) => format!("setting {} {}\n", quoted(&sysctl.key), quoted(&sysctl.value)),
+        Action::Sysctl(sysctl) => {
+            format!("setting {} {}\n", quoted(&sysctl.key), quoted(&sysctl.value))
+        }
         Action::SwapOff(_) => "swap_off\n".into(),
         Action::SelinuxPermissive(_) => "selinux_permissive\n".into(),
-        Action::Hostname(hostname) => format!("hostnamectl set-hostname {}\n", quoted(&hostname.name)),
+        Action::Hostname(hostname) => {
+            format!("hostnamectl set-hostname {}\n", quoted(&hostname.name))
+        }
         Action::TimeSyncOn(_) => "time_on\n".into(),
         Action::Package(package) if is_apts(of) => of_package(package)?,
         Action::Image(image) => match &image.artifact {
@@ -246,7 +264,8 @@ fn of_file(file: &File) -> Option<String> {
         FileState::Absent => format!("rm -f {path}\n"),
     };
     // What tells a program that is not there what to do.
-    let whose = ["/etc/cloud", "/etc/NetworkManager"].into_iter().find(|of| file.path.starts_with(of));
+    let whose =
+        ["/etc/cloud", "/etc/NetworkManager"].into_iter().find(|of| file.path.starts_with(of));
     Some(match whose {
         Some(folder) => format!("if [ -d {folder} ]; then\n{command}fi\n"),
         None => command,
@@ -332,7 +351,8 @@ fn of_node(meta: &NodeMeta) -> String {
         of_kind.map(|(key, value)| format!(" {}", quoted(&format!("{key}={value}")))).collect()
     };
     // The address before the label that flannel waits for.
-    let mut text = format!("as_kubelet annotate --overwrite node {node}{}\n", pairs(&meta.annotations, true));
+    let mut text =
+        format!("as_kubelet annotate --overwrite node {node}{}\n", pairs(&meta.annotations, true));
     text += &format!("as_kubelet label --overwrite node {node}{}\n", pairs(&meta.labels, true));
     let theirs = pairs(&meta.labels, false);
     if !theirs.is_empty() {
@@ -389,7 +409,9 @@ mod tests {
     #[test]
     fn every_source_can_be_written_down() {
         for source in [KubernetesSource::Release, KubernetesSource::Packages] {
-            for runtime in [RuntimeSource::Distribution, RuntimeSource::Docker, RuntimeSource::Release] {
+            for runtime in
+                [RuntimeSource::Distribution, RuntimeSource::Docker, RuntimeSource::Release]
+            {
                 let mut inventory = samples::inventory(3);
                 inventory.kubernetes.source = Some(source);
                 inventory.runtime.source = runtime;

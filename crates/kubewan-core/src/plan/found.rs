@@ -96,7 +96,10 @@ mod tests {
             first_control_plane(&hosts).unwrap()
         };
         let (at, why) = chosen(&[sized(1, 8000), sized(2, 2000), sized(2, 4000)]);
-        assert_eq!((at, why.as_str()), (2, "with 2 cores and 3.9 GiB of memory it has the most of all that are large enough"));
+        assert_eq!(
+            (at, why.as_str()),
+            (2, "with 2 cores and 3.9 GiB of memory it has the most of all that are large enough")
+        );
         let (at, why) = chosen(&[sized(2, 2010), sized(2, 2020)]);
         assert!(at == 0 && why.contains("named first"), "{why}");
         let (at, why) = chosen(&[sized(1, 500), sized(1, 900)]);

@@ -38,7 +38,14 @@ pub fn run(args: &JoinCommandArgs) -> Result<Code, Failure> {
     let inputs = Inputs { keys: &supply.keys, ..Inputs::new(&addresses, &supply.bundle.bundle) };
     let written = |ca_hash: &str, expires: &str| {
         let (inventory, name): (&Inventory, &str) = (&inventory, &args.name);
-        by_hand::script(&ByHand { inventory, name, like: (&like, &facts), inputs: &inputs, ca_hash, expires })
+        by_hand::script(&ByHand {
+            inventory,
+            name,
+            like: (&like, &facts),
+            inputs: &inputs,
+            ca_hash,
+            expires,
+        })
     };
     // Before there is a token that nobody uses.
     let draft = written("", "");

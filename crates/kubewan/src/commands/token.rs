@@ -72,7 +72,9 @@ fn create(args: &TokenCreateArgs) -> Result<Code, Failure> {
 /// Prints what holds a token.
 pub fn secret(text: &str) -> Result<(), Failure> {
     report::secret_data(text).map_err(|error| {
-        let said = format!("it holds a token, and the file that it goes to can't be closed to others: {error}");
+        let said = format!(
+            "it holds a token, and the file that it goes to can't be closed to others: {error}"
+        );
         Failure::new(Code::Refused, said, "let it go to a file of your own")
     })
 }

@@ -20,7 +20,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-
 use super::{Host, Performing};
 use crate::command::{Output, Program};
 use crate::disk::make_private_dir;
