@@ -31,6 +31,12 @@ pub(super) fn evidence() -> String {
     text
 }
 
+/// etcd's last complaint, where it has one.
+pub(super) fn said_by_etcd() -> Option<String> {
+    let lines = complaints(&pod_log("etcd")?, is_etcd_complaint);
+    lines.last().map(|line| cut(line, 400).to_owned())
+}
+
 pub(crate) fn meaning(text: &str) -> Option<&'static str> {
     let says = |words: &str| text.contains(words);
     if says("cannot assign requested address") {

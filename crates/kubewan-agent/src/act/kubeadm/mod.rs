@@ -11,6 +11,7 @@ pub(crate) mod parts;
 mod reset;
 pub(crate) mod rules;
 mod second_run;
+pub(crate) mod stuck;
 mod token;
 pub(crate) mod traces;
 
