@@ -111,8 +111,8 @@ fn names(targets: &[Target], facts: &[&Facts]) -> Vec<String> {
         let said = host_name(&[&facts.hostname, target.destination(), &target.address]);
         let said = said.filter(|name| !taken.contains(name));
         let numbered = || {
-            let free = (1..).map(|number| format!("node{number:02}"));
-            free.into_iter().find(|name| !taken.contains(name)).unwrap_or_default()
+            let mut free = (1..).map(|number| format!("node{number:02}"));
+            free.find(|name| !taken.contains(name)).unwrap_or_default()
         };
         let name = said.unwrap_or_else(numbered);
         taken.push(name);

@@ -69,7 +69,9 @@ pub fn run(args: &JoinCommandArgs) -> Result<Code, Failure> {
     drop(busy);
     let made = made.map_err(|said| refused(first, &said))?;
     let script = written(&made.ca_hash, &made.expires);
-    report::rehearsal(supply.bundle.bundle.rehearsal, || ());
+    if supply.bundle.bundle.rehearsal {
+        report::note(report::REHEARSAL);
+    }
     secret(&script.text.replace(&script.token, made.token.reveal()))?;
     report::note(&format!(
         "The token in it is good until {}; `kubewan token list` and `delete` show and end it.",

@@ -34,7 +34,7 @@ pub(super) fn evidence() -> String {
 /// etcd's last complaint, where it has one.
 pub(super) fn said_by_etcd() -> Option<String> {
     let lines = complaints(&pod_log("etcd")?, is_etcd_complaint);
-    lines.last().map(|line| cut(line, 400).to_owned())
+    lines.last().map(|line| cut(line, 400))
 }
 
 pub(crate) fn meaning(text: &str) -> Option<&'static str> {

@@ -65,7 +65,8 @@ pub(super) fn private_address(view: &View, host: &Host, _: &Facts) -> Vec<Findin
 /// is one.
 pub(super) fn wide_alias(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let own = view.address(host);
-    let Some(found) = facts.addresses.iter().find(|found| found.address.addr() == own) else {
+    let same = facts.addresses.iter().filter(|found| found.address.addr() == own);
+    let Some(found) = same.min_by_key(|found| found.address.prefix_len()) else {
         return Vec::new();
     };
     let network = found.address.trunc();
