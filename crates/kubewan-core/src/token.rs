@@ -307,7 +307,7 @@ mod tests {
             json!({ "data": { "kubeconfig": "clusters: []" } }),
             json!({ "data": { "kubeconfig": "certificate-authority-data: %%" } }),
         ] {
-            assert!(token::ca_hash(&info).unwrap_err().contains("cluster-info"), "{info}");
+            assert!(ca_hash(&info).unwrap_err().contains("cluster-info"), "{info}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Role, Ssh};
 const WIDTH: usize = 100;
 
 /// A `cluster.yaml` before it is text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
     /// The cluster's name.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Draft {
 }
 
 /// A host of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DraftHost {
     /// Its name.
     pub name: String,

@@ -228,6 +228,9 @@ fn comment(draft: &mut Draft, findings: &[Finding]) {
         };
         let message = finding.message.lines().next().unwrap_or_default();
         let remedy = finding.remedy.lines().next().unwrap_or_default().trim_end_matches(':');
+        let mut letters = remedy.chars();
+        let first = letters.next().map(|c| c.to_ascii_uppercase()).into_iter();
+        let remedy: String = first.chain(letters).collect();
         let paragraph = format!("{kind} ({}): {message}. {remedy}", finding.code);
         let of = |host: &&mut DraftHost| Some(&host.name) == finding.host.as_ref();
         match draft.hosts.iter_mut().find(of) {

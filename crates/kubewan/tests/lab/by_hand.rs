@@ -108,23 +108,21 @@ fn an_inventory_is_written(stage: &Stage) {
     assert!(plan.stdout.contains("make the control plane with kubeadm init"), "{}", plan.stdout);
 }
 
-/// The recipe's virtual NIC: `eth0:1` with a /24.
+/// The recipe's virtual NIC: `eth0:1` with a /24. On a host with neighbours in that range even the operator would be lost.
 fn a_wide_alias_is_named(stage: &Stage) {
-    let own = address(stage, "master01");
-    stage.on("master01", &format!("ip address add {own}/24 dev eth0 label eth0:1"));
+    let own = address(stage, GUEST);
+    stage.on(GUEST, &format!("ip address add {own}/24 dev eth0 label eth0:1"));
     let plan = stage.kubewan(&["plan"]);
-    plan.expect_code(3);
-    let named = "error[public-address-mask]: master01: eth0 has ";
-    assert!(plan.stderr.contains(named), "{}", plan.stderr);
-    assert!(plan.stderr.contains("node01 ("), "{}", plan.stderr);
+    let named = format!("warning[public-address-mask]: {GUEST}: eth0 has {own}/24 beside ");
+    assert!(plan.expect_code(0).stderr.contains(&named), "{}", plan.stderr);
     // The remedy, as it stands there.
     stage.on(
-        "master01",
+        GUEST,
         &format!("ip address add {own}/32 dev eth0 && ip address del {own}/24 dev eth0"),
     );
     let plan = stage.kubewan(&["plan"]);
     assert!(!plan.expect_code(0).stderr.contains("public-address-mask"), "{}", plan.stderr);
-    stage.on("master01", &format!("ip address del {own}/32 dev eth0"));
+    stage.on(GUEST, &format!("ip address del {own}/32 dev eth0"));
 }
 
 /// The guest leaves the inventory.

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::report::{self, table};
 
 /// A host as it was named, and what ssh makes of the name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// The address that the world reaches it by.
     pub address: String,
