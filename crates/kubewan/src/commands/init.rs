@@ -221,23 +221,38 @@ fn comment(draft: &mut Draft, findings: &[Finding]) {
          nothing. All keys: docs/reference.md, `kubewan schema`."
             .into(),
     ];
+    // What is so on several hosts is said once.
+    let mut said: Vec<(String, Vec<&str>)> = Vec::new();
     for finding in findings {
-        let kind = match finding.severity {
-            Severity::Error => "to decide before `kubewan up`",
-            Severity::Warning => "to know",
-        };
-        let message = finding.message.lines().next().unwrap_or_default();
-        let remedy = finding.remedy.lines().next().unwrap_or_default().trim_end_matches(':');
-        let mut letters = remedy.chars();
-        let first = letters.next().map(|c| c.to_ascii_uppercase()).into_iter();
-        let remedy: String = first.chain(letters).collect();
-        let paragraph = format!("{kind} ({}): {message}. {remedy}", finding.code);
-        let of = |host: &&mut DraftHost| Some(&host.name) == finding.host.as_ref();
-        match draft.hosts.iter_mut().find(of) {
-            Some(host) => host.comments.push(paragraph),
-            None => draft.notes.push(paragraph),
+        let text = paragraph(finding);
+        let host = finding.host.as_deref();
+        match said.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, hosts)) => hosts.extend(host),
+            None => said.push((text, host.into_iter().collect())),
         }
     }
+    for (text, hosts) in said {
+        let of = |host: &&mut DraftHost| hosts == [host.name.as_str()];
+        match draft.hosts.iter_mut().find(of) {
+            Some(host) => host.comments.push(text),
+            None if hosts.len() > 1 => draft.notes.push(format!("{}: {text}", hosts.join(", "))),
+            None => draft.notes.push(text),
+        }
+    }
+}
+
+/// A finding as a paragraph; of a long remedy the first line.
+fn paragraph(finding: &Finding) -> String {
+    let kind = match finding.severity {
+        Severity::Error => "to decide before `kubewan up`",
+        Severity::Warning => "to know",
+    };
+    let message = finding.message.lines().next().unwrap_or_default();
+    let remedy = finding.remedy.lines().next().unwrap_or_default().trim_end_matches(':');
+    let mut letters = remedy.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase()).into_iter();
+    let remedy: String = first.chain(letters).collect();
+    format!("{kind} ({}): {message}. {remedy}", finding.code)
 }
 
 /// Only a file that is not there: whoever made one in the meantime keeps it.
