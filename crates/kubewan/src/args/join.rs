@@ -74,7 +74,7 @@ pub struct TokenCaHashArgs {
 #[command(after_help = "\
 Examples:
   kubewan join-command node07 --address 192.0.2.70 > join.sh
-  kubewan join-command node07 --address 192.0.2.70 --files node07 > node07/join.sh
+  mkdir node07 && kubewan join-command node07 --address 192.0.2.70 --files node07 > node07/join.sh
       then bring the folder node07 to the host, and there, as root: sh node07/join.sh
 
 The script prepares the host as `kubewan up` prepares its own, and joins it as a worker. It holds a token: it goes to
