@@ -49,6 +49,12 @@ fn memory(facts: &Facts) -> String {
     format!("{:.1} GiB of memory", facts.memory_bytes as f64 / GIB)
 }
 
+/// A host's system and size in a few words.
+pub fn brief(facts: &Facts) -> String {
+    let memory = facts.memory_bytes as f64 / GIB;
+    format!("{}, {}, {memory:.1} GiB", facts.os.distribution(), cores(facts))
+}
+
 /// What there is to say of a host: its system, its size, and where its public address is.
 pub fn described(facts: &Facts, address: Option<Ipv4Addr>) -> Vec<String> {
     let system = match facts.os.pretty_name.as_str() {

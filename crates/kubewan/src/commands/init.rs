@@ -17,7 +17,7 @@ use kubewan_core::inventory::draft::{Draft, DraftHost, host_name};
 use kubewan_core::inventory::{self, Host, Inventory, Role};
 use kubewan_core::network::ports::Source;
 use kubewan_core::network::reach::Measured;
-use kubewan_core::plan::found::{described, first_control_plane};
+use kubewan_core::plan::found::{brief, described, first_control_plane};
 use kubewan_core::plan::{Inputs, steps};
 use kubewan_core::versions::RELEASES;
 use kubewan_fleet::dial::SshDial;
@@ -71,11 +71,14 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
     let inventory = read_back(&args.file, &draft)?;
     let seen =
         Seen { hosts: &hosts, named: &named, facts: &facts, clocks: &survey.clock_offsets_ms };
-    let findings = findings(&inventory, &mut fleet, &seen)?;
+    let findings = grouped(findings(&inventory, &mut fleet, &seen)?);
     comment(&mut draft, &findings);
     read_back(&args.file, &draft)?;
     write(&args.file, &draft.text())?;
-    tell(args, &draft, &findings);
+    let rows = draft.hosts.iter().zip(&facts).map(|(host, facts)| (host, brief(facts)));
+    report::data(&table::drafted(rows));
+    let findings: Vec<Finding> = findings.into_iter().map(|(finding, _)| finding).collect();
+    tell(args, &findings);
     Ok(Code::Done)
 }
 
@@ -215,30 +218,41 @@ fn measured(
 }
 
 /// Writes what was found beside what it is about.
-fn comment(draft: &mut Draft, findings: &[Finding]) {
+fn comment(draft: &mut Draft, findings: &[(Finding, Vec<String>)]) {
     draft.head = vec![
         "Written by `kubewan init` from what it saw; yours to edit. `kubewan plan` shows what would be done, and changes \
          nothing. All keys: docs/reference.md, `kubewan schema`."
             .into(),
     ];
-    // What is so on several hosts is said once.
-    let mut said: Vec<(String, Vec<&str>)> = Vec::new();
-    for finding in findings {
+    for (finding, hosts) in findings {
         let text = paragraph(finding);
-        let host = finding.host.as_deref();
-        match said.iter_mut().find(|(other, _)| *other == text) {
-            Some((_, hosts)) => hosts.extend(host),
-            None => said.push((text, host.into_iter().collect())),
-        }
-    }
-    for (text, hosts) in said {
-        let of = |host: &&mut DraftHost| hosts == [host.name.as_str()];
+        let of = |host: &&mut DraftHost| *hosts == [host.name.clone()];
         match draft.hosts.iter_mut().find(of) {
             Some(host) => host.comments.push(text),
             None if hosts.len() > 1 => draft.notes.push(format!("{}: {text}", hosts.join(", "))),
             None => draft.notes.push(text),
         }
     }
+}
+
+/// What is so on several hosts is said once, with the names of all.
+fn grouped(findings: Vec<Finding>) -> Vec<(Finding, Vec<String>)> {
+    let mut said: Vec<(Finding, Vec<String>)> = Vec::new();
+    for finding in findings {
+        let host = finding.host.clone();
+        let same = |(other, _): &&mut (Finding, Vec<String>)| {
+            (&other.code, other.severity, &other.message, &other.remedy)
+                == (&finding.code, finding.severity, &finding.message, &finding.remedy)
+        };
+        match said.iter_mut().find(same) {
+            Some((other, hosts)) => {
+                hosts.extend(host);
+                other.host = Some(hosts.join(", "));
+            }
+            None => said.push((finding, host.into_iter().collect())),
+        }
+    }
+    said
 }
 
 /// A finding as a paragraph; of a long remedy the first line.
@@ -268,8 +282,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn tell(args: &InitArgs, draft: &Draft, findings: &[Finding]) {
-    report::data(&table::drafted(draft));
+fn tell(args: &InitArgs, findings: &[Finding]) {
     report::findings(findings);
     let file = args.file.display().to_string();
     let option = match file.as_str() {

@@ -1,7 +1,7 @@
 //! Tables, without lines: they can be read, cut and compared.
 
 use kubewan_core::inventory::Role;
-use kubewan_core::inventory::draft::Draft;
+use kubewan_core::inventory::draft::DraftHost;
 use kubewan_core::network::ports::{Port, Source};
 use kubewan_core::token::Listed;
 
@@ -85,19 +85,19 @@ pub fn ports(ports: &[Port]) -> String {
     text(&["HOST", "PORT", "FROM", "WHY"], &rows)
 }
 
-/// The hosts of an inventory that was written.
-pub fn drafted(draft: &Draft) -> String {
+/// The hosts of an inventory that was written, each with what was seen of it.
+pub fn drafted<'a>(hosts: impl Iterator<Item = (&'a DraftHost, String)>) -> String {
     let role = |role: &Role| match role {
         Role::ControlPlane => "control-plane",
         Role::Worker => "worker",
     };
-    let row = |host: &kubewan_core::inventory::draft::DraftHost| {
+    let row = |(host, seen): (&DraftHost, String)| {
         let roles: Vec<&str> = host.roles.iter().map(role).collect();
-        let seen = host.comments.first().cloned().unwrap_or_default();
-        let seen: String = seen.chars().filter(|c| !c.is_control()).collect();
+        // Whoever set up the host has named its system.
+        let seen = seen.chars().filter(|c| !c.is_control()).collect();
         vec![host.name.clone(), host.address.clone(), roles.join(","), seen]
     };
-    let rows: Vec<Vec<String>> = draft.hosts.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = hosts.map(row).collect();
     text(&["HOST", "ADDRESS", "ROLES", "SEEN"], &rows)
 }
 

@@ -81,8 +81,9 @@ fn ask() -> Result<Vec<String>, Failure> {
         return Err(nobody_to_ask());
     }
     report::note(
-        "The servers of the cluster, one a line: an address or a name of ~/.ssh/config, with a login and a port where\n\
-         they are not ssh's own, as admin@198.51.100.20:2222. An empty line ends.",
+        "The servers of the cluster, one a line; an empty line ends. An address or a\n\
+         name of ~/.ssh/config; a login and a port where they are not ssh's own, as\n\
+         admin@198.51.100.20:2222.",
     );
     let mut words = Vec::new();
     loop {
