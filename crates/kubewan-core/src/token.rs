@@ -26,6 +26,15 @@ pub struct Token<'a> {
     secret: &'a str,
 }
 
+/// How a host that joins finds the cluster and knows it for the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// By a file that holds the authority ([`crate::render::kubeadm::discovery`]).
+    ByFile,
+    /// By cluster-info, which anyone may read and which is signed with the token, and the authority's pin.
+    ByToken,
+}
+
 fn is_plain(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
@@ -49,10 +58,11 @@ impl<'a> Token<'a> {
         self.id
     }
 
-    /// Its Secret, as kubeadm writes it (`encodeTokenSecretData`, cmd/kubeadm/app/apis/bootstraptoken/v1/utils.go).
-    pub fn manifest(&self, expiration: &str, description: &str) -> Value {
+    /// Its Secret, as kubeadm writes it (`encodeTokenSecretData`, cmd/kubeadm/app/apis/bootstraptoken/v1/utils.go), but that
+    /// nobody signs cluster-info with one whose joins know the authority already.
+    pub fn manifest(&self, expiration: &str, description: &str, discovery: Discovery) -> Value {
         let data = |text: &str| Value::String(STANDARD.encode(text));
-        json!({
+        let mut secret = json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": { "name": secret_name(self.id), "namespace": NAMESPACE },
@@ -62,11 +72,14 @@ impl<'a> Token<'a> {
                 "token-secret": data(self.secret),
                 "expiration": data(expiration),
                 "usage-bootstrap-authentication": data("true"),
-                "usage-bootstrap-signing": data("true"),
                 "auth-extra-groups": data(GROUP),
                 "description": data(description),
             },
-        })
+        });
+        if discovery == Discovery::ByToken {
+            secret["data"]["usage-bootstrap-signing"] = data("true");
+        }
+        secret
     }
 }
 
@@ -104,24 +117,35 @@ fn field(secret: &Value, name: &str) -> Option<String> {
 pub fn is_good(secret: &Value, token: Token<'_>, now: &str) -> bool {
     field(secret, "token-secret").as_deref() == Some(token.secret)
         && field(secret, "usage-bootstrap-authentication").as_deref() == Some("true")
-        && field(secret, "usage-bootstrap-signing").as_deref() == Some("true")
         // The same form and the same zone, so that the order of texts is that of times.
         && field(secret, "expiration").is_none_or(|end| end.as_str() > now)
 }
 
-/// The pin (`sha256:…`) of the authority that the ConfigMap kube-public/cluster-info holds.
+/// The authority that the ConfigMap kube-public/cluster-info holds: its certificate in PEM, in base64.
 ///
 /// # Errors
 /// Says what it lacks.
-pub fn ca_hash(info: &Value) -> Result<String, String> {
+pub fn authority(info: &Value) -> Result<String, String> {
     let none = |what: &str| format!("ConfigMap kube-public/cluster-info {what}");
     let text = info.pointer("/data/kubeconfig").and_then(Value::as_str);
     let text = text.ok_or_else(|| none("is not there, or has no kubeconfig"))?;
     let line =
         text.lines().find_map(|line| line.trim().strip_prefix("certificate-authority-data:"));
     let encoded = line.ok_or_else(|| none("names no authority"))?.trim().trim_matches('"');
-    let pem = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    pem.as_deref().and_then(pin::of_pem).ok_or_else(|| none("holds no certificate"))
+    pin_of(encoded).map(|_| encoded.to_owned()).ok_or_else(|| none("holds no certificate"))
+}
+
+/// The pin (`sha256:…`) of that authority.
+///
+/// # Errors
+/// As [`authority`].
+pub fn ca_hash(info: &Value) -> Result<String, String> {
+    authority(info).map(|encoded| pin_of(&encoded).unwrap_or_default())
+}
+
+fn pin_of(encoded: &str) -> Option<String> {
+    let pem = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    pin::of_pem(&pem)
 }
 
 /// What is shown of a token: nothing that joins.
@@ -247,7 +271,7 @@ mod tests {
     #[test]
     fn a_token_is_good_until_it_expires() {
         let token = Token::parse("abcdef.0123456789abcdef").unwrap();
-        let stored = token.manifest("2026-01-01T00:30:00Z", "");
+        let stored = token.manifest("2026-01-01T00:30:00Z", "", Discovery::ByFile);
         assert!(is_good(&stored, token, "2026-01-01T00:29:59Z"));
         assert!(!is_good(&stored, token, "2026-01-01T00:30:00Z"));
         let other = Token::parse("abcdef.fedcba9876543210").unwrap();
@@ -270,7 +294,9 @@ mod tests {
 
     #[test]
     fn what_is_listed_joins_nobody() {
-        let token = |text: &str, end: &str| Token::parse(text).unwrap().manifest(end, "made here");
+        let token = |text: &str, end: &str| {
+            Token::parse(text).unwrap().manifest(end, "made here", Discovery::ByToken)
+        };
         let mut endless = token("zzzzzz.0123456789abcdef", "");
         endless["data"].as_object_mut().unwrap().remove("expiration");
         let later = token("bbbbbb.0123456789abcdef", "2026-01-02T00:00:00Z");

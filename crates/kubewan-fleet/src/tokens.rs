@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kubewan_core::secret::Secret;
-use kubewan_core::token::{self, Listed, Token, rfc3339};
+use kubewan_core::token::{self, Discovery, Listed, Token, rfc3339};
 use serde_json::Value;
 
 use crate::error::HostError;
@@ -31,6 +31,8 @@ pub struct Made {
     pub expires: String,
     /// The pin of the cluster's authority (`sha256:…`), which whoever joins compares with what it is shown.
     pub ca_hash: String,
+    /// That authority: PEM in base64.
+    pub ca: String,
 }
 
 /// What was asked of the API and did not come about: what, and what came back.
@@ -96,7 +98,8 @@ pub fn delete(member: &mut Member, id: &str) -> Result<Result<bool, Refused>, Ho
     Ok(said.map(|said| !said.trim().is_empty()))
 }
 
-/// Makes a token that lives so many seconds, and waits until cluster-info is signed with it: before that nobody can join.
+/// Makes a token that lives so many seconds. Where hosts find the cluster by it, waits until cluster-info is signed with it:
+/// before that nobody can join.
 ///
 /// # Errors
 /// As [`ca_hash`].
@@ -104,25 +107,30 @@ pub fn create(
     member: &mut Member,
     ttl_s: u64,
     description: &str,
+    discovery: Discovery,
 ) -> Result<Result<Made, Refused>, HostError> {
     let secret = random::bootstrap_token();
     let token = Token::parse(secret.reveal()).expect("it was just made");
     let expires = rfc3339(now() + ttl_s);
     let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=kubewan"];
     let apply: Vec<&str> = apply.into_iter().chain(["--validate=false", "-f", "-"]).collect();
-    let manifest = token.manifest(&expires, description).to_string();
+    let manifest = token.manifest(&expires, description, discovery).to_string();
     let stored = answer("storing the token", member.kubectl(&apply, Some(manifest), ASKS_S)?);
     if let Err(refused) = stored {
         return Ok(Err(refused));
     }
+    let is_ready = |info: &Value| {
+        let is_signed = info["data"].get(token::signature_key(token.id())).is_some();
+        discovery == Discovery::ByFile || is_signed
+    };
     let until = Instant::now() + SIGNS;
     loop {
-        let info = cluster_info(member)?;
-        let is_signed = |info: &Value| info["data"].get(token::signature_key(token.id())).is_some();
-        match info {
-            Ok(info) if is_signed(&info) => {
-                let hash = token::ca_hash(&info);
-                return Ok(hash.map(|ca_hash| Made { token: secret.clone(), expires, ca_hash }));
+        match cluster_info(member)? {
+            Ok(info) if is_ready(&info) => {
+                let made = |ca_hash, ca| Made { token: secret.clone(), expires, ca_hash, ca };
+                let known =
+                    token::ca_hash(&info).and_then(|hash| Ok((hash, token::authority(&info)?)));
+                return Ok(known.map(|(ca_hash, ca)| made(ca_hash, ca)));
             }
             _ if Instant::now() < until => thread::sleep(Duration::from_millis(500)),
             Err(refused) => return Ok(Err(refused)),

@@ -34,8 +34,8 @@ pub struct ByHand<'a> {
     pub like: (&'a str, &'a Facts),
     /// As for a plan; the addresses hold the host's.
     pub inputs: &'a Inputs<'a>,
-    /// The pin of the cluster's authority.
-    pub ca_hash: &'a str,
+    /// The cluster's authority: PEM in base64.
+    pub ca: &'a str,
     /// When the token ends, as `2026-01-02T03:04:05Z`.
     pub expires: &'a str,
 }
@@ -324,18 +324,23 @@ fn of_package(package: &Package) -> Option<String> {
     Some(text)
 }
 
+/// Where the script keeps what kubeadm finds the cluster by, while kubeadm runs.
+const DISCOVERY: &str = "/run/kubewan-join.conf";
+
 fn of_join(join: &KubeadmJoin, of: &ByHand) -> String {
-    let mut config = join.config.clone();
+    let mut discovery = join.discovery.clone();
     for input in &join.inputs {
         if let Input::Output { .. } = input {
-            config = config.replace(&input.marker(), of.ca_hash);
+            discovery = discovery.replace(&input.marker(), of.ca);
         }
     }
+    let config = join.config.replace(KubeadmJoin::DISCOVERY_FILE, DISCOVERY);
     let checks = match join.ignore_preflight_errors.join(",") {
         names if names.is_empty() => String::new(),
         names => format!(" {}", quoted(&format!("--ignore-preflight-errors={names}"))),
     };
-    format!("join{checks} {}", here_document(&config))
+    let (discovery, config) = (here_document(&discovery), here_document(&config));
+    format!("put 600 {DISCOVERY} {discovery}join {DISCOVERY}{checks} {config}")
 }
 
 /// What a kubelet may say of its own node; the rest is the operator's to say.
@@ -382,7 +387,7 @@ mod tests {
             name: "node07",
             like: ("master01", &facts),
             inputs: &inputs,
-            ca_hash: "sha256:00",
+            ca: "Q0E=",
             expires: "2026-01-02T03:04:05Z",
         })
     }

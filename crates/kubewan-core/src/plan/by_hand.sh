@@ -1,7 +1,8 @@
 # Files that came along lie in the folder that is named as argument, else beside this script.
 files=$(cd "${1:-$(dirname "$0")}" && pwd)
 config=
-trap 'if [ -n "$config" ]; then rm -f "$config"; fi' EXIT
+discovery=
+trap 'for file in "$config" "$discovery"; do if [ -n "$file" ]; then rm -f "$file"; fi; done' EXIT
 
 say() { printf '── %s\n' "$*" >&2; }
 stop() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -110,17 +111,19 @@ no_other_argument() {
     fi
   done
 }
-# join [CHECKS]: standard input is kubeadm's configuration.
+# join DISCOVERY [CHECKS]: standard input is kubeadm's configuration, which names the first file.
 join() {
+  discovery=$1
+  shift
   if [ -e /etc/kubernetes/kubelet.conf ]; then
     say 'it has joined already'
     cat > /dev/null
-    return 0
+  else
+    config=$(mktemp)
+    cat > "$config"
+    kubeadm join --config "$config" "$@" >&2 || stop "kubeadm join failed; after a half-done one, \`kubeadm reset\` and run this again"
   fi
-  config=$(mktemp)
-  cat > "$config"
-  kubeadm join --config "$config" "$@" >&2 || stop "kubeadm join failed; after a half-done one, \`kubeadm reset\` and run this again"
-  rm -f "$config"
+  rm -f "$config" "$discovery" "$discovery.before-kubewan"
   config=
 }
 as_kubelet() {

@@ -9,6 +9,7 @@ use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Inventory;
 use kubewan_core::plan::Inputs;
 use kubewan_core::plan::by_hand::{self, ByHand};
+use kubewan_core::token::Discovery;
 use kubewan_fleet::upload::{Source, Sources};
 use kubewan_fleet::{resolve, survey, tokens};
 
@@ -36,14 +37,14 @@ pub fn run(args: &JoinCommandArgs) -> Result<Code, Failure> {
     let supply = site.supply(bundle, &BTreeMap::from([(like.clone(), facts.clone())]))?;
     let sources = supply.bundle.sources();
     let inputs = Inputs { keys: &supply.keys, ..Inputs::new(&addresses, &supply.bundle.bundle) };
-    let written = |ca_hash: &str, expires: &str| {
+    let written = |ca: &str, expires: &str| {
         let (inventory, name): (&Inventory, &str) = (&inventory, &args.name);
         by_hand::script(&ByHand {
             inventory,
             name,
             like: (&like, &facts),
             inputs: &inputs,
-            ca_hash,
+            ca,
             expires,
         })
     };
@@ -65,10 +66,10 @@ pub fn run(args: &JoinCommandArgs) -> Result<Code, Failure> {
     let first = &site.inventory.first_control_plane().name;
     let busy = report::busy("making a token");
     let member = fleet.member(first).expect("it was just connected to");
-    let made = tokens::create(member, args.ttl, DESCRIPTION)?;
+    let made = tokens::create(member, args.ttl, DESCRIPTION, Discovery::ByFile)?;
     drop(busy);
     let made = made.map_err(|said| refused(first, &said))?;
-    let script = written(&made.ca_hash, &made.expires);
+    let script = written(&made.ca, &made.expires);
     if supply.bundle.bundle.rehearsal {
         report::note(report::REHEARSAL);
     }

@@ -1,7 +1,7 @@
 //! `kubewan token`: bootstrap tokens of the cluster. A token goes to standard output and nowhere else.
 
 use kubewan_core::render::kubeadm;
-use kubewan_core::token;
+use kubewan_core::token::{self, Discovery};
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::{Fleet, Member};
 use kubewan_fleet::tokens;
@@ -47,7 +47,9 @@ fn list(args: &TokenListArgs) -> Result<Code, Failure> {
 
 fn create(args: &TokenCreateArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
-    let made = on_first(&site, |member| tokens::create(member, args.ttl, DESCRIPTION))?;
+    let made = on_first(&site, |member| {
+        tokens::create(member, args.ttl, DESCRIPTION, Discovery::ByToken)
+    })?;
     let token = made.token.reveal();
     let endpoint = kubeadm::endpoint(&site.inventory);
     if args.print_join_command {

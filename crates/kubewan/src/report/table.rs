@@ -104,7 +104,9 @@ pub fn drafted<'a>(hosts: impl Iterator<Item = (&'a DraftHost, String)>) -> Stri
 /// Bootstrap tokens, without their secret halves.
 pub fn tokens(tokens: &[Listed]) -> String {
     let row = |token: &Listed| {
-        let state = match (token.expired, token.signed) {
+        // Whose joins know the authority by a file need no signature.
+        let found = token.signed || !token.usages.iter().any(|usage| usage == "signing");
+        let state = match (token.expired, found) {
             (true, _) => styled(FAINT, "expired"),
             (false, true) => styled(GOOD, "usable"),
             (false, false) => styled(BAD, "not signed"),

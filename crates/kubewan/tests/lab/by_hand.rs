@@ -271,8 +271,10 @@ fn a_worker_joins_by_hand(stage: &Stage) {
     let dir = folder.display().to_string();
     let made = kept(stage, &["join-command", GUEST, "--address", &own, "--files", &dir], &log);
     let script = made.expect_code(0).stdout.clone();
-    let token =
-        script.lines().find_map(|line| line.trim().strip_prefix("token: ")).expect("a token");
+    let token = script
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tlsBootstrapToken: "))
+        .expect("a token");
     let (_, secret) = token.trim_matches('"').split_once('.').expect("a token");
     let told = fs::read_to_string(&log).expect("the log") + &made.stderr;
     assert!(!told.contains(secret), "a token's secret half was kept or told");

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kubewan_core::action::KubeadmInit;
 use kubewan_core::action::kubeadm::InitSeen;
-use kubewan_core::pin;
 use serde_json::Value;
 
 use super::super::cluster::{ADMIN_CONF, is_transient};
@@ -68,7 +69,7 @@ fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
         stuck,
         foreign: if stuck { Vec::new() } else { foreign },
         missing: missing_files(Config(&goal.config)),
-        ca_hash: fs::read_to_string(super::CA).ok().and_then(|text| pin::of_pem(&text)),
+        ca: fs::read(super::CA).ok().map(|pem| STANDARD.encode(pem)),
         unreachable: None,
     })
 }
