@@ -157,7 +157,8 @@ pub enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Print all that makes a host a worker that kubewan can't reach
-    JoinCommand(JoinCommandArgs),
+    #[command(name = "join-command")]
+    JoinScript(JoinCommandArgs),
     /// Give the hosts back as they were, from their journals
     Reset(ResetArgs),
     /// Print the JSON schema of cluster.yaml
@@ -195,7 +196,7 @@ impl Command {
             Command::Ssh(_) => "ssh",
             Command::Kubectl(_) => "kubectl",
             Command::Token(_) => "token",
-            Command::JoinCommand(_) => "join-command",
+            Command::JoinScript(_) => "join-command",
             Command::Reset(_) => "reset",
             Command::Schema => "schema",
             Command::Completions { .. } => "completions",

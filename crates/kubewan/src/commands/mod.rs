@@ -39,7 +39,7 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Ssh(args) => ssh::run(&args),
         Command::Kubectl(args) => ssh::kubectl(&args),
         Command::Token(command) => token::run(&command),
-        Command::JoinCommand(args) => join_command::run(&args),
+        Command::JoinScript(args) => join_command::run(&args),
         Command::Reset(args) => reset::run(&args),
         Command::Schema => schema::run(),
         Command::Completions { shell } => completions::run(shell),
