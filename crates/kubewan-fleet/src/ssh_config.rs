@@ -5,25 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::trust::{Resolved, resolved};
+
 /// Files that include each other are followed so deep (ssh_config(5) allows 16).
 const DEPTH: usize = 16;
-
-/// What ssh makes of a destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meaning {
-    /// The name or address that it connects to.
-    pub hostname: String,
-    /// The login name.
-    pub user: String,
-    /// The port.
-    pub port: u16,
-}
 
 /// What ssh makes of a destination, with everything that its files say.
 ///
 /// # Errors
 /// Says what ssh said.
-pub fn meaning(destination: &str) -> Result<Meaning, String> {
+pub fn meaning(destination: &str) -> Result<Resolved, String> {
     let output = Command::new("ssh")
         .args(["-G", "--", destination])
         .output()
@@ -31,20 +22,11 @@ pub fn meaning(destination: &str) -> Result<Meaning, String> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
-    read_meaning(&String::from_utf8_lossy(&output.stdout))
-        .ok_or_else(|| "`ssh -G` names no host, user and port".to_owned())
-}
-
-/// The lines of `ssh -G`.
-pub(crate) fn read_meaning(text: &str) -> Option<Meaning> {
-    let value = |key: &str| {
-        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).map(str::trim)
-    };
-    Some(Meaning {
-        hostname: value("hostname")?.to_owned(),
-        user: value("user")?.to_owned(),
-        port: value("port")?.parse().ok()?,
-    })
+    let seen = resolved(&String::from_utf8_lossy(&output.stdout));
+    match seen.hostname.as_str() {
+        "" => Err("`ssh -G` names no host".to_owned()),
+        _ => Ok(seen),
+    }
 }
 
 /// The hosts that a configuration names one by one, in its order; patterns name none.
@@ -155,13 +137,5 @@ mod tests {
             ["first", "second", "vps1", "vps2", "vps3", "a"]
         );
         assert_eq!(hosts(&folder.path().join("none")), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_ssh_makes_of_a_name_is_read() {
-        let text = "host vps1\nuser me\nhostname 198.51.100.10\nport 2222\nhostnamex y\n";
-        let meaning = read_meaning(text).unwrap();
-        assert_eq!((meaning.hostname.as_str(), meaning.port), ("198.51.100.10", 2222));
-        assert_eq!(read_meaning("user me\n"), None);
     }
 }

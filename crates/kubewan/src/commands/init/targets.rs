@@ -115,13 +115,7 @@ fn from_configuration() -> Result<Vec<String>, Failure> {
         .zip(1..)
         .map(|(name, number): (&String, usize)| {
             let meaning = ssh_config::meaning(name).unwrap_or_default();
-            vec![
-                number.to_string(),
-                name.clone(),
-                meaning.hostname,
-                meaning.user,
-                meaning.port.to_string(),
-            ]
+            vec![number.to_string(), name.clone(), meaning.hostname, meaning.user, meaning.port]
         })
         .collect();
     report::note(table::text(&["", "NAME", "ADDRESS", "LOGIN", "PORT"], &rows).trim_end());
