@@ -21,6 +21,7 @@ pub mod network;
 pub mod pin;
 pub mod plan;
 pub mod protocol;
+pub mod registry;
 pub mod render;
 #[cfg(test)]
 mod samples;

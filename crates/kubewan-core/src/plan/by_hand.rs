@@ -133,6 +133,7 @@ fn steps(of: &ByHand, on_a_card: bool) -> Vec<Step> {
 fn alike(facts: &Facts) -> Facts {
     let mut own = facts.clone();
     own.addresses = Vec::new();
+    own.runtime.containerd_config = None;
     own.firewalls = Vec::new();
     own.cloud_init = Some(CloudInit::default());
     own.network_manager = true;

@@ -36,7 +36,11 @@ pub fn run(args: &JoinCommandArgs) -> Result<Code, Failure> {
     let (like, facts) = looked_at(args, &site, &dial)?;
     let supply = site.supply(bundle, &BTreeMap::from([(like.clone(), facts.clone())]))?;
     let sources = supply.bundle.sources();
-    let inputs = Inputs { keys: &supply.keys, ..Inputs::new(&addresses, &supply.bundle.bundle) };
+    let inputs = Inputs {
+        keys: &supply.keys,
+        registries: &supply.registries,
+        ..Inputs::new(&addresses, &supply.bundle.bundle)
+    };
     let written = |ca: &str, expires: &str| {
         let (inventory, name): (&Inventory, &str) = (&inventory, &args.name);
         by_hand::script(&ByHand {
