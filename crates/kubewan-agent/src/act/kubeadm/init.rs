@@ -129,6 +129,10 @@ pub fn perform_kubeadm_init(
         if changed {
             (cx.progress)("the configuration is another one than before: making certificates anew");
         }
+        if seen.stuck {
+            (cx.progress)("ending the control plane that got stuck: it came up with its address");
+            stuck::end_control_plane(Config(&goal.config).bind_port())?;
+        }
         for path in second_run::clear_remains(changed)? {
             (cx.progress)(&format!("removed {path}, left by the run that was cut short"));
         }

@@ -4,6 +4,7 @@
 //! control plane).
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kubewan_core::facts::StuckInit;
 use kubewan_core::pin;
 
 use super::super::Host;
-use super::super::cluster::with_conf;
+use super::super::cluster::{wait_for, with_conf};
 use super::parts::{AUTHORITIES, PKI};
 use super::{failure, second_run};
 
@@ -23,6 +24,9 @@ const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
 /// Whose rights are asked with: until kubeadm has bound the admin's, from 1.29 on only the first one has any.
 const ADMINS: [&str; 2] = ["/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"];
+
+/// How long its static pods may take to end: half a minute of grace, and the kubelet's rounds.
+const ENDS: Duration = Duration::from_secs(60);
 
 /// How long one question may take.
 const ASKS: Duration = Duration::from_secs(10);
@@ -37,6 +41,27 @@ pub(crate) fn stuck_init(host: &Host) -> Option<StuckInit> {
         return None;
     }
     Some(StuckInit { said: failure::said_by_etcd(), ..stuck })
+}
+
+/// Ends the static pods of what got stuck. With its address there it comes up by itself, and kubeadm would take its API server
+/// for the one that it has just asked for, which the kubelet then starts anew under it. The kubelet ends pods whose manifests
+/// are gone; where it does not run, nothing else starts them again, and kubeadm goes on over them.
+pub(super) fn end_control_plane(api_port: u16) -> Result<(), String> {
+    for part in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"] {
+        super::remove_file(&format!("{MANIFESTS}/{part}.yaml"))?;
+    }
+    let answers = |port: &u16| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+    };
+    // One that is about to start answers only later: twice in a row nobody does.
+    let mut quiet = 0;
+    wait_for(ENDS, Duration::from_secs(2), || {
+        let is_quiet = ![api_port, 2379, 10257, 10259].iter().any(answers);
+        quiet = if is_quiet { quiet + 1 } else { 0 };
+        Ok((quiet == 2).then_some(()))
+    })
+    .map(drop)
 }
 
 /// What files say: an init that has made its authorities, with etcd on this host.
