@@ -322,6 +322,28 @@ pub struct KubernetesFacts {
     pub manifests: Vec<String>,
     /// The `server:` of /etc/kubernetes/kubelet.conf or admin.conf.
     pub api_server: Option<String>,
+    /// Where the state is [`ClusterState::Foreign`]: it is surely a `kubeadm init` that never ended.
+    #[serde(default)]
+    pub stuck_init: Option<StuckInit>,
+}
+
+/// A `kubeadm init` that somebody ran by hand and that never ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckInit {
+    /// The pin (`sha256:…`) of the authority that it made.
+    pub ca_hash: String,
+    /// The node's name.
+    pub node: Option<String>,
+    /// Where its etcd was told to listen to other members, as `https://198.51.100.10:2380`.
+    pub etcd_listens: Option<String>,
+    /// The address that its API server was told to announce.
+    pub advertises: Option<String>,
+    /// Addresses of its Services.
+    pub service_subnet: Option<String>,
+    /// Addresses of its pods, where it was given any.
+    pub pod_subnet: Option<String>,
+    /// etcd's last complaint.
+    pub said: Option<String>,
 }
 
 /// A file with its text.

@@ -19,6 +19,7 @@ pub mod inventory;
 pub mod journal;
 pub mod network;
 pub mod packages;
+pub mod pin;
 pub mod plan;
 pub mod protocol;
 pub mod registry;
@@ -26,7 +27,9 @@ pub mod render;
 #[cfg(test)]
 mod samples;
 pub mod secret;
+pub mod shell;
 pub mod supply;
+pub mod token;
 pub mod versions;
 
 use sha2::{Digest, Sha256};

@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod smoke;
 pub mod supply;
 pub mod survey;
+pub mod tokens;
 pub mod upload;
 
 pub mod askpass;
@@ -28,5 +29,6 @@ pub mod failure;
 pub mod operator;
 pub mod random;
 pub mod ssh;
+pub mod ssh_config;
 pub mod trace;
 pub mod trust;

@@ -28,9 +28,12 @@ const JUMPS_MAX: usize = 8;
 /// What `ssh -G` says of a destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    user: String,
-    hostname: String,
-    port: String,
+    /// The login name.
+    pub user: String,
+    /// The name or address that it connects to.
+    pub hostname: String,
+    /// The port.
+    pub port: String,
     alias: Option<String>,
     files: Vec<PathBuf>,
     global_files: Vec<PathBuf>,

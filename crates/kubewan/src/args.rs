@@ -1,11 +1,17 @@
 //! What can be typed. Only names, types and help texts: what a command does stands in [`crate::commands`].
 
+mod init;
+mod join;
 mod lab;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use self::init::InitArgs;
+pub use self::join::{
+    JoinCommandArgs, TokenCommand, TokenCreateArgs, TokenDeleteArgs, TokenListArgs,
+};
 pub use self::lab::{LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs};
 use crate::report::Verbosity;
 
@@ -129,6 +135,8 @@ Exit codes: 0 done, 1 failed, 2 changes (plan --detailed-exitcode), 3 refused, 4
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Ask for addresses, look at the hosts, and write a commented cluster.yaml
+    Init(InitArgs),
     /// Show every step on every host with its reason and diff; change nothing
     Plan(PlanArgs),
     /// Show the plan, ask, apply it, and prove the result
@@ -145,6 +153,12 @@ pub enum Command {
     Ssh(SshArgs),
     /// Run the cluster's own kubectl, on the control plane
     Kubectl(KubectlArgs),
+    /// Bootstrap tokens: list, create, delete; the authority's pin
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print all that makes a host a worker that kubewan can't reach
+    #[command(name = "join-command")]
+    JoinScript(JoinCommandArgs),
     /// Give the hosts back as they were, from their journals
     Reset(ResetArgs),
     /// Print the JSON schema of cluster.yaml
@@ -172,6 +186,7 @@ impl Command {
     /// What was asked for, without arguments: those of `ssh` and `kubectl` may hold secrets.
     pub fn name(&self) -> &'static str {
         match self {
+            Command::Init(_) => "init",
             Command::Plan(_) => "plan",
             Command::Up(_) => "up",
             Command::Status(_) => "status",
@@ -180,6 +195,8 @@ impl Command {
             Command::Kubeconfig(_) => "kubeconfig",
             Command::Ssh(_) => "ssh",
             Command::Kubectl(_) => "kubectl",
+            Command::Token(_) => "token",
+            Command::JoinScript(_) => "join-command",
             Command::Reset(_) => "reset",
             Command::Schema => "schema",
             Command::Completions { .. } => "completions",
@@ -195,6 +212,7 @@ impl Command {
             Command::Plan(PlanArgs { output, .. })
             | Command::Smoke(SmokeArgs { output, .. })
             | Command::Ports(PortsArgs { output, .. })
+            | Command::Token(TokenCommand::List(TokenListArgs { output, .. }))
             | Command::Bundle(BundleCommand::Check(BundleCheckArgs { output, .. })) => {
                 *output == Output::Json
             }

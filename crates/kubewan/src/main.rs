@@ -9,7 +9,6 @@ mod commands;
 mod exit_code;
 mod failure;
 mod report;
-mod shell;
 mod site;
 
 use std::process::ExitCode;

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use kubewan_core::action::Action;
+use kubewan_core::action::{Action, Observed};
 use kubewan_core::facts::ClusterState;
-use kubewan_core::journal::{Begun, Entry};
+use kubewan_core::journal::Entry;
 
 use crate::act::Host;
 use crate::{disk, journal};
@@ -72,9 +72,12 @@ pub fn ownership(host: &Host) -> Result<Ownership, String> {
 pub(crate) fn from_journal(entries: &[Entry]) -> Ownership {
     let mut owned = Ownership::default();
     for (begun, ended) in journal::standing(entries) {
-        let Begun { action, .. } = begun;
-        match action {
+        match &begun.action {
             Action::KubeadmInit(init) => {
+                // What somebody had begun by hand had another configuration.
+                if matches!(&begun.before, Observed::KubeadmInit(before) if before.stuck) {
+                    owned.init_configs.push(String::new());
+                }
                 owned.init_begun = true;
                 owned.init_ended |= ended;
                 owned.init_configs.push(init.config.clone());
@@ -155,8 +158,10 @@ pub fn evidence() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use kubewan_core::action::KubeadmInit;
     use kubewan_core::action::kubeadm::InitSeen;
-    use kubewan_core::action::{KubeadmInit, Observed};
+
+    use kubewan_core::journal::Begun;
 
     use super::*;
 
@@ -192,6 +197,14 @@ mod tests {
         assert_eq!(owned.state(), ClusterState::Done);
         let owned = from_journal(&[begun(1), ended, Entry::Undone { number: 1 }]);
         assert!(!owned.init_begun && owned.init_configs.is_empty());
+    }
+
+    #[test]
+    fn what_was_begun_by_hand_had_another_configuration() {
+        let Entry::Begun(mut taken_over) = begun(1) else { unreachable!() };
+        taken_over.before = Observed::KubeadmInit(InitSeen { stuck: true, ..InitSeen::default() });
+        let owned = from_journal(&[Entry::Begun(taken_over)]);
+        assert_eq!(owned.init_configs, ["", "c"]);
     }
 
     #[test]

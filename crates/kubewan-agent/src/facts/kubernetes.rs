@@ -3,16 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use kubewan_core::facts::KubernetesFacts;
+use kubewan_core::facts::{ClusterState, KubernetesFacts};
 
 use super::cluster_state::ownership;
 use super::kubelet;
 use super::systemd::Units;
 use crate::act::Host;
+use crate::act::kubeadm::stuck;
 use crate::command::PATH;
 
 pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, String> {
     let unit = units.get("kubelet.service");
+    let state = ownership(host)?.state();
+    let is_foreign = state == ClusterState::Foreign;
     let version = |program, args| last_version(&host.seen().version(program, args)?);
     Ok(KubernetesFacts {
         kubeadm: version("kubeadm", &["version", "-o", "short"]),
@@ -21,12 +24,13 @@ pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, 
         kubelet_active: unit.active(),
         kubelet_args: kubelet::running_args(&unit),
         kubelet_arg_files: kubelet::arg_files(&unit),
-        state: ownership(host)?.state(),
+        state,
         etcd_data: Path::new("/var/lib/etcd/member").exists(),
         manifests: manifests(),
         api_server: ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf"]
             .iter()
             .find_map(|path| server_of(&fs::read_to_string(path).ok()?)),
+        stuck_init: if is_foreign { stuck::stuck_init(host) } else { None },
     })
 }
 

@@ -4,14 +4,15 @@ use kubewan_core::action::cluster::{MANAGED_ANNOTATION, NodeMeta};
 use kubewan_core::action::firewall::{FirewallGoal, FirewallState, Opening};
 use kubewan_core::facts::FirewallTool;
 use kubewan_core::inventory::{Taint, TaintEffect};
+use kubewan_core::pin;
+use kubewan_core::token::{self, Token};
 use serde_json::{Value, json};
 
 use super::{json, text};
 use crate::act::cluster::{self, node, spread};
 use crate::act::kubeadm::config::Config;
 use crate::act::kubeadm::rules::{self, Ruleset};
-use crate::act::kubeadm::token::{self, Token};
-use crate::act::kubeadm::{etcd, failure, parts, pin, traces};
+use crate::act::kubeadm::{etcd, failure, parts, stuck, traces};
 use crate::act::{docker, file, firewall, image, package, rpm};
 use crate::facts::firewall as rulesets;
 
@@ -166,6 +167,8 @@ pub fn kubeadm_files(bytes: &[u8]) {
         config.skips(phase);
     }
     etcd::configured_argument(&said, "listen-peer-urls");
+    stuck::argument(&said, "listen-peer-urls");
+    stuck::node_of(&said);
     failure::meaning(&said);
     for complains in [failure::is_etcd_complaint, failure::is_klog_error] {
         assert!(failure::complaints(&said, complains).len() <= 2);
@@ -219,6 +222,8 @@ pub fn kubectl(bytes: &[u8]) {
     parts::missing_of(&object, "master01", Some(23));
     let token = Token::parse("abcdef.0123456789abcdef").expect("a token");
     token::is_good(&object, token, "2026-01-01T00:00:00Z");
+    token::listed(&object, &object, "2026-01-01T00:00:00Z");
+    assert_eq!(token::ca_hash(&object).is_ok(), token::authority(&object).is_ok());
 }
 
 /// RFC 7386.

@@ -34,8 +34,8 @@ targets! {
     mounts: 50_000, ["src/act/file_tests.rs", "src/act/kubeadm/traces.rs"], vec![];
     kubeadm_files: 40_000,
         ["src/act/kubeadm/config.rs", "src/act/kubeadm/failure.rs", "src/act/kubeadm/etcd.rs",
-         "src/act/kubeadm/second_run.rs", "src/act/kubeadm/token.rs"], vec![];
-    certificate: 50_000, ["src/act/kubeadm/testdata"], samples::certificates();
+         "src/act/kubeadm/second_run.rs", "src/act/kubeadm/stuck.rs", "src/act/kubeadm/token.rs"], vec![];
+    certificate: 50_000, ["../kubewan-core/src/testdata"], samples::certificates();
     kubectl: 50_000, ["src/act/cluster/node.rs", "src/act/cluster/spread.rs", "src/act/kubeadm/parts.rs"],
         samples::nodes();
 }

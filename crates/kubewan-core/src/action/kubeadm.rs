@@ -27,7 +27,10 @@ pub struct InitSeen {
     pub begun: bool,
     /// Our journal knows that it ended well.
     pub ended: bool,
-    /// State of a cluster that no journal of ours knows: what was found.
+    /// It was begun by hand and never ended: it is finished here, by the authorities that it made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stuck: bool,
+    /// State of a cluster that no journal of ours knows: what was found. Empty where an init got stuck.
     pub foreign: Vec<String>,
     /// Parts that are not there, by the name of the `kubeadm init phase` that makes them, as
     /// `etcd/local`, `control-plane/apiserver`, `kubeconfig/admin`, `addon/kube-proxy`.
@@ -39,6 +42,10 @@ pub struct InitSeen {
 }
 
 impl KubeadmInit {
+    /// Where a host keeps that an init, begun by hand, is known to have got stuck: its authority's pin. As soon as its
+    /// address is on an interface the stuck etcd comes up, and nobody could tell it from one that has lived.
+    pub const STUCK: &'static str = "/var/lib/kubewan/stuck-init";
+
     /// Output: the authority that joins trust.
     pub const CA: &'static str = "ca";
 
@@ -60,6 +67,8 @@ impl KubeadmInit {
         }
         let summary = if seen.begun {
             "finish the kubeadm init that was begun here"
+        } else if seen.stuck {
+            "finish the kubeadm init that somebody began here by hand: its authorities stay, the rest is made anew"
         } else {
             "make the control plane with kubeadm init"
         };

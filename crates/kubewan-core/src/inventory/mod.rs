@@ -2,7 +2,9 @@
 //! facts about hosts live in [`crate::facts`].
 
 mod accept;
+pub mod draft;
 mod error;
+mod guest;
 pub mod host_key;
 mod hosts;
 mod names;

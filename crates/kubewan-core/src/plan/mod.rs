@@ -2,7 +2,9 @@
 
 #[cfg(test)]
 mod bench;
+pub mod by_hand;
 mod edits;
+pub mod found;
 mod lint;
 pub mod phase;
 pub mod planner;

@@ -4,6 +4,7 @@ mod merge;
 
 use std::path::Path;
 
+use kubewan_core::shell;
 use kubewan_fleet::resolve;
 use serde_json::{Value, json};
 
@@ -12,7 +13,6 @@ use crate::cluster;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, progress::Progress};
-use crate::shell;
 use crate::site::Site;
 
 const ADMIN: &str = "/etc/kubernetes/admin.conf";

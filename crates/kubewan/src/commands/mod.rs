@@ -3,6 +3,8 @@
 
 mod bundle;
 mod completions;
+mod init;
+mod join_command;
 mod kubeconfig;
 mod lab;
 mod man;
@@ -13,6 +15,7 @@ mod schema;
 mod smoke;
 mod ssh;
 pub mod status;
+mod token;
 mod up;
 
 use std::path::Path;
@@ -26,6 +29,7 @@ use crate::failure::Failure;
 /// Runs a command.
 pub fn run(command: Command) -> Result<Code, Failure> {
     match command {
+        Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
@@ -34,6 +38,8 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Ssh(args) => ssh::run(&args),
         Command::Kubectl(args) => ssh::kubectl(&args),
+        Command::Token(command) => token::run(&command),
+        Command::JoinScript(args) => join_command::run(&args),
         Command::Reset(args) => reset::run(&args),
         Command::Schema => schema::run(),
         Command::Completions { shell } => completions::run(shell),

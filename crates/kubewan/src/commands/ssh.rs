@@ -7,13 +7,13 @@ use std::process::ExitStatus;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kubewan_core::inventory::Host;
+use kubewan_core::shell;
 use kubewan_fleet::ssh::FarTerminal;
 
 use crate::args::{KubectlArgs, SshArgs};
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report;
-use crate::shell;
 use crate::site::Site;
 
 /// The cluster's own kubectl, whose version is the cluster's, and its admin, on a control plane. As the agent's it leaves

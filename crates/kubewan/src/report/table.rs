@@ -1,6 +1,9 @@
 //! Tables, without lines: they can be read, cut and compared.
 
+use kubewan_core::inventory::Role;
+use kubewan_core::inventory::draft::DraftHost;
 use kubewan_core::network::ports::{Port, Source};
+use kubewan_core::token::Listed;
 
 use super::style::{BAD, FAINT, GOOD, HEAD, padded, styled, width};
 use crate::commands::status::{HostStatus, Status};
@@ -80,6 +83,41 @@ pub fn ports(ports: &[Port]) -> String {
         })
         .collect();
     text(&["HOST", "PORT", "FROM", "WHY"], &rows)
+}
+
+/// The hosts of an inventory that was written, each with what was seen of it.
+pub fn drafted<'a>(hosts: impl Iterator<Item = (&'a DraftHost, String)>) -> String {
+    let role = |role: &Role| match role {
+        Role::ControlPlane => "control-plane",
+        Role::Worker => "worker",
+    };
+    let row = |(host, seen): (&DraftHost, String)| {
+        let roles: Vec<&str> = host.roles.iter().map(role).collect();
+        // Whoever set up the host has named its system.
+        let seen = seen.chars().filter(|c| !c.is_control()).collect();
+        vec![host.name.clone(), host.address.clone(), roles.join(","), seen]
+    };
+    let rows: Vec<Vec<String>> = hosts.map(row).collect();
+    text(&["HOST", "ADDRESS", "ROLES", "SEEN"], &rows)
+}
+
+/// Bootstrap tokens, without their secret halves.
+pub fn tokens(tokens: &[Listed]) -> String {
+    let row = |token: &Listed| {
+        // Whose joins know the authority by a file need no signature.
+        let found = token.signed || !token.usages.iter().any(|usage| usage == "signing");
+        let state = match (token.expired, found) {
+            (true, _) => styled(FAINT, "expired"),
+            (false, true) => styled(GOOD, "usable"),
+            (false, false) => styled(BAD, "not signed"),
+        };
+        let expires = token.expires.clone().unwrap_or_else(|| "never".into());
+        // Whoever made it wrote it.
+        let description = token.description.chars().filter(|c| !c.is_control()).collect();
+        vec![token.id.clone(), state, expires, token.usages.join(","), description]
+    };
+    let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();
+    text(&["TOKEN", "STATE", "EXPIRES", "USAGES", "DESCRIPTION"], &rows)
 }
 
 fn source(source: &Source) -> &str {

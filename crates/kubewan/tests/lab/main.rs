@@ -7,6 +7,7 @@
 mod support;
 mod terminal;
 
+mod by_hand;
 mod closed_ports;
 mod control_planes;
 mod distributions;

@@ -94,6 +94,11 @@ pub(super) fn ask(host: &Host, program: &Program) -> Result<Answer, String> {
     if !Path::new(ADMIN_CONF).exists() {
         return Ok(Answer::NoApi);
     }
+    // What somebody got stuck in is none of ours yet: each question would wait for an API that is not there.
+    let owned = ownership(host)?;
+    if !owned.init_begun && !owned.join_begun {
+        return Ok(Answer::NoApi);
+    }
     let begun = Instant::now();
     loop {
         let error = match program.output().and_then(|output| program.checked(output)) {

@@ -31,6 +31,13 @@ pub(super) fn evidence() -> String {
     text
 }
 
+/// etcd's last complaint, where it has one.
+pub(super) fn said_by_etcd() -> Option<String> {
+    let lines = complaints(&pod_log("etcd")?, is_etcd_complaint);
+    // A fatal one carries its stack, which says nothing to whoever reads a plan.
+    lines.last().map(|line| cut(line.split(",\"stacktrace\"").next().unwrap_or(line), 400))
+}
+
 pub(crate) fn meaning(text: &str) -> Option<&'static str> {
     let says = |words: &str| text.contains(words);
     if says("cannot assign requested address") {

@@ -16,7 +16,7 @@ use super::config::Config;
 use super::parts::{
     AUTHORITIES, CERTIFICATES, PKI, asked, missing_files, missing_in, missing_objects, wait_ready,
 };
-use super::{ConfigFile, failure, last_lines, second_run, set_aside};
+use super::{ConfigFile, failure, last_lines, second_run, set_aside, stuck};
 use crate::facts::{Ownership, ownership};
 
 /// Name of the configuration's file while kubeadm runs.
@@ -61,10 +61,13 @@ pub fn observe_kubeadm_init(goal: &KubeadmInit, host: &Host) -> Result<InitSeen,
 /// As [`observe_kubeadm_init`], but for what is in the API.
 fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
     let owned = ownership(host)?;
+    let foreign = owned.foreign();
+    let stuck = !foreign.is_empty() && stuck::stuck_init(host).is_some();
     Ok(InitSeen {
         begun: owned.init_begun,
         ended: owned.init_ended,
-        foreign: owned.foreign(),
+        stuck,
+        foreign: if stuck { Vec::new() } else { foreign },
         missing: missing_files(Config(&goal.config)),
         ca: fs::read(super::CA).ok().map(|pem| STANDARD.encode(pem)),
         unreachable: None,
@@ -120,10 +123,15 @@ pub fn perform_kubeadm_init(
         return mend(goal, seen, &file, cx);
     }
     let mut checks = Vec::new();
-    if seen.begun {
-        let changed = changed_since(&ownership(cx.host)?, &goal.config);
+    if seen.begun || seen.stuck {
+        // By hand it was made with another configuration, whatever that was.
+        let changed = seen.stuck || changed_since(&ownership(cx.host)?, &goal.config);
         if changed {
             (cx.progress)("the configuration is another one than before: making certificates anew");
+        }
+        if seen.stuck {
+            (cx.progress)("ending the control plane that got stuck: it came up with its address");
+            stuck::end_control_plane(Config(&goal.config).bind_port())?;
         }
         for path in second_run::clear_remains(changed)? {
             (cx.progress)(&format!("removed {path}, left by the run that was cut short"));

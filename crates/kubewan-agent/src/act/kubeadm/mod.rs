@@ -8,11 +8,11 @@ mod folders;
 mod init;
 mod join;
 pub(crate) mod parts;
-pub(crate) mod pin;
 mod reset;
 pub(crate) mod rules;
 mod second_run;
-pub(crate) mod token;
+pub(crate) mod stuck;
+mod token;
 pub(crate) mod traces;
 
 use std::fs::{self, OpenOptions};

@@ -20,10 +20,11 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kubewan_core::pin;
 
 use super::config::Config;
 use super::parts::{AUTHORITIES, CERTIFICATES, KUBECONFIGS, PKI};
-use super::{CA, pin, remove_file};
+use super::{CA, remove_file};
 
 /// Checks that find what an earlier init left here, and nothing else (preflight/checks.go, `InitNodeChecks`).
 pub(super) fn init_checks(config: Config<'_>) -> Vec<String> {
@@ -265,8 +266,10 @@ mod tests {
     fn a_torn_authority_is_no_other_cluster() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.crt");
-        let (rsa, ec) =
-            (include_bytes!("testdata/ca-rsa.crt"), include_bytes!("testdata/ca-ec.crt"));
+        let (rsa, ec) = (
+            include_bytes!("../../../../kubewan-core/src/testdata/ca-rsa.crt"),
+            include_bytes!("../../../../kubewan-core/src/testdata/ca-ec.crt"),
+        );
         let discovery = format!(
             "clusters:\n  - cluster:\n      certificate-authority-data: \"{}\"\n      server: x\n",
             STANDARD.encode(rsa)

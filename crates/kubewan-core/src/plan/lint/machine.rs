@@ -8,8 +8,8 @@ use crate::inventory::Host;
 use crate::plan::planner::View;
 
 /// kubeadm's own demands on a control plane (cmd/kubeadm/app/constants: ControlPlaneNumCPU, ControlPlaneMem).
-const CONTROL_PLANE_CORES: u32 = 2;
-const CONTROL_PLANE_MEMORY_MIB: u64 = 1700;
+pub(in crate::plan) const CONTROL_PLANE_CORES: u32 = 2;
+pub(in crate::plan) const CONTROL_PLANE_MEMORY_MIB: u64 = 1700;
 /// What a worker should have at least: the kubelet holds back 100 MiB (its default `evictionHard`), and it, the runtime,
 /// flannel and kube-proxy take a few hundred before the first pod.
 const WORKER_MEMORY_MIB: u64 = 900;

@@ -26,7 +26,7 @@ mod containerd;
 mod docker;
 mod firewall;
 mod foreign;
-mod machine;
+pub(in crate::plan) mod machine;
 mod network;
 mod registries;
 mod runtime;
@@ -101,6 +101,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         network::encryption(view, host, facts),
         network::subnets(view, host, facts),
         network::private_address(view, host, facts),
+        network::wide_alias(view, host, facts),
         firewall::firewalls(view, host, facts),
         firewall::exposed_control_plane(view, host, facts),
         cluster::foreign_cluster(view, host, facts),

@@ -12,7 +12,8 @@ use crate::action::docker::DockerEngineSeen;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
 use crate::facts::{
-    CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, Listener, Route, SwapSource,
+    CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, InterfaceAddress, Listener,
+    Route, StuckInit, SwapSource,
 };
 use crate::finding::Severity;
 use crate::inventory::{Acceptance, Backend, HostnamePolicy, Inventory};
@@ -303,6 +304,25 @@ const CASES: &[Case] = &[
         c.node().routes.push(Route { destination, interface: "eth1".into() });
     }),
     ("a foreign cluster", |c| c.node().kubernetes.state = ClusterState::Foreign),
+    ("an init that somebody got stuck in", |c| stuck(c, "master01")),
+    ("one that was begun otherwise", |c| {
+        stuck(c, "vps-4711");
+        let stuck = c.master().kubernetes.stuck_init.as_mut().expect("it is stuck");
+        stuck.service_subnet = Some("10.0.0.0/24".into());
+    }),
+    ("one on a host that joins", |c| {
+        stuck(c, "master01");
+        let kubernetes = std::mem::take(&mut c.master().kubernetes);
+        c.node().kubernetes = kubernetes;
+    }),
+    ("an alias with the mask of a network that is not there", |c| alias(c.master(), 24)),
+    ("the same without neighbours", |c| alias(c.master(), 30)),
+    ("an alias with a mask of its own", |c| alias(c.master(), 32)),
+    ("a public network with its router", |c| {
+        alias(c.master(), 24);
+        let route = c.master().default_route.as_mut().expect("a route");
+        route.gateway = Some(std::net::Ipv4Addr::new(198, 51, 100, 1));
+    }),
     ("a port that someone has", |c| {
         let address = "0.0.0.0".parse().expect("an address");
         let process = "haproxy".to_owned();
@@ -453,6 +473,28 @@ fn engine(cgroup_driver: &str, storage_driver: &str) -> DockerEngineSeen {
         cgroup_driver: cgroup_driver.into(),
         storage_driver: storage_driver.into(),
     }
+}
+
+/// A `kubeadm init` by hand, with etcd on the public address.
+fn stuck(cluster: &mut Cluster, node: &str) {
+    let kubernetes = &mut cluster.master().kubernetes;
+    kubernetes.state = ClusterState::Foreign;
+    kubernetes.stuck_init = Some(StuckInit {
+        ca_hash: "sha256:00".into(),
+        node: Some(node.into()),
+        etcd_listens: Some("https://198.51.100.10:2380".into()),
+        advertises: Some("198.51.100.10".into()),
+        service_subnet: Some("10.96.0.0/12".into()),
+        pod_subnet: None,
+        said: Some("listen tcp 198.51.100.10:2380: bind: cannot assign requested address".into()),
+    });
+}
+
+/// The public address beside the NIC's own.
+fn alias(facts: &mut Facts, prefix: u8) {
+    let address = "198.51.100.10".parse().expect("an address");
+    let address = ipnet::Ipv4Net::new_assert(address, prefix);
+    facts.addresses.push(InterfaceAddress { interface: "eth0".into(), address });
 }
 
 fn own_unit() -> SwapSource {

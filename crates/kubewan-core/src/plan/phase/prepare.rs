@@ -1,8 +1,8 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
 use crate::action::{
-    Action, Block, File, FirewallGoal, FirewallState, Hostname, Link, Module, SelinuxPermissive,
-    SwapOff, Sysctl, TimeSyncOn, Unit,
+    Action, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link, Module,
+    SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
 };
 use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
@@ -13,6 +13,7 @@ use crate::render::{names as render_names, unit};
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     [
+        stuck(view, host, facts).into_iter().collect(),
         time(view, host),
         address(view, host, facts),
         firewall(view, host, facts),
@@ -26,6 +27,22 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
 
 fn step(host: &Host, action: Action, why: impl Into<String>) -> Step {
     Step::new(Phase::Prepare, &host.name, action, why)
+}
+
+/// Before the address is there: with it the stuck etcd comes up, and looks as if it had lived.
+fn stuck(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
+    let is_first = host.name == view.inventory.first_control_plane().name;
+    let stuck = facts.kubernetes.stuck_init.as_ref().filter(|_| is_first)?;
+    let text = format!(
+        "kubeadm init was begun here by hand and got stuck; kubewan finishes it, with this authority:\n{}\n",
+        stuck.ca_hash
+    );
+    let action = Action::File(File::text(KubeadmInit::STUCK, 0o600, text));
+    Some(step(
+        host,
+        action,
+        "what is finished below is known for what it is, also by a run that comes after one cut short",
+    ))
 }
 
 /// First of all: whether a unit is older than its files is told by the clock.

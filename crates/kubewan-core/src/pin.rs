@@ -1,12 +1,12 @@
 //! The pin of a CA: SHA-256 of its public key (RFC 7469, section 2.4), as joins check it
 //! (cmd/kubeadm/app/util/pubkeypin/pubkeypin.go).
 
+use crate::sha256_hex;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kubewan_core::sha256_hex;
 
 /// `sha256:<hex>` over the SubjectPublicKeyInfo of the first certificate in a PEM text.
-pub(crate) fn of_pem(pem: &str) -> Option<String> {
+pub fn of_pem(pem: &str) -> Option<String> {
     let body = pem.split_once("-----BEGIN CERTIFICATE-----")?.1;
     let body = body.split_once("-----END CERTIFICATE-----")?.0;
     let text: String = body.split_whitespace().collect();
@@ -16,7 +16,7 @@ pub(crate) fn of_pem(pem: &str) -> Option<String> {
 
 /// `Certificate { tbsCertificate { [0] version, serialNumber, signature, issuer, validity, subject,
 /// subjectPublicKeyInfo, … }, … }` (RFC 5280, section 4.1); the element whole, with its tag and length.
-pub(crate) fn public_key_info(der: &[u8]) -> Option<&[u8]> {
+pub fn public_key_info(der: &[u8]) -> Option<&[u8]> {
     let (_, certificate, _) = element(der)?;
     let (_, mut rest, _) = element(certificate)?;
     // The version is left out in certificates of version 1.
