@@ -1,0 +1,127 @@
+//! What the doctor says.
+
+use kubewan_core::finding::Severity;
+use serde::Serialize;
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// Name of the check, as `etcd-cannot-bind`; docs/reference.md has them all.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The host; `None`: the cluster, or a text that was pasted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// What it is about where a host may have several: a path, a pod.
+    #[serde(skip)]
+    pub subject: String,
+    /// What one notices.
+    pub symptom: String,
+    /// Why it is so.
+    pub cause: String,
+    /// What shows it, at least one.
+    pub evidence: Vec<Quote>,
+    /// What to do.
+    pub remedy: String,
+    /// Goals of `kubewan up` that mend it; empty where none does.
+    pub fix: Vec<Goal>,
+    /// Codes of what else is noticed because of it.
+    pub explains: Vec<String>,
+}
+
+/// Words of a log, or something that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quote {
+    /// Where it is.
+    pub source: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A kind of step of `kubewan up`, and of whose subject it has to be part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Goal {
+    /// As in a step's id, as `unit`.
+    pub kind: &'static str,
+    /// A part of the step's subject; empty: all of that kind.
+    pub subject: &'static str,
+}
+
+impl Goal {
+    /// Whether a step with this id (`host/kind:subject`) is one of them.
+    pub fn is_of(&self, host: Option<&str>, id: &str) -> bool {
+        let Some((of, goal)) = id.split_once('/') else { return false };
+        let Some((kind, subject)) = goal.split_once(':') else { return false };
+        host.is_none_or(|host| host == of) && kind == self.kind && subject.contains(self.subject)
+    }
+}
+
+/// Letters of a quote that are shown.
+const QUOTED: usize = 600;
+
+impl Quote {
+    /// Words from somewhere, without what steers a terminal, cut where they are long.
+    pub fn new(source: impl Into<String>, text: &str) -> Quote {
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let mut kept: String = text.trim().chars().map(clean).take(QUOTED).collect();
+        if text.trim().chars().count() > QUOTED {
+            kept.push('…');
+        }
+        Quote { source: source.into().chars().map(clean).collect(), text: kept }
+    }
+}
+
+impl Diagnosis {
+    /// An error. What else there is to say of it is added by the other methods.
+    pub fn error(code: &'static str, host: Option<&str>, symptom: impl Into<String>) -> Diagnosis {
+        Diagnosis {
+            code,
+            severity: Severity::Error,
+            host: host.map(str::to_owned),
+            subject: String::new(),
+            symptom: symptom.into(),
+            cause: String::new(),
+            evidence: Vec::new(),
+            remedy: String::new(),
+            fix: Vec::new(),
+            explains: Vec::new(),
+        }
+    }
+
+    /// A warning: it works for now.
+    pub fn warning(code: &'static str, host: Option<&str>, symptom: impl Into<String>) -> Diagnosis {
+        Diagnosis { severity: Severity::Warning, ..Diagnosis::error(code, host, symptom) }
+    }
+
+    /// Why it is so.
+    pub fn cause(self, cause: impl Into<String>) -> Self {
+        Diagnosis { cause: cause.into(), ..self }
+    }
+
+    /// What shows it.
+    pub fn seen(mut self, quotes: impl IntoIterator<Item = Quote>) -> Self {
+        self.evidence.extend(quotes);
+        self
+    }
+
+    /// What to do.
+    pub fn remedy(self, remedy: impl Into<String>) -> Self {
+        Diagnosis { remedy: remedy.into(), ..self }
+    }
+
+    /// Goals of `kubewan up` that mend it.
+    pub fn fix(self, goals: &[Goal]) -> Self {
+        Diagnosis { fix: goals.to_vec(), ..self }
+    }
+
+    /// What it is about, where a host may have several.
+    pub fn of(self, subject: impl Into<String>) -> Self {
+        Diagnosis { subject: subject.into(), ..self }
+    }
+}
+
+/// A goal by kind and part of its subject.
+pub const fn goal(kind: &'static str, subject: &'static str) -> Goal {
+    Goal { kind, subject }
+}
