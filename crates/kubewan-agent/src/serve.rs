@@ -107,6 +107,7 @@ impl<W: Write> Connection<'_, W> {
         let host = self.host;
         let answer = match request {
             Request::Gather => crate::facts::gather(host).map(|f| Response::Facts(Box::new(f))),
+            Request::Evidence => Ok(Response::Evidence(Box::new(crate::evidence::evidence()))),
             Request::Observe { goals } => Ok(Response::Observed(act::observe_all(&goals, host))),
             Request::Offset { sha256 } => artifacts::offset(host, &sha256),
             Request::Upload { sha256, offset, last } => {

@@ -58,8 +58,10 @@ pub fn files(
         files.push(PackedFile { path, text });
     };
     add("findings.json".into(), json(&found));
-    for host in &case.hosts {
+    for (number, host) in case.hosts.iter().enumerate() {
         let Some(name) = &host.name else { continue };
+        // A path in a tar archive has less than a hundred letters.
+        let name = format!("{:02}-{}", number + 1, plain(name));
         if let Some((code, said)) = &host.unreachable {
             add(format!("hosts/{name}/unreachable.txt"), format!("{code}\n{said}\n"));
             continue;
@@ -133,7 +135,7 @@ fn hide_in(value: &mut Value) {
 fn plain(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
     let name: String = text.chars().map(keep).collect();
-    name.trim_matches('_').chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect()
+    name.trim_matches('_').chars().rev().take(36).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
 /// A text without private keys, tokens, passwords, and what else looks like one.

@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod error;
+pub mod evidence;
 pub mod executor;
 pub mod fleet;
 #[doc(hidden)]
@@ -27,5 +28,6 @@ pub mod failure;
 pub mod operator;
 pub mod random;
 pub mod ssh;
+pub mod tar;
 pub mod trace;
 pub mod trust;

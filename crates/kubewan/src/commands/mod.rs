@@ -3,6 +3,7 @@
 
 mod bundle;
 mod completions;
+mod doctor;
 mod kubeconfig;
 mod lab;
 mod man;
@@ -13,6 +14,7 @@ mod schema;
 mod smoke;
 mod ssh;
 pub mod status;
+mod support;
 mod up;
 
 use std::path::Path;
@@ -29,6 +31,8 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Support(args) => support::run(&args),
         Command::Smoke(args) => smoke::run(&args),
         Command::Ports(args) => ports::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
