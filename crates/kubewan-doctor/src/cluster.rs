@@ -70,8 +70,8 @@ impl Cluster {
     pub fn read(answers: &ClusterAnswers) -> Cluster {
         let items = |text: &str| -> Vec<Value> {
             let mut list: Value = serde_json::from_str(text).unwrap_or_default();
-            match list["items"].take() {
-                Value::Array(items) => items,
+            match list.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => items,
                 _ => Vec::new(),
             }
         };

@@ -64,11 +64,12 @@ impl Quote {
     /// Words from somewhere, without what steers a terminal, cut where they are long.
     pub fn new(source: impl Into<String>, text: &str) -> Quote {
         let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let source: String = source.into();
         let mut kept: String = text.trim().chars().map(clean).take(QUOTED).collect();
         if text.trim().chars().count() > QUOTED {
             kept.push('…');
         }
-        Quote { source: source.into().chars().map(clean).collect(), text: kept }
+        Quote { source: source.chars().map(clean).collect(), text: kept }
     }
 }
 

@@ -149,7 +149,7 @@ pub fn redacted(text: &str) -> String {
             lines.push("[private key left out]".to_owned());
         }
         match (begins, ends, in_key) {
-            (true, true, _) => in_key = !line.trim_end().ends_with("PRIVATE KEY-----"),
+            (true, true, _) => in_key = line.rfind("-----BEGIN") > line.rfind("-----END"),
             (true, false, _) => in_key = true,
             (false, true, true) => in_key = false,
             (false, _, true) => {}
@@ -239,7 +239,8 @@ impl Addresses {
     /// A text with `address-N` in the place of every address but those of the host itself (127.0.0.0/8, ::1).
     pub fn hidden(&mut self, text: &str) -> String {
         let of_six = self.each(text, |c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'), |word| {
-            let address: Ipv6Addr = word.parse().ok()?;
+            // Shorter ones are halves of words, as `d::f`.
+            let address: Ipv6Addr = (word.len() > 5).then_some(word)?.parse().ok()?;
             (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
         });
         self.each(&of_six, |c| c.is_ascii_digit() || c == '.', |word| {

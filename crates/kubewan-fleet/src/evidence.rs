@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use kubewan_core::evidence::{ClusterAnswers, HostEvidence};
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::inventory::Inventory;
-use kubewan_core::network::ports::API_PORT;
 use kubewan_core::protocol::{Request, Response};
+use kubewan_core::render::kubeadm::API_PORT;
 
 use crate::error::HostError;
 use crate::fleet::{Fleet, Member};

@@ -4,7 +4,7 @@ use kubewan_core::evidence::Component;
 use kubewan_core::versions::series;
 
 use super::{API, Check};
-use crate::case::{HostCase, has_all, has_any};
+use crate::case::{HostCase, has_all};
 use crate::diagnosis::{Diagnosis, Quote, goal};
 
 pub(super) const CHECK: Check = Check {
@@ -97,6 +97,5 @@ mod tests {
         assert!(is_stop(r#"{"caller":"osutil/interrupt_unix.go:64","msg":"received signal; shutting down","signal":"terminated"}"#));
         assert!(!is_stop(r#"{"level":"fatal","msg":"discovery failed"}"#));
         assert!(is_refusal("misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\""));
-        assert!(!has_any("SystemdCgroup = true", &["false"]));
     }
 }

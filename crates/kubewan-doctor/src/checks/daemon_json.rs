@@ -29,7 +29,7 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     if wrong.is_none() && said.is_none() {
         return None;
     }
-    let cause = wrong.as_ref().map_or("it is no JSON", |(cause, _)| cause);
+    let cause = wrong.as_ref().map_or("it is no JSON", |(cause, _)| *cause);
     Some(
         Diagnosis::error("daemon-json-invalid", host.who(), "Docker does not start")
             .cause(format!("{PATH}: {cause}"))

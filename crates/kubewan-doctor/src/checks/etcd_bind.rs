@@ -34,7 +34,7 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
             let foreign = |line: &&str| {
                 is_listen(line) && addresses(line).any(|a| !a.is_loopback() && !a.is_unspecified() && facts.interface_with(a).is_none())
             };
-            manifest.lines().find(foreign).map(|line| Quote::new(MANIFEST, line.trim_start_matches([' ', '-'])))
+            manifest.lines().find(foreign).map(|line| Quote::new(MANIFEST, line.trim().trim_start_matches("- ")))
         }
         Some(_) => None,
         None => said.as_ref().and_then(|_| host.said(&[], |line| is_listen(line) && !has_all(line, &["listen-peer-urls=https://127.0.0.1"]))),

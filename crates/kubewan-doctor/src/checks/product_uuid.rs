@@ -17,7 +17,10 @@ pub(super) const CHECK: Check = Check {
             let mut first: BTreeMap<&str, &str> = BTreeMap::new();
             for host in case.present() {
                 let (Some(facts), Some(name)) = (&host.facts, host.who()) else { continue };
-                let id = if kind == "machine-id" { &facts.machine_id } else { &facts.product_uuid };
+                let id = match kind {
+                    "machine-id" => facts.machine_id.as_str(),
+                    _ => facts.product_uuid.as_str(),
+                };
                 // Boards of one maker may all have the same placeholder; machine-ids tell them apart.
                 if id.is_empty() || id.bytes().all(|b| matches!(b, b'0' | b'f' | b'-')) || id.starts_with("03000200-0400") {
                     continue;

@@ -44,7 +44,7 @@ fn unsigned(case: &Case) -> Option<Diagnosis> {
     let cluster = case.cluster.as_ref()?;
     let signed = cluster.signed.as_ref()?;
     let token = cluster.tokens.iter().find(|token| token.signs && !signed.contains(&token.id))?;
-    let text = format!("token {}…, which ends {}, is not among jws-kubeconfig-*", token.id, if token.end.is_empty() { "never" } else { &token.end });
+    let text = format!("token {}…, which ends {}, is not among jws-kubeconfig-*", token.id, if token.end.is_empty() { "never" } else { token.end.as_str() });
     Some(
         Diagnosis::error("token-unsigned", None, "no host can join: `kubeadm join` says that it could not find a JWS signature")
             .cause("kube-controller-manager, whose part it is, has not signed cluster-info by a token that is valid: it has lost the API, or hangs")

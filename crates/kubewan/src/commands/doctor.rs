@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kubewan_core::event::Event;
 use kubewan_core::evidence::ClusterAnswers;
 use kubewan_core::finding::{Finding, Severity};
+use kubewan_core::inventory::Host;
 use kubewan_core::plan::Plan;
 use kubewan_doctor::cluster::Cluster as Answered;
 use kubewan_doctor::{Case, Diagnosis, HostCase, diagnose};
@@ -27,6 +30,9 @@ use crate::site::Site;
 
 /// Bytes of a text that is read: the end of a longer one.
 const TEXT_MAX: u64 = 16 << 20;
+
+/// How long what was mended has to show it.
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
@@ -64,7 +70,7 @@ pub fn run(args: &DoctorArgs) -> Result<Code, Failure> {
             report::data(&doctor_view::text(&examination.found, true));
         }
         fixed = fix(args, &site, &dial, &examination.found)?;
-        examination = Examination::of(&site, &dial)?;
+        examination = after_fix(&site, &dial, &examination.found, !fixed.is_empty())?;
     }
     let Examination { case, found, .. } = examination;
     let code = match found.iter().any(|found| found.severity == Severity::Error) {
@@ -144,7 +150,7 @@ impl Examination {
             .chain(gathered.errors.iter().map(|error| error.finding()))
             .collect();
         let mut seen = gathered.hosts;
-        let case_of = |host| {
+        let case_of = |host: &Host| {
             let mut case = HostCase::new(inventory, host, addresses.get(&host.name).copied());
             if let Some(seen) = seen.remove(&host.name) {
                 case.facts = Some(seen.facts);
@@ -165,6 +171,25 @@ impl Examination {
         };
         let found = diagnose(&case);
         Ok(Examination { case, answers: gathered.answers.unwrap_or_default(), found })
+    }
+}
+
+/// Looks again: kubelets take some seconds to say that they are well.
+fn after_fix(
+    site: &Site,
+    dial: &SshDial,
+    before: &[Diagnosis],
+    changed: bool,
+) -> Result<Examination, Failure> {
+    let until = Instant::now() + SETTLING;
+    loop {
+        let seen = Examination::of(site, dial)?;
+        let fixable = |d: &Diagnosis| d.severity == Severity::Error && !d.fix.is_empty();
+        let known = |d: &Diagnosis| fixable(d) && before.iter().any(fixable);
+        if !changed || !seen.found.iter().any(known) || Instant::now() > until {
+            return Ok(seen);
+        }
+        thread::sleep(Duration::from_secs(5));
     }
 }
 

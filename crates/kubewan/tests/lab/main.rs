@@ -10,6 +10,7 @@ mod terminal;
 mod closed_ports;
 mod control_planes;
 mod distributions;
+mod doctor;
 mod drift;
 mod first_contact;
 mod foreign_state;
