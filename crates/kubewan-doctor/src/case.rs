@@ -146,7 +146,8 @@ impl HostCase {
         let of = |log: &&Log| log.component == Component::Pasted || by.contains(&log.component);
         for log in self.evidence.logs.iter().filter(of).filter(|log| log.recent || !now) {
             let lines: Vec<&str> = log.text.lines().collect();
-            let found = lines.iter().enumerate().rev().find(|(_, line)| wanted(without_stamp(line)));
+            let found =
+                lines.iter().enumerate().rev().find(|(_, line)| wanted(without_stamp(line)));
             if let Some((number, line)) = found {
                 let source = match log.component {
                     Component::Pasted => format!("{}:{}", log.source, number + 1),
@@ -178,7 +179,9 @@ impl HostCase {
 fn without_stamp(line: &str) -> &str {
     let mut words = line.splitn(4, ' ');
     match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(time), Some("stdout" | "stderr"), Some("F" | "P"), Some(rest)) if time.contains('T') => {
+        (Some(time), Some("stdout" | "stderr"), Some("F" | "P"), Some(rest))
+            if time.contains('T') =>
+        {
             rest
         }
         _ => line,
@@ -208,7 +211,10 @@ mod tests {
     #[test]
     fn stamps_of_containers_are_taken_off() {
         assert_eq!(without_stamp("2026-11-26T09:00:00.1Z stderr F {\"level\":1}"), "{\"level\":1}");
-        assert_eq!(without_stamp("Nov 26 09:00:00 a kubelet[1]: F x"), "Nov 26 09:00:00 a kubelet[1]: F x");
+        assert_eq!(
+            without_stamp("Nov 26 09:00:00 a kubelet[1]: F x"),
+            "Nov 26 09:00:00 a kubelet[1]: F x"
+        );
         let found: Vec<Ipv4Addr> = addresses("listen tcp 198.51.100.10:2380: v1.2.3").collect();
         assert_eq!(found, [Ipv4Addr::new(198, 51, 100, 10)]);
     }

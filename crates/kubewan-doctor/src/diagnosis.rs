@@ -91,7 +91,11 @@ impl Diagnosis {
     }
 
     /// A warning: it works for now.
-    pub fn warning(code: &'static str, host: Option<&str>, symptom: impl Into<String>) -> Diagnosis {
+    pub fn warning(
+        code: &'static str,
+        host: Option<&str>,
+        symptom: impl Into<String>,
+    ) -> Diagnosis {
         Diagnosis { severity: Severity::Warning, ..Diagnosis::error(code, host, symptom) }
     }
 

@@ -13,8 +13,12 @@ pub fn log(bytes: &[u8]) {
         assert!(!diagnosis.evidence.is_empty(), "{diagnosis:?} has no evidence");
         for quote in &diagnosis.evidence {
             assert!(!quote.text.contains(char::is_control), "steers the terminal: {quote:?}");
-            let line = quote.source.strip_prefix("FILE:").and_then(|line| line.parse::<usize>().ok());
-            assert!(line.is_some_and(|line| (1..=text.lines().count()).contains(&line)), "{quote:?}: no such line");
+            let line =
+                quote.source.strip_prefix("FILE:").and_then(|line| line.parse::<usize>().ok());
+            assert!(
+                line.is_some_and(|line| (1..=text.lines().count()).contains(&line)),
+                "{quote:?}: no such line"
+            );
         }
     }
     assert_eq!(found, diagnose(&Case::pasted("FILE", &text)), "two readings differ");
@@ -38,11 +42,16 @@ pub fn answers(bytes: &[u8]) {
 pub fn redacted(bytes: &[u8]) {
     let said = String::from_utf8_lossy(bytes);
     let secret = "MIIEpAIBAAKCAQEA0Z3VS5JJcds3xfn";
-    let pem = format!("{said}\n-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n");
+    let pem = format!(
+        "{said}\n-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n"
+    );
     let kept = support::redacted(&pem);
     assert!(!kept.contains(secret), "{kept:?} shows a key");
     assert_eq!(support::redacted(&kept), kept, "redacted, and not for good");
     let mut addresses = support::Addresses::default();
     let hidden = addresses.hidden(&said);
-    assert!(crate::case::addresses(&hidden).all(|a| a.is_loopback() || a.is_unspecified()), "{hidden:?} shows an address");
+    assert!(
+        crate::case::addresses(&hidden).all(|a| a.is_loopback() || a.is_unspecified()),
+        "{hidden:?} shows an address"
+    );
 }

@@ -69,11 +69,18 @@ pub fn files(
         add(format!("hosts/{name}/facts.json"), json(&host.facts));
         let mut evidence = host.evidence.clone();
         for (number, log) in evidence.logs.drain(..).enumerate() {
-            add(format!("hosts/{name}/logs/{:02}-{}.log", number + 1, plain(&log.source)), log.text);
+            add(
+                format!("hosts/{name}/logs/{:02}-{}.log", number + 1, plain(&log.source)),
+                log.text,
+            );
         }
         add(format!("hosts/{name}/evidence.json"), json(&evidence));
     }
-    let texts = [("nodes.json", &answers.nodes), ("cluster-info.json", &answers.cluster_info), ("api-silent.txt", &answers.silent)];
+    let texts = [
+        ("nodes.json", &answers.nodes),
+        ("cluster-info.json", &answers.cluster_info),
+        ("api-silent.txt", &answers.silent),
+    ];
     for (path, text) in texts {
         if let Some(text) = text {
             add(format!("cluster/{path}"), readable(text));
@@ -82,7 +89,10 @@ pub fn files(
     for (number, pods) in answers.pods.iter().enumerate() {
         add(format!("cluster/pods-{}.json", number + 1), readable(pods));
     }
-    files.insert(0, PackedFile { path: "README.txt".into(), text: contents(version, &files, hide_addresses) });
+    files.insert(
+        0,
+        PackedFile { path: "README.txt".into(), text: contents(version, &files, hide_addresses) },
+    );
     files
 }
 
@@ -121,7 +131,9 @@ fn hide_in(value: &mut Value) {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
                 match value {
-                    Value::String(text) if SECRET_WORDS.contains(&key.to_ascii_lowercase().as_str()) => {
+                    Value::String(text)
+                        if SECRET_WORDS.contains(&key.to_ascii_lowercase().as_str()) =>
+                    {
                         *text = HIDDEN.into();
                     }
                     value => hide_in(value),
@@ -161,7 +173,8 @@ pub fn redacted(text: &str) -> String {
 
 fn redacted_line(line: &str) -> String {
     let line = without_values(line);
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=');
+    let is_part =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=');
     let mut out = String::with_capacity(line.len());
     let mut rest = line.as_str();
     while !rest.is_empty() {
@@ -178,9 +191,7 @@ fn redacted_line(line: &str) -> String {
 /// JSON web tokens, bootstrap tokens, and PEM in base64, which may be a key.
 fn is_secret(word: &str) -> bool {
     let lower = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let is_token = |part: &str| {
-        matches!(part.split_once('.'), Some((id, secret)) if id.len() == 6 && secret.len() == 16 && lower(id) && lower(secret))
-    };
+    let is_token = |part: &str| matches!(part.split_once('.'), Some((id, secret)) if id.len() == 6 && secret.len() == 16 && lower(id) && lower(secret));
     word.starts_with("LS0tLS1CRUdJTi")
         || (word.starts_with("eyJ") && word.len() >= 20)
         || word.split(['/', '=', '-', '_', '+']).any(|part| is_token(part.trim_matches('.')))
@@ -216,7 +227,9 @@ fn without_login(line: &str) -> String {
     while let Some((before, after)) = rest.split_once("://") {
         out.push_str(before);
         out.push_str("://");
-        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'')).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''))
+            .unwrap_or(after.len());
         match after[..end].rfind('@') {
             Some(at) => {
                 out.push_str(HIDDEN);
@@ -238,18 +251,31 @@ pub struct Addresses {
 impl Addresses {
     /// A text with `address-N` in the place of every address but those of the host itself (127.0.0.0/8, ::1).
     pub fn hidden(&mut self, text: &str) -> String {
-        let of_six = self.each(text, |c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'), |word| {
-            // Shorter ones are halves of words, as `d::f`.
-            let address: Ipv6Addr = (word.len() > 5).then_some(word)?.parse().ok()?;
-            (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
-        });
-        self.each(&of_six, |c| c.is_ascii_digit() || c == '.', |word| {
-            let address: Ipv4Addr = word.parse().ok()?;
-            (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
-        })
+        let of_six = self.each(
+            text,
+            |c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'),
+            |word| {
+                // Shorter ones are halves of words, as `d::f`.
+                let address: Ipv6Addr = (word.len() > 5).then_some(word)?.parse().ok()?;
+                (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
+            },
+        );
+        self.each(
+            &of_six,
+            |c| c.is_ascii_digit() || c == '.',
+            |word| {
+                let address: Ipv4Addr = word.parse().ok()?;
+                (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
+            },
+        )
     }
 
-    fn each(&mut self, text: &str, is_part: impl Fn(char) -> bool, address: impl Fn(&str) -> Option<String>) -> String {
+    fn each(
+        &mut self,
+        text: &str,
+        is_part: impl Fn(char) -> bool,
+        address: impl Fn(&str) -> Option<String>,
+    ) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while !rest.is_empty() {
@@ -280,14 +306,26 @@ mod tests {
     #[test]
     fn secrets_are_left_out() {
         for (text, kept) in [
-            ("a\n-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\nb", "a\n[private key left out]\nb"),
+            (
+                "a\n-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\nb",
+                "a\n[private key left out]\nb",
+            ),
             ("  password = \"hunter2\"", "  password = [hidden]"),
             ("    client-key-data: LS0tLS1CRUdJTiBSU0E=", "    client-key-data: [hidden]"),
-            ("kubeadm join a:6443 --token abcdef.0123456789abcdef --x", "kubeadm join a:6443 --token [hidden] --x"),
+            (
+                "kubeadm join a:6443 --token abcdef.0123456789abcdef --x",
+                "kubeadm join a:6443 --token [hidden] --x",
+            ),
             ("Authorization: Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6", "Authorization: [hidden]"),
             ("GET with eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.e30.abc", "GET with [hidden]"),
-            ("proxy https://me:secret@proxy.example:3128/", "proxy https://[hidden]@proxy.example:3128/"),
-            ("the tokencleaner controller is started: ok", "the tokencleaner controller is started: ok"),
+            (
+                "proxy https://me:secret@proxy.example:3128/",
+                "proxy https://[hidden]@proxy.example:3128/",
+            ),
+            (
+                "the tokencleaner controller is started: ok",
+                "the tokencleaner controller is started: ok",
+            ),
             ("PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "PrivateKey = [hidden]"),
         ] {
             assert_eq!(redacted(text), kept);
@@ -298,7 +336,8 @@ mod tests {
     #[test]
     fn addresses_keep_their_differences() {
         let mut addresses = Addresses::default();
-        let text = "198.51.100.10 asks 192.0.2.7:6443, 198.51.100.10. fe80::1 127.0.0.1 v1.36.2 10:20:30";
+        let text =
+            "198.51.100.10 asks 192.0.2.7:6443, 198.51.100.10. fe80::1 127.0.0.1 v1.36.2 10:20:30";
         assert_eq!(
             addresses.hidden(text),
             "address-2 asks address-3:6443, address-2. address-1 127.0.0.1 v1.36.2 10:20:30"

@@ -65,13 +65,22 @@ fn log(component: Component, text: &str) -> Log {
 /// What every cluster's logs hold of the minutes in which it was made.
 fn evidence(master: bool) -> HostEvidence {
     let mut logs = vec![
-        log(Component::Kubelet, "E1126 09:00:00.1 1 x.go:1] \"Error\" err=\"dial tcp 198.51.100.10:6443: connect: connection refused\"\n\
+        log(
+            Component::Kubelet,
+            "E1126 09:00:00.1 1 x.go:1] \"Error\" err=\"dial tcp 198.51.100.10:6443: connect: connection refused\"\n\
             E1126 09:00:01.1 1 x.go:1] \"Container runtime network not ready\" networkReady=\"NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized\"\n\
             E1126 09:00:02.1 1 x.go:1] validate CRI: dial unix /run/containerd/containerd.sock: connect: connection refused\n\
             E1126 09:00:02.2 1 x.go:1] Unable to register: Post https://198.51.100.10:6443: x509: certificate signed by unknown authority\n\
-            E1126 09:00:03.1 1 x.go:1] failed to get sandbox image \"registry.k8s.io/pause:3.10\": failed to pull image"),
-        log(Component::KubeProxy, "E1126 09:00:00.1 1 server.go:1] set nf_conntrack_max: permission denied"),
-        log(Component::CoreDns, "[FATAL] plugin/loop: Loop (127.0.0.1:1 -> :53) detected for zone \".\""),
+            E1126 09:00:03.1 1 x.go:1] failed to get sandbox image \"registry.k8s.io/pause:3.10\": failed to pull image",
+        ),
+        log(
+            Component::KubeProxy,
+            "E1126 09:00:00.1 1 server.go:1] set nf_conntrack_max: permission denied",
+        ),
+        log(
+            Component::CoreDns,
+            "[FATAL] plugin/loop: Loop (127.0.0.1:1 -> :53) detected for zone \".\"",
+        ),
     ];
     if master {
         logs.push(log(
@@ -83,11 +92,29 @@ fn evidence(master: bool) -> HostEvidence {
     let sysctl = |name: &str| (name.to_owned(), Some("1".to_owned()));
     HostEvidence {
         logs,
-        units: vec![UnitState { name: "kubelet.service".into(), active: "active".into(), ..UnitState::default() }],
-        certificates: vec![certificate("/etc/kubernetes/pki/ca.crt", 3000), certificate("/etc/kubernetes/pki/apiserver.crt", 360)],
-        sysctls: BTreeMap::from([sysctl("net.ipv4.ip_forward"), sysctl("net.bridge.bridge-nf-call-iptables")]),
-        disks: vec![Disk { path: "/".into(), total: 20 << 30, free: 10 << 30, free_files: 1 << 20 }],
-        files: vec![TextFile { path: "/var/lib/kubelet/config.yaml".into(), text: "cgroupDriver: systemd\n".into() }],
+        units: vec![UnitState {
+            name: "kubelet.service".into(),
+            active: "active".into(),
+            ..UnitState::default()
+        }],
+        certificates: vec![
+            certificate("/etc/kubernetes/pki/ca.crt", 3000),
+            certificate("/etc/kubernetes/pki/apiserver.crt", 360),
+        ],
+        sysctls: BTreeMap::from([
+            sysctl("net.ipv4.ip_forward"),
+            sysctl("net.bridge.bridge-nf-call-iptables"),
+        ]),
+        disks: vec![Disk {
+            path: "/".into(),
+            total: 20 << 30,
+            free: 10 << 30,
+            free_files: 1 << 20,
+        }],
+        files: vec![TextFile {
+            path: "/var/lib/kubelet/config.yaml".into(),
+            text: "cgroupDriver: systemd\n".into(),
+        }],
         ..HostEvidence::default()
     }
 }
@@ -181,8 +208,12 @@ const FAULTS: &[Fault] = &[
         let node = node(case, 1);
         node.pressures = vec![("DiskPressure".into(), "KubeletHasDiskPressure: m".into())];
     }),
-    ("a clock that is off", &["node01 clock-skew"], |case| case.hosts[1].clock_offset_ms = -7_200_000),
-    ("a copied machine", &["node01 identity-twice"], |case| of(case, 1).product_uuid = "uuid-master01".into()),
+    ("a clock that is off", &["node01 clock-skew"], |case| {
+        case.hosts[1].clock_offset_ms = -7_200_000
+    }),
+    ("a copied machine", &["node01 identity-twice"], |case| {
+        of(case, 1).product_uuid = "uuid-master01".into()
+    }),
     ("no name", &["node01 hostname-unresolved"], |case| of(case, 1).hostname_resolves = false),
     ("swap", &["node01 swap-on"], |case| {
         of(case, 1).swaps = vec!["/swapfile".into()];
@@ -195,8 +226,12 @@ const FAULTS: &[Fault] = &[
         of(case, 1).firewalls = vec![ufw];
     }),
     ("daemon.json", &["node01 daemon-json-invalid"], |case| {
-        let text = "{\n  \"log-driver\": \"json-file\"\n  \"storage-driver\": \"overlay2\"\n}\n".into();
-        case.hosts[1].evidence.files.push(TextFile { path: "/etc/docker/daemon.json".into(), text });
+        let text =
+            "{\n  \"log-driver\": \"json-file\"\n  \"storage-driver\": \"overlay2\"\n}\n".into();
+        case.hosts[1]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/docker/daemon.json".into(), text });
     }),
     ("containerd stopped", &["node01 runtime-down"], |case| {
         of(case, 1).runtime.containerd_active = false;
@@ -209,16 +244,19 @@ const FAULTS: &[Fault] = &[
         node(case, 1).ready = false;
     }),
     ("the CRI plugin is off", &["node01 runtime-pair"], |case| {
-        of(case, 1).runtime.containerd_config = Some("disabled_plugins = [\"cri\"]\nSystemdCgroup = true\n".into());
+        of(case, 1).runtime.containerd_config =
+            Some("disabled_plugins = [\"cri\"]\nSystemdCgroup = true\n".into());
     }),
     ("cgroupfs", &["master01 cgroup-driver"], |case| {
         of(case, 0).runtime.containerd_config = Some("version = 2\n".into());
         of(case, 0).listeners.clear();
-        *case.cluster.as_mut().unwrap() = Cluster { silent: Some("refused".into()), ..Cluster::default() };
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
     }),
     ("cgroupfs, and a kubelet that asks", &["master01 cgroup-driver"], |case| {
         of(case, 0).runtime.containerd = Some("2.1.9".into());
-        of(case, 0).runtime.containerd_config = Some("version = 3\n  SystemdCgroup = false\n".into());
+        of(case, 0).runtime.containerd_config =
+            Some("version = 3\n  SystemdCgroup = false\n".into());
     }),
     ("no pause image", &["node01 pause-image"], |case| node(case, 1).ready = false),
     ("a registry's certificate", &["node01 registry-certificate"], |case| {
@@ -227,7 +265,10 @@ const FAULTS: &[Fault] = &[
         pods[1].waiting = vec![("ErrImagePull".into(), said.into())];
     }),
     ("a certificate that ended", &["master01 certificate-expired"], |case| {
-        case.hosts[0].evidence.certificates.push(certificate("/etc/kubernetes/pki/apiserver-etcd-client.crt", -2));
+        case.hosts[0]
+            .evidence
+            .certificates
+            .push(certificate("/etc/kubernetes/pki/apiserver-etcd-client.crt", -2));
     }),
     ("a certificate that ends soon", &["master01 certificate-ends-soon"], |case| {
         case.hosts[0].evidence.certificates.push(certificate("/etc/kubernetes/admin.conf", 20));
@@ -237,20 +278,27 @@ const FAULTS: &[Fault] = &[
         of(case, 0).addresses.clear();
         of(case, 0).kubernetes.kubelet_args.clear();
         let text = "    - --listen-peer-urls=https://198.51.100.10:2380\n".into();
-        case.hosts[0].evidence.files.push(TextFile { path: "/etc/kubernetes/manifests/etcd.yaml".into(), text });
-        *case.cluster.as_mut().unwrap() = Cluster { silent: Some("refused".into()), ..Cluster::default() };
+        case.hosts[0]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/kubernetes/manifests/etcd.yaml".into(), text });
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
     }),
     ("etcd refuses a member", &["master01 etcd-peer-rejected"], |case| {
         let text = r#"{"msg":"rejected connection on peer endpoint","remote-addr":"192.0.2.77:1","error":"tls: \"192.0.2.77\" does not match any of DNSNames [\"a\"]"}"#;
         case.hosts[0].evidence.logs.push(log(Component::Etcd, text));
         case.hosts[0].evidence.logs.reverse();
     }),
-    ("a node-ip on no interface", &["node01 node-ip-nowhere"], |case| of(case, 1).addresses.clear()),
+    ("a node-ip on no interface", &["node01 node-ip-nowhere"], |case| {
+        of(case, 1).addresses.clear()
+    }),
     ("no hairpin", &["master01 hairpin"], |case| {
         of(case, 0).addresses.clear();
         of(case, 0).kubernetes.kubelet_args.clear();
         case.hosts[0].own_api = Some(Err("timed out".into()));
-        *case.cluster.as_mut().unwrap() = Cluster { silent: Some("i/o timeout".into()), ..Cluster::default() };
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("i/o timeout".into()), ..Cluster::default() };
     }),
     ("no br_netfilter", &["node01 no-br-netfilter"], |case| {
         case.hosts[1].evidence.sysctls.insert("net.bridge.bridge-nf-call-iptables".into(), None);
@@ -261,7 +309,9 @@ const FAULTS: &[Fault] = &[
     ("another address announced", &["node01 flannel-address"], |case| {
         node(case, 1).flannel_address = Some("10.0.4.7".into());
     }),
-    ("wrong checksums", &["node01 udp-checksum"], |case| case.hosts[1].evidence.udp_checksum_errors = 5000),
+    ("wrong checksums", &["node01 udp-checksum"], |case| {
+        case.hosts[1].evidence.udp_checksum_errors = 5000
+    }),
     ("kube-proxy may not", &["node01 conntrack-refused"], |case| {
         case.cluster.as_mut().unwrap().pods[1].ready = false;
     }),
@@ -284,11 +334,13 @@ const FAULTS: &[Fault] = &[
         case.hosts[1].evidence.logs.clear();
     }),
     ("pressure", &["node01 disk-pressure"], |case| {
-        node(case, 1).pressures = vec![("MemoryPressure".into(), "KubeletHasInsufficientMemory: m".into())];
+        node(case, 1).pressures =
+            vec![("MemoryPressure".into(), "KubeletHasInsufficientMemory: m".into())];
     }),
     ("an API that is away", &["master01 api-refused"], |case| {
         of(case, 0).listeners.remove(0);
-        *case.cluster.as_mut().unwrap() = Cluster { silent: Some("refused".into()), ..Cluster::default() };
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
         case.hosts.iter_mut().for_each(|host| host.evidence.logs.clear());
     }),
     ("an API of another authority", &["node01 api-certificate"], |case| {
@@ -312,7 +364,9 @@ fn one_fault_is_one_diagnosis() {
         let found = diagnose(&case);
         let codes: Vec<String> = found
             .iter()
-            .map(|d| d.host.iter().map(String::as_str).chain([d.code]).collect::<Vec<_>>().join(" "))
+            .map(|d| {
+                d.host.iter().map(String::as_str).chain([d.code]).collect::<Vec<_>>().join(" ")
+            })
             .collect();
         assert_eq!(codes, *expected, "{name}: {found:#?}");
         told += &format!("== {name}\n");
@@ -320,7 +374,8 @@ fn one_fault_is_one_diagnosis() {
             assert!(!d.evidence.is_empty() && !d.remedy.is_empty() && !d.cause.is_empty());
             told += &format!("{:?}[{}] {}\n  why: {}\n", d.severity, d.code, d.symptom, d.cause);
             d.evidence.iter().for_each(|q| told += &format!("  {}: {}\n", q.source, q.text));
-            told += &format!("  do: {}\n  fix: {:?}\n  explains: {:?}\n", d.remedy, d.fix, d.explains);
+            told +=
+                &format!("  do: {}\n  fix: {:?}\n  explains: {:?}\n", d.remedy, d.fix, d.explains);
         }
     }
     insta::assert_snapshot!("living", told);
@@ -331,9 +386,14 @@ fn one_fault_is_one_diagnosis() {
 fn every_check_is_shown() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/pasted__pasted.snap");
     let pasted = std::fs::read_to_string(path).unwrap_or_default();
-    let shown = |code: &str| FAULTS.iter().any(|(_, found, _)| found.iter().any(|f| f.ends_with(code)));
+    let shown =
+        |code: &str| FAULTS.iter().any(|(_, found, _)| found.iter().any(|f| f.ends_with(code)));
     for check in kubewan_doctor::checks::CHECKS {
-        assert!(shown(check.code) || pasted.contains(&format!("[{}]", check.code)), "{}", check.code);
+        assert!(
+            shown(check.code) || pasted.contains(&format!("[{}]", check.code)),
+            "{}",
+            check.code
+        );
     }
 }
 

@@ -89,9 +89,30 @@ fn each_text_has_its_answer() {
 fn the_recipes_answers_are_given() {
     let texts = texts();
     for (name, words) in [
-        ("recipe-etcd-restarts", &["SystemdCgroup = true", "/etc/containerd/config.toml", "systemctl restart containerd"][..]),
-        ("recipe-init-times-out-with-etcd-s-manifest", &["listen-client-urls=https://127.0.0.1:2379", "listen-peer-urls=https://127.0.0.1:2380", "no `kubeadm reset`"]),
-        ("recipe-registry", &["/etc/containerd/certs.d/192.168.3.9:8443/ca.crt", "systemctl restart containerd", "crictl pull 192.168.3.9:8443/library/nginx:latest"]),
+        (
+            "recipe-etcd-restarts",
+            &[
+                "SystemdCgroup = true",
+                "/etc/containerd/config.toml",
+                "systemctl restart containerd",
+            ][..],
+        ),
+        (
+            "recipe-init-times-out-with-etcd-s-manifest",
+            &[
+                "listen-client-urls=https://127.0.0.1:2379",
+                "listen-peer-urls=https://127.0.0.1:2380",
+                "no `kubeadm reset`",
+            ],
+        ),
+        (
+            "recipe-registry",
+            &[
+                "/etc/containerd/certs.d/192.168.3.9:8443/ca.crt",
+                "systemctl restart containerd",
+                "crictl pull 192.168.3.9:8443/library/nginx:latest",
+            ],
+        ),
         ("recipe-token-forgotten", &["kubeadm token list", "the hash of the CA"]),
         ("recipe-centos", &["yum update -y", "7.9"]),
         ("recipe-not-ready", &["kubectl apply -f kube-flannel.yml"]),

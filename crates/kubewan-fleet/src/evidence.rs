@@ -105,7 +105,8 @@ fn look(member: &mut Member, own: Option<Ipv4Addr>) -> Result<Seen, HostError> {
 fn ask(member: &mut Member) -> Result<ClusterAnswers, HostError> {
     let mut answers = ClusterAnswers::default();
     let mut get = |args: &[&str]| {
-        let args: Vec<&str> = ["get", "--request-timeout=10s"].iter().chain(args).copied().collect();
+        let args: Vec<&str> =
+            ["get", "--request-timeout=10s"].iter().chain(args).copied().collect();
         member.kubectl(&args, None, API_S)
     };
     let nodes = get(&["nodes", "-o", "json"])?;
@@ -124,7 +125,8 @@ fn ask(member: &mut Member) -> Result<ClusterAnswers, HostError> {
     // Never the part of a token that is a secret.
     let fields = "{range .items[*]}{.data.token-id} {.data.expiration} {.data.usage-bootstrap-signing}{\"\\n\"}{end}";
     let of_tokens = "--field-selector=type=bootstrap.kubernetes.io/token";
-    let tokens = get(&["secrets", "-n", "kube-system", of_tokens, "-o", &format!("jsonpath={fields}")])?;
+    let tokens =
+        get(&["secrets", "-n", "kube-system", of_tokens, "-o", &format!("jsonpath={fields}")])?;
     answers.tokens = (tokens.code == 0).then_some(tokens.stdout);
     Ok(answers)
 }

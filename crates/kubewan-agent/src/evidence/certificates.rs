@@ -10,8 +10,7 @@ use kubewan_core::evidence::Certificate;
 use crate::act::kubeadm::pin::element;
 
 /// Folders with certificates of Kubernetes'.
-const FOLDERS: [&str; 3] =
-    ["etc/kubernetes/pki", "etc/kubernetes/pki/etcd", "var/lib/kubelet/pki"];
+const FOLDERS: [&str; 3] = ["etc/kubernetes/pki", "etc/kubernetes/pki/etcd", "var/lib/kubelet/pki"];
 
 /// Certificates that are read: kubeadm makes ten, a kubelet keeps some.
 const MOST: usize = 64;
@@ -147,7 +146,10 @@ mod tests {
     #[test]
     fn kubeconfigs_hold_one() {
         let pem = include_str!("../act/kubeadm/testdata/ca-ec.crt");
-        let text = format!("users:\n- user:\n    client-certificate-data: {}\n    client-key-data: eA==\n", STANDARD.encode(pem));
+        let text = format!(
+            "users:\n- user:\n    client-certificate-data: {}\n    client-key-data: eA==\n",
+            STANDARD.encode(pem)
+        );
         assert_eq!(of_kubeconfig(&text, Path::new("a")), of_pem(pem, Path::new("a")));
         assert_eq!(of_kubeconfig("client-certificate-data: x", Path::new("a")), None);
     }

@@ -114,11 +114,16 @@ mod tests {
         let now = SystemTime::now();
         for (number, age) in [(0, 5000), (1, 900), (2, 0)] {
             let file = fs::File::create(etcd.join(format!("{number}.log"))).unwrap();
-            std::io::Write::write_all(&mut &file, format!("{number} abcdef.0123456789abcdef\n").as_bytes()).unwrap();
+            std::io::Write::write_all(
+                &mut &file,
+                format!("{number} abcdef.0123456789abcdef\n").as_bytes(),
+            )
+            .unwrap();
             file.set_modified(now - Duration::from_secs(age)).unwrap();
         }
         let logs = of_containers(folder.path(), now);
-        let told: Vec<(&str, bool)> = logs.iter().map(|log| (log.text.as_str(), log.recent)).collect();
+        let told: Vec<(&str, bool)> =
+            logs.iter().map(|log| (log.text.as_str(), log.recent)).collect();
         assert_eq!(told, [("2 [hidden]", true), ("1 [hidden]", false)]);
     }
 

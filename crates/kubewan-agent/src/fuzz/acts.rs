@@ -180,8 +180,16 @@ pub fn evidence(bytes: &[u8]) {
     let said = text(bytes);
     let kept = logs::bounded(&said);
     // A mask may be longer than what it stands for by some bytes, and there are not more of them than words.
-    assert!(kept.lines().count() <= LOG_LINES && kept.len() <= 2 * LOG_BYTES, "{} bytes", kept.len());
-    assert_eq!(logs::bounded(&kept).lines().count(), kept.lines().count(), "bounded, and not for good");
+    assert!(
+        kept.lines().count() <= LOG_LINES && kept.len() <= 2 * LOG_BYTES,
+        "{} bytes",
+        kept.len()
+    );
+    assert_eq!(
+        logs::bounded(&kept).lines().count(),
+        kept.lines().count(),
+        "bounded, and not for good"
+    );
     crate::evidence::parse_units(&said);
     crate::evidence::udp_checksum_errors(&said);
 }

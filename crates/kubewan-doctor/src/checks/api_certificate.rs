@@ -14,8 +14,16 @@ pub(super) const CHECK: Check = Check {
     explains_everywhere: &[],
     run: |case| {
         let of = |host: &crate::HostCase| {
-            let by = [Component::Kubelet, Component::KubeProxy, Component::Flannel, Component::ControllerManager, Component::Scheduler];
-            let quote = host.says_now(&by, is_said).filter(|_| host.is_pasted() || case.node_may_be_ill(host))?;
+            let by = [
+                Component::Kubelet,
+                Component::KubeProxy,
+                Component::Flannel,
+                Component::ControllerManager,
+                Component::Scheduler,
+            ];
+            let quote = host
+                .says_now(&by, is_said)
+                .filter(|_| host.is_pasted() || case.node_may_be_ill(host))?;
             let (cause, remedy) = match quote.text.contains("certificate is valid for") {
                 true => (
                     "the API is asked by an address or a name that is not in its certificate",
@@ -29,10 +37,14 @@ pub(super) const CHECK: Check = Check {
                 ),
             };
             Some(
-                Diagnosis::error("api-certificate", host.who(), "clients refuse the API's certificate")
-                    .cause(cause)
-                    .seen([quote])
-                    .remedy(remedy),
+                Diagnosis::error(
+                    "api-certificate",
+                    host.who(),
+                    "clients refuse the API's certificate",
+                )
+                .cause(cause)
+                .seen([quote])
+                .remedy(remedy),
             )
         };
         case.present().filter_map(of).collect()
@@ -40,7 +52,14 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn is_said(line: &str) -> bool {
-    let words = ["x509: certificate signed by unknown authority", "x509: certificate is valid for "];
-    let api = [":6443", ":7443", "kube-apiserver", "Unable to connect to the server", "verify candidate authority certificate \"kubernetes\""];
+    let words =
+        ["x509: certificate signed by unknown authority", "x509: certificate is valid for "];
+    let api = [
+        ":6443",
+        ":7443",
+        "kube-apiserver",
+        "Unable to connect to the server",
+        "verify candidate authority certificate \"kubernetes\"",
+    ];
     has_any(line, &words) && has_any(line, &api) && !line.contains("/v2/")
 }

@@ -16,7 +16,8 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn is_said(line: &str) -> bool {
-    has_all(line, &[":6443", "connection refused"]) || line.contains("The connection to the server") && line.contains("was refused")
+    has_all(line, &[":6443", "connection refused"])
+        || line.contains("The connection to the server") && line.contains("was refused")
 }
 
 fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
@@ -27,12 +28,24 @@ fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
         host.quote("listening sockets", "none on 6443")
     } else {
         let silent = case.cluster.as_ref().and_then(|cluster| cluster.silent.as_ref());
-        let silent = silent.filter(|_| host.has_control_plane() && case.present().find(|h| h.has_control_plane()).is_some_and(|h| h.name == host.name))?;
+        let silent = silent.filter(|_| {
+            host.has_control_plane()
+                && case
+                    .present()
+                    .find(|h| h.has_control_plane())
+                    .is_some_and(|h| h.name == host.name)
+        })?;
         host.quote("kubectl", silent)
     };
     // What etcd and the API server said last is where it goes on.
     let fatal = |by: Component| {
-        host.said(&[by], |line| !host.is_pasted() && (has_all(line, &["\"level\":\"fatal\""]) || line.starts_with("F1") || line.starts_with("F0") || line.contains("Error: ")))
+        host.said(&[by], |line| {
+            !host.is_pasted()
+                && (has_all(line, &["\"level\":\"fatal\""])
+                    || line.starts_with("F1")
+                    || line.starts_with("F0")
+                    || line.contains("Error: "))
+        })
     };
     let last = fatal(Component::Etcd).or_else(|| fatal(Component::ApiServer));
     Some(

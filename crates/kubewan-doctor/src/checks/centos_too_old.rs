@@ -19,7 +19,9 @@ pub(super) const CHECK: Check = Check {
             let release = host.file("/etc/centos-release").filter(|text| is_old_release(text));
             let quote = match (&host.facts, release) {
                 (_, Some(text)) => Some(Quote::new("/etc/centos-release", text)),
-                (Some(facts), None) if is_centos(&facts.os) && is_old_kernel(&facts.kernel.release) => {
+                (Some(facts), None)
+                    if is_centos(&facts.os) && is_old_kernel(&facts.kernel.release) =>
+                {
                     Some(Quote::new("uname -r", &facts.kernel.release))
                 }
                 (Some(_), None) => None,

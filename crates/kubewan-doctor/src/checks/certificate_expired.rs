@@ -19,14 +19,20 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let mut found = ended(case, true);
         // Which of the two clocks is wrong where it is not valid *yet*, the check of clocks tells.
-        let late = |line: &str| has_all(line, &["certificate has expired or is not yet valid", " is after "]);
+        let late = |line: &str| {
+            has_all(line, &["certificate has expired or is not yet valid", " is after "])
+        };
         for host in case.present().filter(|host| host.is_pasted()) {
             let Some(quote) = host.said(&Component::ALL, late) else { continue };
             found.push(
-                Diagnosis::error("certificate-expired", None, "programs of the cluster refuse each other")
-                    .cause("a certificate has ended; kubeadm's live for a year")
-                    .seen([quote])
-                    .remedy(RENEW),
+                Diagnosis::error(
+                    "certificate-expired",
+                    None,
+                    "programs of the cluster refuse each other",
+                )
+                .cause("a certificate has ended; kubeadm's live for a year")
+                .seen([quote])
+                .remedy(RENEW),
             );
         }
         found
@@ -59,15 +65,30 @@ fn ended(case: &Case, already: bool) -> Vec<Diagnosis> {
             .certificates
             .iter()
             .filter(|certificate| is(certificate.not_after))
-            .map(|c| host.quote(&c.path, format!("{} (signed by {}) ends {}", c.subject, c.issuer, utc(c.not_after))))
+            .map(|c| {
+                host.quote(
+                    &c.path,
+                    format!("{} (signed by {}) ends {}", c.subject, c.issuer, utc(c.not_after)),
+                )
+            })
             .collect();
         if quotes.is_empty() {
             continue;
         }
         let count = quotes.len();
         let (code, diagnosis) = match already {
-            true => ("certificate-expired", Diagnosis::error("certificate-expired", host.who(), "programs of the cluster refuse each other: x509, Unauthorized")),
-            false => ("certificate-ends-soon", Diagnosis::warning("certificate-ends-soon", host.who(), "nothing yet")),
+            true => (
+                "certificate-expired",
+                Diagnosis::error(
+                    "certificate-expired",
+                    host.who(),
+                    "programs of the cluster refuse each other: x509, Unauthorized",
+                ),
+            ),
+            false => (
+                "certificate-ends-soon",
+                Diagnosis::warning("certificate-ends-soon", host.who(), "nothing yet"),
+            ),
         };
         let ends = if already { "have ended" } else { "end within 30 days" };
         found.push(

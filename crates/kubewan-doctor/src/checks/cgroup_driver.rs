@@ -13,7 +13,11 @@ pub(super) const CHECK: Check = Check {
     looks_at: "`SystemdCgroup` in containerd's configuration, the kubelet's `cgroupDriver`, etcd's `received signal; shutting down`",
     explains: NODE_AND_API,
     explains_everywhere: API,
-    run: |case| case.present().filter_map(|host| if host.is_pasted() { pasted(host) } else { living(host) }).collect(),
+    run: |case| {
+        case.present()
+            .filter_map(|host| if host.is_pasted() { pasted(host) } else { living(host) })
+            .collect()
+    },
 };
 
 const NODE_AND_API: &[&str] =
@@ -44,7 +48,9 @@ fn said(host: &HostCase, quotes: impl IntoIterator<Item = Quote>, cause: String)
 fn pasted(host: &HostCase) -> Option<Diagnosis> {
     let stop = host.said(&[], |line| is_stop(line) || is_refusal(line));
     let cgroupfs = host.said(&[], |line| {
-        line.trim() == "SystemdCgroup = false" || line.contains("native.cgroupdriver=cgroupfs") || line.trim() == "Cgroup Driver: cgroupfs"
+        line.trim() == "SystemdCgroup = false"
+            || line.contains("native.cgroupdriver=cgroupfs")
+            || line.trim() == "Cgroup Driver: cgroupfs"
     });
     let systemd = host.said(&[], |line| line.trim() == "SystemdCgroup = true");
     let cause = match (&stop, &cgroupfs, systemd.is_some()) {
@@ -70,12 +76,16 @@ fn living(host: &HostCase) -> Option<Diagnosis> {
     if !wants_systemd || line.is_some_and(|line| line.ends_with("true")) {
         return None;
     }
-    let setting = host.quote("/etc/containerd/config.toml", line.unwrap_or("no SystemdCgroup: false is the default"));
+    let setting = host.quote(
+        "/etc/containerd/config.toml",
+        line.unwrap_or("no SystemdCgroup: false is the default"),
+    );
     let kubelet = host.quote("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd");
     let stop = host.said(&[Component::Etcd], is_stop);
     let quotes = [setting, kubelet].into_iter().chain(stop);
     // From containerd 2.0 and Kubernetes 1.34 on the kubelet asks the runtime (KEP-4033, `KubeletCgroupDriverFromCRI`).
-    let asks = containerd >= (2, 0) && facts.kubernetes.kubelet.as_deref().and_then(series).is_some_and(|v| v >= (1, 34));
+    let asks = containerd >= (2, 0)
+        && facts.kubernetes.kubelet.as_deref().and_then(series).is_some_and(|v| v >= (1, 34));
     let cause = "containerd puts containers into cgroupfs, beside systemd, which takes all cgroups for its own";
     let diagnosis = said(host, quotes, cause.into());
     Some(match asks {
@@ -94,8 +104,12 @@ mod tests {
 
     #[test]
     fn a_stop_is_told_from_a_failure() {
-        assert!(is_stop(r#"{"caller":"osutil/interrupt_unix.go:64","msg":"received signal; shutting down","signal":"terminated"}"#));
+        assert!(is_stop(
+            r#"{"caller":"osutil/interrupt_unix.go:64","msg":"received signal; shutting down","signal":"terminated"}"#
+        ));
         assert!(!is_stop(r#"{"level":"fatal","msg":"discovery failed"}"#));
-        assert!(is_refusal("misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\""));
+        assert!(is_refusal(
+            "misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\""
+        ));
     }
 }

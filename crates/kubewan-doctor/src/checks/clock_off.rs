@@ -20,7 +20,9 @@ pub(super) const CHECK: Check = Check {
             let off = host.clock_offset_ms;
             let is_off = off.unsigned_abs() >= ERROR_MS;
             // Which of the two clocks is wrong, the words don't tell.
-            let early = |line: &str| has_all(line, &["certificate has expired or is not yet valid", " is before "]);
+            let early = |line: &str| {
+                has_all(line, &["certificate has expired or is not yet valid", " is before "])
+            };
             let said = host.said(&Component::ALL, early).filter(|_| is_off || host.is_pasted());
             if !is_off && said.is_none() {
                 return None;

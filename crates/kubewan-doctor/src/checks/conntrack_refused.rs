@@ -15,11 +15,19 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let of = |host: &crate::HostCase| {
             let quote = host.says_now(&[Component::KubeProxy], |line| {
-                line.contains("conntrack") && has_any(line, &["permission denied", "read-only file system", "operation not permitted"])
+                line.contains("conntrack")
+                    && has_any(
+                        line,
+                        &["permission denied", "read-only file system", "operation not permitted"],
+                    )
             })?;
             // kube-proxy in a host's own namespace says so and goes on.
             let pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
-            let runs = { pods }.any(|pod| pod.ready && has_all(&pod.name, &["kube-proxy"]) && Some(pod.node.as_str()) == host.who());
+            let runs = { pods }.any(|pod| {
+                pod.ready
+                    && has_all(&pod.name, &["kube-proxy"])
+                    && Some(pod.node.as_str()) == host.who()
+            });
             (!runs).then(|| {
                 Diagnosis::error("conntrack-refused", host.who(), "kube-proxy is restarted all the time, and no Service answers on this node")
                     .cause("kube-proxy sets nf_conntrack_max when it starts and may not: the host is a container of its provider's")

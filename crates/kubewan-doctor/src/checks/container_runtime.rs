@@ -17,11 +17,16 @@ pub(super) const CHECK: Check = Check {
 
 /// The socket of some runtime that nobody answers on.
 fn is_about_socket(line: &str) -> bool {
-    let socket = has_any(line, &["containerd.sock", "dockershim.sock", "cri-dockerd.sock", "crio.sock", "docker.sock"]);
-    let dead = has_any(line, &["connect: connection refused", "connect: no such file or directory"]);
+    let socket = has_any(
+        line,
+        &["containerd.sock", "dockershim.sock", "cri-dockerd.sock", "crio.sock", "docker.sock"],
+    );
+    let dead =
+        has_any(line, &["connect: connection refused", "connect: no such file or directory"]);
     (socket && dead)
         || has_all(line, &["Cannot connect to the Docker daemon"])
-        || has_all(line, &["[ERROR CRI]", "container runtime is not running"]) && !line.contains("unknown service")
+        || has_all(line, &["[ERROR CRI]", "container runtime is not running"])
+            && !line.contains("unknown service")
 }
 
 fn of(host: &HostCase) -> Option<Diagnosis> {
@@ -40,7 +45,8 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         None => return None,
     };
     let last = host.said(&[Component::Containerd], |line| {
-        !host.is_pasted() && has_any(line, &["level=error", "level=fatal", "Failed to start", "failed to load"])
+        !host.is_pasted()
+            && has_any(line, &["level=error", "level=fatal", "Failed to start", "failed to load"])
     });
     Some(
         Diagnosis::error("runtime-down", host.who(), "no container starts, and the node goes NotReady")

@@ -15,7 +15,9 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let mut found = Vec::new();
         for host in case.present() {
-            let Some(quote) = host.says_now(&[Component::CoreDns], |line| has_all(line, &["plugin/loop: Loop", "detected"])) else {
+            let Some(quote) = host.says_now(&[Component::CoreDns], |line| {
+                has_all(line, &["plugin/loop: Loop", "detected"])
+            }) else {
                 continue;
             };
             // The log of a CoreDNS that was mended since lies beside that of the one that runs.

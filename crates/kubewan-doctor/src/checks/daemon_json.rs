@@ -23,7 +23,12 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     });
     let wrong = match host.file(PATH) {
         Some(text) => fault(text, PATH),
-        None => host.evidence.logs.iter().filter(|_| host.is_pasted()).find_map(|log| pasted(&log.text, &log.source)),
+        None => host
+            .evidence
+            .logs
+            .iter()
+            .filter(|_| host.is_pasted())
+            .find_map(|log| pasted(&log.text, &log.source)),
     };
     let said = said.filter(|_| host.is_pasted() || wrong.is_some());
     if wrong.is_none() && said.is_none() {
@@ -61,14 +66,25 @@ fn fault(text: &str, source: &str) -> Option<(&'static str, Quote)> {
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value) => {
             let registries = value["insecure-registries"].as_array()?;
-            let scheme = |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains("://"));
+            let scheme =
+                |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains("://"));
             let number = text.lines().position(|line| line.contains("insecure-registries"))? + 1;
-            registries.iter().any(scheme).then(|| ("an insecure registry is HOST:PORT, without a scheme", at(number)))
+            registries
+                .iter()
+                .any(scheme)
+                .then(|| ("an insecure registry is HOST:PORT, without a scheme", at(number)))
         }
         Err(error) => {
             // The parser notices a missing comma where the next entry begins, and a remark where it stands.
-            let is_remark = text.lines().nth(error.line().saturating_sub(1)).is_some_and(|line| line.contains('#'));
-            let cause = if is_remark { "JSON has no remarks" } else { "it is no JSON; a comma may be missing" };
+            let is_remark = text
+                .lines()
+                .nth(error.line().saturating_sub(1))
+                .is_some_and(|line| line.contains('#'));
+            let cause = if is_remark {
+                "JSON has no remarks"
+            } else {
+                "it is no JSON; a comma may be missing"
+            };
             Some((cause, at(error.line())))
         }
     }

@@ -12,7 +12,15 @@ pub(super) const CHECK: Check = Check {
     code: "disk-full",
     means: "a file system that the node writes to is full",
     looks_at: "free bytes and files, `no space left on device` in logs",
-    explains: &["disk-pressure", "node-not-ready", "kubelet-down", "runtime-down", "api-refused", "pause-image", "init-timeout"],
+    explains: &[
+        "disk-pressure",
+        "node-not-ready",
+        "kubelet-down",
+        "runtime-down",
+        "api-refused",
+        "pause-image",
+        "init-timeout",
+    ],
     explains_everywhere: &[],
     run: |case| {
         let mut found = Vec::new();
@@ -24,7 +32,8 @@ pub(super) const CHECK: Check = Check {
                 host.quote(&format!("statfs {}", disk.path), text)
             });
             // A log tells of a disk that may have room again by now.
-            let said = || host.said(&Component::ALL, |line| line.contains("no space left on device"));
+            let said =
+                || host.said(&Component::ALL, |line| line.contains("no space left on device"));
             let said = said().filter(|_| disk.is_some() || host.is_pasted());
             if disk.is_none() && said.is_none() {
                 continue;

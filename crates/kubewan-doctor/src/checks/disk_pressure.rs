@@ -17,16 +17,38 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let of = |host: &HostCase| {
             let node = case.node(host);
-            let pressure = node.and_then(|node| node.pressures.iter().find(|(kind, _)| PRESSURES.contains(&kind.as_str())));
+            let pressure = node.and_then(|node| {
+                node.pressures.iter().find(|(kind, _)| PRESSURES.contains(&kind.as_str()))
+            });
             let quote = match pressure {
-                Some((kind, said)) => host.quote(&format!("node {}", node?.name), format!("{kind}: {said}")),
+                Some((kind, said)) => {
+                    host.quote(&format!("node {}", node?.name), format!("{kind}: {said}"))
+                }
                 None if host.is_pasted() => host.said(&[Component::Kubelet], |line| {
-                    has_any(line, &["eviction manager: attempting to reclaim", "Eviction manager: attempting to reclaim", "attempting to reclaim\" resourceName", "NodeHasDiskPressure", "had condition: [DiskPressure]"])
+                    has_any(
+                        line,
+                        &[
+                            "eviction manager: attempting to reclaim",
+                            "Eviction manager: attempting to reclaim",
+                            "attempting to reclaim\" resourceName",
+                            "NodeHasDiskPressure",
+                            "had condition: [DiskPressure]",
+                        ],
+                    )
                 })?,
                 None => return None,
             };
-            let disk = host.evidence.disks.iter().min_by_key(|disk| disk.free.saturating_mul(1000) / disk.total.max(1));
-            let room = disk.map(|d| host.quote(&format!("statfs {}", d.path), format!("{} MiB of {} MiB free", d.free >> 20, d.total >> 20)));
+            let disk = host
+                .evidence
+                .disks
+                .iter()
+                .min_by_key(|disk| disk.free.saturating_mul(1000) / disk.total.max(1));
+            let room = disk.map(|d| {
+                host.quote(
+                    &format!("statfs {}", d.path),
+                    format!("{} MiB of {} MiB free", d.free >> 20, d.total >> 20),
+                )
+            });
             Some(
                 Diagnosis::error("disk-pressure", host.who(), "pods are evicted, and new ones stay Pending")
                     .cause("the kubelet keeps 15 % of the images' disk and 10 % of its own free (memory: 100 MiB), and there is less")

@@ -32,17 +32,29 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         Some(facts) if host.control_plane_lacks(2379) => {
             let manifest = host.file(MANIFEST).unwrap_or_default();
             let foreign = |line: &&str| {
-                is_listen(line) && addresses(line).any(|a| !a.is_loopback() && !a.is_unspecified() && facts.interface_with(a).is_none())
+                is_listen(line)
+                    && addresses(line).any(|a| {
+                        !a.is_loopback() && !a.is_unspecified() && facts.interface_with(a).is_none()
+                    })
             };
-            manifest.lines().find(foreign).map(|line| Quote::new(MANIFEST, line.trim().trim_start_matches("- ")))
+            manifest
+                .lines()
+                .find(foreign)
+                .map(|line| Quote::new(MANIFEST, line.trim().trim_start_matches("- ")))
         }
         Some(_) => None,
-        None => said.as_ref().and_then(|_| host.said(&[], |line| is_listen(line) && !has_all(line, &["listen-peer-urls=https://127.0.0.1"]))),
+        None => said.as_ref().and_then(|_| {
+            host.said(&[], |line| {
+                is_listen(line) && !has_all(line, &["listen-peer-urls=https://127.0.0.1"])
+            })
+        }),
     };
     // A manifest that was pasted alone tells what etcd is told, not what the host has.
     let manifest_alone = match (&said, &nowhere, host.is_pasted()) {
         (None, None, true) => host.said(&[], |line| {
-            line.contains("--listen-peer-urls=") && addresses(line).any(|a| !a.is_loopback() && !a.is_unspecified() && !a.is_private())
+            line.contains("--listen-peer-urls=")
+                && addresses(line)
+                    .any(|a| !a.is_loopback() && !a.is_unspecified() && !a.is_private())
         }),
         _ => None,
     };

@@ -18,7 +18,15 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let of = |host: &crate::HostCase| {
             let quote = host.says_now(&[Component::Etcd], |line| {
-                has_any(line, &WORDS) && has_any(line, &["does not match any of", "tls: bad certificate", "doesn't contain any IP SANs"])
+                has_any(line, &WORDS)
+                    && has_any(
+                        line,
+                        &[
+                            "does not match any of",
+                            "tls: bad certificate",
+                            "doesn't contain any IP SANs",
+                        ],
+                    )
             })?;
             Some(
                 Diagnosis::error("etcd-peer-rejected", host.who(), "a control plane can't join, or etcd has no leader")

@@ -12,14 +12,18 @@ pub(super) const CHECK: Check = Check {
     looks_at: "the annotation `flannel.alpha.coreos.com/public-ip`, flannel's words about its interface",
     explains: &["no-cni"],
     explains_everywhere: &[],
-    run: |case| case.present().filter_map(|host| announced(case, host).or_else(|| pasted(host))).collect(),
+    run: |case| {
+        case.present().filter_map(|host| announced(case, host).or_else(|| pasted(host))).collect()
+    },
 };
 
-const SYMPTOM: &str = "pods of this node and pods of others don't reach each other; each node by itself works";
+const SYMPTOM: &str =
+    "pods of this node and pods of others don't reach each other; each node by itself works";
 
 fn announced(case: &crate::Case, host: &HostCase) -> Option<Diagnosis> {
     let (node, own) = (case.node(host)?, host.address?);
-    let announced = node.flannel_address.as_deref().filter(|announced| *announced != own.to_string())?;
+    let announced =
+        node.flannel_address.as_deref().filter(|announced| *announced != own.to_string())?;
     let remedy = format!(
         "`kubectl annotate node {node} --overwrite flannel.alpha.coreos.com/public-ip-overwrite={own}`, then delete its flannel pod: \
          flannel reads it when it starts",
@@ -36,8 +40,14 @@ fn announced(case: &crate::Case, host: &HostCase) -> Option<Diagnosis> {
 
 /// pkg/ipmatch/match.go of flannel.
 fn pasted(host: &HostCase) -> Option<Diagnosis> {
-    let words = ["Failed to find any valid interface to use", "Could not find valid interface matching", "failed to get default interface"];
-    let quote = host.said(&[Component::Flannel], |line| has_any(line, &words)).filter(|_| host.is_pasted())?;
+    let words = [
+        "Failed to find any valid interface to use",
+        "Could not find valid interface matching",
+        "failed to get default interface",
+    ];
+    let quote = host
+        .said(&[Component::Flannel], |line| has_any(line, &words))
+        .filter(|_| host.is_pasted())?;
     Some(
         Diagnosis::error("flannel-address", None, "flannel's pod ends at once")
             .cause("flannel looks for an interface with an address that no interface has: `--public-ip` alone takes a public address for a local one")

@@ -19,7 +19,16 @@ pub(super) const CHECK: Check = Check {
 
 fn is_said(line: &str) -> bool {
     has_all(line, &["br_netfilter", "Failed to check"])
-        || (line.contains("bridge-nf-call-iptables") && has_any(line, &["does not exist", "not set to 1", "no such file or directory", "[ERROR FileContent"]))
+        || (line.contains("bridge-nf-call-iptables")
+            && has_any(
+                line,
+                &[
+                    "does not exist",
+                    "not set to 1",
+                    "no such file or directory",
+                    "[ERROR FileContent",
+                ],
+            ))
 }
 
 fn of(host: &HostCase) -> Option<Diagnosis> {
@@ -28,12 +37,17 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         Some(value) if host.has_cluster() => value.as_deref() != Some("1"),
         _ => false,
     };
-    let said = host.said(&[Component::Flannel, Component::Kubelet], is_said).filter(|_| off || host.is_pasted());
+    let said = host
+        .said(&[Component::Flannel, Component::Kubelet], is_said)
+        .filter(|_| off || host.is_pasted());
     if !off && said.is_none() {
         return None;
     }
     let setting = value.filter(|_| off).map(|value| {
-        host.quote(&format!("sysctl {SETTING}"), value.as_deref().unwrap_or("there is no such setting: br_netfilter is not loaded"))
+        host.quote(
+            &format!("sysctl {SETTING}"),
+            value.as_deref().unwrap_or("there is no such setting: br_netfilter is not loaded"),
+        )
     });
     Some(
         Diagnosis::error("no-br-netfilter", host.who(), "flannel's pod ends, or pods don't reach Services whose pods are on their own node")

@@ -37,10 +37,23 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
     if !host.is_pasted() {
         return None;
     }
-    let serves = host.said(&[], |line| has_any(line, &["ready to serve client requests", "serving client traffic securely"]))?;
-    let stopped = host.said(&[], |line| has_any(line, &["received signal; shutting down", "cannot assign requested address"]));
+    let serves = host.said(&[], |line| {
+        has_any(line, &["ready to serve client requests", "serving client traffic securely"])
+    })?;
+    let stopped = host.said(&[], |line| {
+        has_any(line, &["received signal; shutting down", "cannot assign requested address"])
+    });
     let timeout = host.said(&[], |line| {
-        line.contains(":6443") && has_any(line, &["i/o timeout", "context deadline exceeded", "Client.Timeout exceeded", "TLS handshake timeout"])
+        line.contains(":6443")
+            && has_any(
+                line,
+                &[
+                    "i/o timeout",
+                    "context deadline exceeded",
+                    "Client.Timeout exceeded",
+                    "TLS handshake timeout",
+                ],
+            )
             && !has_all(line, &["connection refused"])
     })?;
     stopped.is_none().then(|| said(host).seen([timeout, serves]))

@@ -22,7 +22,8 @@ pub(super) const CHECK: Check = Check {
                 Some(_) => None,
                 None => host.said(&[], |line| {
                     WORDS.iter().all(|word| line.contains(word))
-                        || (line.contains("[WARNING Hostname]") && has_any(line, &["no such host", "lookup "]))
+                        || (line.contains("[WARNING Hostname]")
+                            && has_any(line, &["no such host", "lookup "]))
                 }),
             }?;
             Some(

@@ -32,7 +32,8 @@ pub(super) const CHECK: Check = Check {
     explains_everywhere: &[],
     run: |case| {
         let of = |host: &crate::HostCase| {
-            let quote = host.said(&[], |line| has_any(line, &WORDS)).filter(|_| host.is_pasted())?;
+            let quote =
+                host.said(&[], |line| has_any(line, &WORDS)).filter(|_| host.is_pasted())?;
             Some(
                 Diagnosis::error("init-timeout", None, "`kubeadm init` ends after its time-out")
                     .cause(

@@ -13,10 +13,19 @@ pub(super) const CHECK: Check = Check {
     explains_everywhere: &[],
     run: |case| {
         let of = |host: &crate::HostCase| {
-            let value = host.evidence.sysctls.get(SETTING).filter(|value| value.as_deref() != Some("1") && host.has_cluster());
+            let value = host
+                .evidence
+                .sysctls
+                .get(SETTING)
+                .filter(|value| value.as_deref() != Some("1") && host.has_cluster());
             let quote = match value {
-                Some(value) => host.quote(&format!("sysctl {SETTING}"), value.as_deref().unwrap_or("there is none")),
-                None if host.is_pasted() => host.said(&[], |line| line.contains("ip_forward contents are not set to 1"))?,
+                Some(value) => host.quote(
+                    &format!("sysctl {SETTING}"),
+                    value.as_deref().unwrap_or("there is none"),
+                ),
+                None if host.is_pasted() => {
+                    host.said(&[], |line| line.contains("ip_forward contents are not set to 1"))?
+                }
                 None => return None,
             };
             Some(

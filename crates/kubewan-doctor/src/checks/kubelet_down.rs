@@ -17,13 +17,27 @@ pub(super) const CHECK: Check = Check {
 
 /// kubeadm's words from 1.22 to 1.36 where the kubelet's own health port does not answer (cmd/kubeadm/app/util/apiclient/wait.go).
 fn is_said(line: &str) -> bool {
-    let words = ["It seems like the kubelet isn't running or healthy", "[kubelet-check] The kubelet is not healthy after"];
+    let words = [
+        "It seems like the kubelet isn't running or healthy",
+        "[kubelet-check] The kubelet is not healthy after",
+    ];
     has_any(line, &words) || has_all(line, &["10248/healthz", "connection refused"])
 }
 
 /// A kubelet's last words: klog's errors, and the usage that older ones print.
 fn is_last_words(line: &str) -> bool {
-    has_any(line, &["command failed", "failed to run Kubelet", "Failed to run kubelet", "unknown flag", "failed to load kubelet config file", "failed to load Kubelet config file", "Failed to load kubelet"])
+    has_any(
+        line,
+        &[
+            "command failed",
+            "failed to run Kubelet",
+            "Failed to run kubelet",
+            "unknown flag",
+            "failed to load kubelet config file",
+            "failed to load Kubelet config file",
+            "Failed to load kubelet",
+        ],
+    )
 }
 
 fn of(host: &HostCase) -> Option<Diagnosis> {
@@ -33,7 +47,10 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         Some(_) => {
             let unit = host.unit("kubelet.service");
             let text = unit.map_or("not active".into(), |u| {
-                format!("{} ({}), result {}, load {}, {} restarts", u.active, u.sub, u.result, u.load, u.restarts)
+                format!(
+                    "{} ({}), result {}, load {}, {} restarts",
+                    u.active, u.sub, u.result, u.load, u.restarts
+                )
             });
             (host.quote("systemctl show kubelet.service", text), true)
         }
@@ -46,5 +63,9 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         })
         .seen([state].into_iter().chain(last))
         .remedy("`systemctl start kubelet`; where it does not stay: `journalctl -u kubelet -n 50` and the words before its end");
-    Some(if fix { diagnosis.fix(&[goal("kubelet-flag", ""), goal("unit", "kubelet.service")]) } else { diagnosis })
+    Some(if fix {
+        diagnosis.fix(&[goal("kubelet-flag", ""), goal("unit", "kubelet.service")])
+    } else {
+        diagnosis
+    })
 }

@@ -26,14 +26,17 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     let said = host.said(&[Component::Kubelet], is_said);
     let nowhere: Option<Ipv4Addr> = host.facts.as_ref().and_then(|facts| {
         let arguments = facts.kubernetes.kubelet_args.iter();
-        let ip = { arguments }.find_map(|arg| arg.trim_start_matches('-').strip_prefix("node-ip="))?;
+        let ip =
+            { arguments }.find_map(|arg| arg.trim_start_matches('-').strip_prefix("node-ip="))?;
         ip.parse().ok().filter(|ip| facts.interface_with(*ip).is_none())
     });
     let said = said.filter(|_| host.is_pasted() || nowhere.is_some());
     if said.is_none() && nowhere.is_none() {
         return None;
     }
-    let argument = nowhere.map(|ip| host.quote("the kubelet's arguments", format!("--node-ip={ip}; no interface has it")));
+    let argument = nowhere.map(|ip| {
+        host.quote("the kubelet's arguments", format!("--node-ip={ip}; no interface has it"))
+    });
     Some(
         Diagnosis::error("node-ip-nowhere", host.who(), "the node has no InternalIP: `kubectl logs` and `exec` don't reach its pods, pods of other nodes neither")
             .cause("the kubelet is to use an address that is on no interface of the host; behind NAT the public address is on none by itself")

@@ -18,14 +18,26 @@ fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
     let name = host.who()?;
     let (quote, cause) = match cluster.nodes.iter().find(|node| node.name == name) {
         Some(node) if node.ready => return None,
-        Some(node) => (host.quote(&format!("node {name}"), &node.said), "its kubelet says so, or says nothing any more"),
-        None => (host.quote("kubectl get nodes", format!("no {name}")), "the host has not joined, or its node was deleted"),
+        Some(node) => (
+            host.quote(&format!("node {name}"), &node.said),
+            "its kubelet says so, or says nothing any more",
+        ),
+        None => (
+            host.quote("kubectl get nodes", format!("no {name}")),
+            "the host has not joined, or its node was deleted",
+        ),
     };
     Some(
-        Diagnosis::error("node-not-ready", Some(name), "the node takes no pods, and after five minutes its pods are started elsewhere")
-            .cause(cause)
-            .seen([quote])
-            .remedy(format!("`journalctl -u kubelet -n 50` on {name}; `kubewan up` joins a host that is missing"))
-            .fix(&[goal("unit", "kubelet.service")]),
+        Diagnosis::error(
+            "node-not-ready",
+            Some(name),
+            "the node takes no pods, and after five minutes its pods are started elsewhere",
+        )
+        .cause(cause)
+        .seen([quote])
+        .remedy(format!(
+            "`journalctl -u kubelet -n 50` on {name}; `kubewan up` joins a host that is missing"
+        ))
+        .fix(&[goal("unit", "kubelet.service")]),
     )
 }

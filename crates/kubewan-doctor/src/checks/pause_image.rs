@@ -36,10 +36,15 @@ pub(super) const CHECK: Check = Check {
 
 fn is_said(line: &str) -> bool {
     line.contains("failed to get sandbox image")
-        || (line.contains("/pause:") && has_any(line, &["failed to pull image", "failed to pull and unpack image", "failed to resolve"]))
+        || (line.contains("/pause:")
+            && has_any(
+                line,
+                &["failed to pull image", "failed to pull and unpack image", "failed to resolve"],
+            ))
 }
 
 fn is_stuck(case: &crate::Case, host: &HostCase) -> bool {
     let pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
-    { pods }.any(|pod| Some(pod.node.as_str()) == host.who() && !pod.ready && !pod.waiting.is_empty())
+    { pods }
+        .any(|pod| Some(pod.node.as_str()) == host.who() && !pod.ready && !pod.waiting.is_empty())
 }

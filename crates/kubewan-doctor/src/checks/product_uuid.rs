@@ -22,7 +22,10 @@ pub(super) const CHECK: Check = Check {
                     _ => facts.product_uuid.as_str(),
                 };
                 // Boards of one maker may all have the same placeholder; machine-ids tell them apart.
-                if id.is_empty() || id.bytes().all(|b| matches!(b, b'0' | b'f' | b'-')) || id.starts_with("03000200-0400") {
+                if id.is_empty()
+                    || id.bytes().all(|b| matches!(b, b'0' | b'f' | b'-'))
+                    || id.starts_with("03000200-0400")
+                {
                     continue;
                 }
                 let Some(other) = first.insert(id, name) else { continue };
@@ -33,11 +36,17 @@ pub(super) const CHECK: Check = Check {
                     _ => "have the provider give it its own UUID, or make it from the image anew",
                 };
                 found.push(
-                    Diagnosis::error("identity-twice", Some(name), "nodes replace each other, or get one address")
-                        .cause(format!("it has the {kind} of {other}: the two are copies of one machine"))
-                        .seen([host.quote(kind, id)])
-                        .remedy(remedy)
-                        .of(kind),
+                    Diagnosis::error(
+                        "identity-twice",
+                        Some(name),
+                        "nodes replace each other, or get one address",
+                    )
+                    .cause(format!(
+                        "it has the {kind} of {other}: the two are copies of one machine"
+                    ))
+                    .seen([host.quote(kind, id)])
+                    .remedy(remedy)
+                    .of(kind),
                 );
             }
         }

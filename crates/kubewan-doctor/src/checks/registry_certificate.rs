@@ -15,7 +15,8 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let mut found: Vec<Diagnosis> = Vec::new();
         for host in case.present() {
-            let said = host.says_now(&[Component::Kubelet, Component::Containerd, Component::Docker], is_said);
+            let said = host
+                .says_now(&[Component::Kubelet, Component::Containerd, Component::Docker], is_said);
             let waiting = waiting(case, host);
             if let Some(quote) = waiting.or(said.filter(|_| host.is_pasted())) {
                 let registry = registry(&quote.text).unwrap_or_else(|| "HOST:PORT".into());
@@ -46,7 +47,8 @@ fn waiting(case: &crate::Case, host: &HostCase) -> Option<Quote> {
     let pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
     let mut mine = pods.filter(|pod| Some(pod.node.as_str()) == host.who());
     mine.find_map(|pod| {
-        let (reason, said) = pod.waiting.iter().find(|(_, said)| is_said(&format!("image {said}")))?;
+        let (reason, said) =
+            pod.waiting.iter().find(|(_, said)| is_said(&format!("image {said}")))?;
         Some(host.quote(&format!("pod {}", pod.name), format!("{reason}: {said}")))
     })
 }

@@ -21,13 +21,16 @@ pub(super) const CHECK: Check = Check {
     looks_at: "both versions, `disabled_plugins`, `unknown service runtime.v1.RuntimeService`",
     explains: NODE,
     explains_everywhere: &[],
-    run: |case| case.present().filter_map(|host| disabled(host).or_else(|| versions(host))).collect(),
+    run: |case| {
+        case.present().filter_map(|host| disabled(host).or_else(|| versions(host))).collect()
+    },
 };
 
 /// `disabled_plugins = ["cri"]`, as Docker's package of containerd has it.
 fn disables_cri(line: &str) -> bool {
     let line = line.trim();
-    line.starts_with("disabled_plugins") && has_any(line, &["\"cri\"", "\"io.containerd.grpc.v1.cri\""])
+    line.starts_with("disabled_plugins")
+        && has_any(line, &["\"cri\"", "\"io.containerd.grpc.v1.cri\""])
 }
 
 fn disabled(host: &HostCase) -> Option<Diagnosis> {

@@ -7,8 +7,11 @@ use crate::case::has_any;
 use crate::diagnosis::{Diagnosis, goal};
 
 /// pkg/kubelet/cm/container_manager_linux.go; kubeadm's check `Swap`.
-const WORDS: [&str; 3] =
-    ["running with swap on is not supported", "[ERROR Swap]", "swap on is not supported, please disable swap"];
+const WORDS: [&str; 3] = [
+    "running with swap on is not supported",
+    "[ERROR Swap]",
+    "swap on is not supported, please disable swap",
+];
 
 pub(super) const CHECK: Check = Check {
     code: "swap-on",

@@ -24,7 +24,10 @@ fn is_said(line: &str) -> bool {
         "token id \"",
         "failed to verify JWS signature of received cluster info object",
     ];
-    has_any(line, &words[..1]) || has_any(line, &words[2..]) || (line.contains(words[1]) && line.contains("is invalid for this cluster or it has expired"))
+    has_any(line, &words[..1])
+        || has_any(line, &words[2..])
+        || (line.contains(words[1])
+            && line.contains("is invalid for this cluster or it has expired"))
 }
 
 fn of_text(quote: Quote) -> Diagnosis {
@@ -44,7 +47,11 @@ fn unsigned(case: &Case) -> Option<Diagnosis> {
     let cluster = case.cluster.as_ref()?;
     let signed = cluster.signed.as_ref()?;
     let token = cluster.tokens.iter().find(|token| token.signs && !signed.contains(&token.id))?;
-    let text = format!("token {}…, which ends {}, is not among jws-kubeconfig-*", token.id, if token.end.is_empty() { "never" } else { token.end.as_str() });
+    let text = format!(
+        "token {}…, which ends {}, is not among jws-kubeconfig-*",
+        token.id,
+        if token.end.is_empty() { "never" } else { token.end.as_str() }
+    );
     Some(
         Diagnosis::error("token-unsigned", None, "no host can join: `kubeadm join` says that it could not find a JWS signature")
             .cause("kube-controller-manager, whose part it is, has not signed cluster-info by a token that is valid: it has lost the API, or hangs")

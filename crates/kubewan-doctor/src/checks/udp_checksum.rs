@@ -17,9 +17,13 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let of = |host: &crate::HostCase| {
             let count = host.evidence.udp_checksum_errors;
-            let vxlan = host.network.as_ref().is_none_or(|network| network.backend == Backend::Vxlan);
-            let counted = (count >= MANY && vxlan).then(|| Quote::new("/proc/net/snmp", &format!("Udp: InCsumErrors {count}")));
-            let quote = counted.or_else(|| host.said(&[], |line| line.contains("bad udp cksum")).filter(|_| host.is_pasted()))?;
+            let vxlan =
+                host.network.as_ref().is_none_or(|network| network.backend == Backend::Vxlan);
+            let counted = (count >= MANY && vxlan)
+                .then(|| Quote::new("/proc/net/snmp", &format!("Udp: InCsumErrors {count}")));
+            let quote = counted.or_else(|| {
+                host.said(&[], |line| line.contains("bad udp cksum")).filter(|_| host.is_pasted())
+            })?;
             Some(
                 Diagnosis::warning("udp-checksum", host.who(), "pods of other nodes answer pings and nothing else, or very slowly")
                     .cause("packets of the pod network come with wrong UDP checksums and are dropped: the sender's card or its NAT computes them wrongly (flannel-io/flannel#1279)")

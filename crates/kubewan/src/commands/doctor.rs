@@ -102,7 +102,9 @@ fn read_text(path: &Path, output: Output) -> Result<Code, Failure> {
         false => Code::Done,
     };
     match output {
-        Output::Json => json::document(&Answer { cluster: None, findings: found, fixed: Vec::new() }),
+        Output::Json => {
+            json::document(&Answer { cluster: None, findings: found, fixed: Vec::new() })
+        }
         Output::Table => {
             report::data(&doctor_view::text(&found, false));
             report::data(&doctor_view::summary_of_text(&found, &name));
@@ -137,7 +139,8 @@ impl Examination {
         }
         let (mut fleet, errors) = {
             let progress = Progress::new(Output::Table, hosts);
-            let _busy = report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
+            let _busy =
+                report::busy(format!("connecting to {}", report::counted(hosts.len(), "host")));
             Fleet::connect(dial, hosts, &|event| progress.hear(&event))
         };
         let gathered = {
@@ -213,7 +216,9 @@ fn fix(
     plan.steps.retain(|planned| planned.change.is_some() && is_against(&planned.step.id, found));
     let ids: Vec<String> = plan.steps.iter().map(|planned| planned.step.id.clone()).collect();
     if ids.is_empty() {
-        report::note("`kubewan up` has no step against what was found: what is left is done by hand");
+        report::note(
+            "`kubewan up` has no step against what was found: what is left is done by hand",
+        );
         return Ok(ids);
     }
     if args.output == Output::Table {
@@ -225,7 +230,11 @@ fn fix(
             Some(_) => return Err(Failure::text(Code::Unconfirmed, "Nothing was changed.")),
             None => {
                 let said = "there is no terminal to ask on, so nothing was changed";
-                return Err(Failure::new(Code::Unconfirmed, said, "look at the steps, then use `--yes`"));
+                return Err(Failure::new(
+                    Code::Unconfirmed,
+                    said,
+                    "look at the steps, then use `--yes`",
+                ));
             }
         }
     }
@@ -242,8 +251,7 @@ fn carry_out(cluster: &mut Cluster, supply: &Supply, plan: &Plan) -> Result<(), 
     report::detail(&format!("on {} of the hosts", hosts.len()));
     let progress = Progress::for_plan(Output::Table, &cluster.site.inventory.hosts, plan);
     let emit = |event: Event| progress.hear(&event);
-    let (name, sources, undoes) =
-        (executor::run_name(), supply.bundle.sources(), BTreeMap::new());
+    let (name, sources, undoes) = (executor::run_name(), supply.bundle.sources(), BTreeMap::new());
     let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit: &emit };
     executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))?;
     Ok(())

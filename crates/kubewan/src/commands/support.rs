@@ -25,7 +25,8 @@ pub fn run(args: &SupportArgs) -> Result<Code, Failure> {
         Failure::new(Code::Refused, said, "name another file, or move that one away")
     };
     // Before hosts are asked: what is there is not overwritten.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
     let packed = pack(args, &site).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
     let members: Vec<(&str, &[u8], u32)> =
         packed.files.iter().map(|f| (f.path.as_str(), f.text.as_bytes(), 0o600)).collect();
@@ -46,6 +47,7 @@ fn pack(args: &SupportArgs, site: &Site) -> Result<Packed, Failure> {
     let dial = site.dial();
     let seen = Examination::of(site, &dial)?;
     let version = env!("CARGO_PKG_VERSION");
-    let files = support::files(version, &seen.case, &seen.answers, &seen.found, args.hide_addresses);
+    let files =
+        support::files(version, &seen.case, &seen.answers, &seen.found, args.hide_addresses);
     Ok(Packed { files, whole: seen.case.hosts.iter().all(|host| host.unreachable.is_none()) })
 }

@@ -55,7 +55,9 @@ pub fn summary(found: &[Diagnosis], hosts: usize) -> String {
 /// The end, after a text was read.
 pub fn summary_of_text(found: &[Diagnosis], name: &str) -> String {
     match counts(found) {
-        None => format!("Nothing in {name} is known to be wrong: {}.\n", counted(CHECKS.len(), "check")),
+        None => {
+            format!("Nothing in {name} is known to be wrong: {}.\n", counted(CHECKS.len(), "check"))
+        }
         Some(counts) => styled(HEAD, &format!("{counts} in {name}.")) + "\n",
     }
 }
@@ -66,6 +68,8 @@ fn counts(found: &[Diagnosis]) -> Option<String> {
         (0, 0) => None,
         (errors, 0) => Some(counted(errors, "error")),
         (0, warnings) => Some(counted(warnings, "warning")),
-        (errors, warnings) => Some(format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))),
+        (errors, warnings) => {
+            Some(format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")))
+        }
     }
 }

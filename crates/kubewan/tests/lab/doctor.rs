@@ -95,7 +95,10 @@ fn is_well(stage: &Stage) {
 fn what_up_mends(stage: &Stage, kubernetes: Kubernetes) {
     stage.on("node01", "systemctl stop containerd.service");
     stage.on("node02", "sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.ipv4.ip_forward=0");
-    stage.on("node02", "systemctl stop kubelet && ip link delete kubewan0 && systemctl start kubelet");
+    stage.on(
+        "node02",
+        "systemctl stop kubelet && ip link delete kubewan0 && systemctl start kubelet",
+    );
     let mut expected = set(&[
         "node01 runtime-down",
         "node02 no-br-netfilter",
@@ -103,7 +106,10 @@ fn what_up_mends(stage: &Stage, kubernetes: Kubernetes) {
         "node02 node-ip-nowhere",
     ]);
     if kubernetes == Kubernetes::Bundle {
-        stage.on("master01", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/config.toml");
+        stage.on(
+            "master01",
+            "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/config.toml",
+        );
         let annotation = "flannel.alpha.coreos.com/public-ip=10.0.4.7";
         stage.kubectl(&format!("annotate node node01 --overwrite {annotation}"));
         expected.extend(set(&["master01 cgroup-driver", "node01 flannel-address"]));
@@ -114,7 +120,10 @@ fn what_up_mends(stage: &Stage, kubernetes: Kubernetes) {
     let left = codes(&fixed);
     let answer: Value = serde_json::from_str(&fixed.stdout).expect("JSON");
     assert!(answer["fixed"].as_array().is_some_and(|ids| ids.len() >= 4), "{answer}");
-    assert!(left.is_subset(&set(&["node01 node-not-ready", "node02 node-not-ready"])), "left: {left:?}");
+    assert!(
+        left.is_subset(&set(&["node01 node-not-ready", "node02 node-not-ready"])),
+        "left: {left:?}"
+    );
     settles(stage, &none());
     assert_eq!(stage.planned(), Vec::<String>::new(), "and nothing is left for `up`");
 }
@@ -156,11 +165,18 @@ fn etcd_on_an_address_that_is_on_no_interface(stage: &Stage) {
     let manifest = "/etc/kubernetes/manifests/etcd.yaml";
     stage.on("master01", &format!("cp {manifest} /root/etcd.yaml"));
     let listen = "s#--listen-peer-urls=.*#--listen-peer-urls=https://203.0.113.77:2380#";
-    stage.on("master01", &format!("sed '{listen}' /root/etcd.yaml > /root/new && mv /root/new {manifest}"));
+    stage.on(
+        "master01",
+        &format!("sed '{listen}' /root/etcd.yaml > /root/new && mv /root/new {manifest}"),
+    );
     settles(stage, &set(&["master01 etcd-cannot-bind"]));
     let said = stage.kubewan(&["doctor"]);
     said.expect_code(1);
-    for words in ["bind: cannot assign requested address", "= explains: ", "listen-peer-urls=https://127.0.0.1:2380"] {
+    for words in [
+        "bind: cannot assign requested address",
+        "= explains: ",
+        "listen-peer-urls=https://127.0.0.1:2380",
+    ] {
         assert!(said.stdout.contains(words), "no `{words}` in:\n{}", said.stdout);
     }
     // What a person would send: the same answer without a host.
@@ -191,7 +207,9 @@ fn the_bundle_holds_no_secrets(stage: &Stage) {
          '-----END RSA PRIVATE KEY-----' 'https://me:{CANARY}@proxy.example/' >> $log; \
          mkdir -p /etc/docker; printf '{{ \"a\": \"b\", \"password\": \"{CANARY}\" }}' > /etc/docker/daemon.json"
     );
-    let planted = !stage.on("node01", "ls -d /var/log/pods/kube-system_kube-proxy-* 2>/dev/null || true").is_empty();
+    let planted = !stage
+        .on("node01", "ls -d /var/log/pods/kube-system_kube-proxy-* 2>/dev/null || true")
+        .is_empty();
     if planted {
         stage.on("node01", &plant);
     }
@@ -231,7 +249,8 @@ fn secrets(stage: &Stage) -> Vec<String> {
         let line = "find /etc/kubernetes /var/lib/kubelet/pki -name '*.key' -o -name '*.pem' | while read f; do \
                     sed -n '/PRIVATE KEY/{n;p;}' $f | grep -v -- ----- ; done; \
                     grep -rhoE 'client-key-data: .{80}' /etc/kubernetes | cut -c18-";
-        secrets.extend(stage.on(host, &format!("{line}; true")).lines().map(|l| l.trim().to_owned()));
+        secrets
+            .extend(stage.on(host, &format!("{line}; true")).lines().map(|l| l.trim().to_owned()));
     }
     secrets.retain(|secret| secret.len() > 8);
     assert!(secrets.len() > 4, "no keys were found: {secrets:?}");
