@@ -49,6 +49,9 @@ pub fn diagnose(case: &Case) -> Vec<Diagnosis> {
 /// Whether one thing that is wrong is the reason for another.
 fn explains(cause: &Diagnosis, symptom: &Diagnosis) -> bool {
     let Some(check) = CHECKS.iter().find(|check| check.code == cause.code) else { return false };
+    if cause.code == symptom.code {
+        return false;
+    }
     let here = cause.host == symptom.host && check.explains.contains(&symptom.code);
     here || check.explains_everywhere.contains(&symptom.code)
 }

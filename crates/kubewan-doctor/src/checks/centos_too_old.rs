@@ -29,7 +29,7 @@ pub(super) const CHECK: Check = Check {
             }?;
             Some(
                 Diagnosis::error("centos-too-old", host.who(), "`kubeadm init` or a join ends with a time-out")
-                    .cause("CentOS before 7.8 has a kernel with faults in its control groups, and containers don't stay up on it")
+                    .cause("it is CentOS before 7.8, on which the usual blog recipe saw `kubeadm init` fail (7.2, 7.5) until it was brought to 7.9")
                     .seen([quote])
                     .remedy("`yum update -y` to 7.9 and reboot; CentOS 7 itself gets no updates any more, so better a newer system"),
             )

@@ -8,6 +8,8 @@ use crate::diagnosis::{Diagnosis, Quote};
 
 const PATH: &str = "/etc/docker/daemon.json";
 
+const SCHEME: &str = "an insecure registry is HOST:PORT, without a scheme";
+
 pub(super) const CHECK: Check = Check {
     code: "daemon-json-invalid",
     means: "Docker's daemon.json is no JSON, or names an insecure registry with a scheme",
@@ -35,8 +37,16 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         return None;
     }
     let cause = wrong.as_ref().map_or("it is no JSON", |(cause, _)| *cause);
+    // Docker takes a scheme off and warns (`loadInsecureRegistries` in registry/config.go of moby/moby).
+    let diagnosis = match &wrong {
+        Some((SCHEME, _)) if said.is_none() => {
+            let symptom = "Docker warns when it starts, and containerd would not take it so";
+            Diagnosis::warning("daemon-json-invalid", host.who(), symptom)
+        }
+        _ => Diagnosis::error("daemon-json-invalid", host.who(), "Docker does not start"),
+    };
     Some(
-        Diagnosis::error("daemon-json-invalid", host.who(), "Docker does not start")
+        diagnosis
             .cause(format!("{PATH}: {cause}"))
             .seen(wrong.map(|(_, quote)| quote).into_iter().chain(said))
             .remedy("a comma after every entry but the last, no `#`; `insecure-registries` takes HOST:PORT, `registry-mirrors` URLs; try it: `dockerd --validate`"),
@@ -69,10 +79,7 @@ fn fault(text: &str, source: &str) -> Option<(&'static str, Quote)> {
             let scheme =
                 |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains("://"));
             let number = text.lines().position(|line| line.contains("insecure-registries"))? + 1;
-            registries
-                .iter()
-                .any(scheme)
-                .then(|| ("an insecure registry is HOST:PORT, without a scheme", at(number)))
+            registries.iter().any(scheme).then(|| (SCHEME, at(number)))
         }
         Err(error) => {
             // The parser notices a missing comma where the next entry begins, and a remark where it stands.

@@ -20,6 +20,7 @@ pub(super) const CHECK: Check = Check {
         "api-refused",
         "pause-image",
         "init-timeout",
+        "api-certificate",
     ],
     explains_everywhere: &[],
     run: |case| {

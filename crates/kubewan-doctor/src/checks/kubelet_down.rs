@@ -2,7 +2,7 @@
 
 use kubewan_core::evidence::Component;
 
-use super::Check;
+use super::{Check, NODE};
 use crate::case::{HostCase, has_all, has_any};
 use crate::diagnosis::{Diagnosis, Quote, goal};
 
@@ -10,7 +10,7 @@ pub(super) const CHECK: Check = Check {
     code: "kubelet-down",
     means: "the kubelet does not run, or ends as soon as it is started",
     looks_at: "kubelet.service and the last words of its journal, kubeadm's `[kubelet-check]`",
-    explains: &["node-not-ready", "init-timeout", "no-cni", "api-refused"],
+    explains: NODE,
     explains_everywhere: &[],
     run: |case| case.present().filter_map(of).collect(),
 };

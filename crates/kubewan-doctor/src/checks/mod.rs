@@ -54,8 +54,15 @@ pub struct Check {
 }
 
 /// What is noticed of a node whose kubelet or runtime does not work.
-const NODE: &[&str] =
-    &["node-not-ready", "kubelet-down", "no-cni", "init-timeout", "pause-image", "api-refused"];
+const NODE: &[&str] = &[
+    "node-not-ready",
+    "kubelet-down",
+    "no-cni",
+    "init-timeout",
+    "pause-image",
+    "api-certificate",
+    "api-refused",
+];
 
 /// What is noticed everywhere of an API that is away.
 const API: &[&str] = &["api-refused", "init-timeout", "node-not-ready", "no-cni"];

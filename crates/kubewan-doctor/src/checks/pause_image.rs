@@ -44,7 +44,6 @@ fn is_said(line: &str) -> bool {
 }
 
 fn is_stuck(case: &crate::Case, host: &HostCase) -> bool {
-    let pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
-    { pods }
-        .any(|pod| Some(pod.node.as_str()) == host.who() && !pod.ready && !pod.waiting.is_empty())
+    let mut pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
+    pods.any(|pod| Some(pod.node.as_str()) == host.who() && !pod.ready && !pod.waiting.is_empty())
 }
