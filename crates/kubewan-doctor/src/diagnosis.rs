@@ -48,12 +48,22 @@ pub struct Goal {
     pub subject: &'static str,
 }
 
+/// Kinds of steps that the control plane does, by the API, for other hosts: a node's name stands in their subjects.
+const BY_THE_API: [&str; 4] = ["announced", "node-meta", "object", "spread"];
+
 impl Goal {
-    /// Whether a step with this id (`host/kind:subject`) is one of them.
+    /// Whether a step with this id (`host/kind:subject`) is one of them, for this host.
     pub fn is_of(&self, host: Option<&str>, id: &str) -> bool {
-        let Some((of, goal)) = id.split_once('/') else { return false };
+        let Some((at, goal)) = id.split_once('/') else { return false };
         let Some((kind, subject)) = goal.split_once(':') else { return false };
-        host.is_none_or(|host| host == of) && kind == self.kind && subject.contains(self.subject)
+        if kind != self.kind || !subject.contains(self.subject) {
+            return false;
+        }
+        let Some(host) = host else { return true };
+        match BY_THE_API.contains(&kind) {
+            true => kind == "object" || subject.split_whitespace().any(|word| word == host),
+            false => at == host,
+        }
     }
 }
 
@@ -129,4 +139,21 @@ impl Diagnosis {
 /// A goal by kind and part of its subject.
 pub const fn goal(kind: &'static str, subject: &'static str) -> Goal {
     Goal { kind, subject }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_find_their_steps() {
+        let announced = goal("announced", "");
+        assert!(announced.is_of(Some("node01"), "master01/announced:node node01"));
+        assert!(!announced.is_of(Some("node0"), "master01/announced:node node01"));
+        let unit = goal("unit", "containerd.service");
+        assert!(unit.is_of(Some("node01"), "node01/unit:containerd.service"));
+        assert!(!unit.is_of(Some("node02"), "node01/unit:containerd.service"));
+        assert!(!unit.is_of(None, "node01/file:containerd.service"));
+        assert!(goal("object", "").is_of(Some("node01"), "master01/object:ConfigMap a"));
+    }
 }
