@@ -44,8 +44,10 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         None if said.is_some() => None,
         None => return None,
     };
+    // One that was stopped said nothing of it.
+    let failed = host.unit("containerd.service").is_some_and(|unit| unit.result != "success");
     let last = host.said(&[Component::Containerd], |line| {
-        !host.is_pasted()
+        failed
             && has_any(line, &["level=error", "level=fatal", "Failed to start", "failed to load"])
     });
     Some(
