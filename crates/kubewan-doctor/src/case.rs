@@ -120,6 +120,14 @@ impl HostCase {
         self.is_control_plane && self.facts.as_ref().is_some_and(manifests)
     }
 
+    /// Its kubelet starts containers by Docker.
+    pub fn uses_docker(&self) -> bool {
+        let by_docker = |text: &str| has_any(text, &["cri-dockerd.sock", "dockershim.sock"]);
+        let args = self.facts.iter().flat_map(|facts| &facts.kubernetes.kubelet_args);
+        let told = { args }.any(|arg| by_docker(arg));
+        told || self.file("/var/lib/kubelet/config.yaml").is_some_and(by_docker)
+    }
+
     /// Nobody listens on a TCP port of a control plane, or it is a text that was pasted.
     pub fn control_plane_lacks(&self, port: u16) -> bool {
         let Some(facts) = &self.facts else { return true };

@@ -239,6 +239,29 @@ const FAULTS: &[Fault] = &[
         let node = node(case, 1);
         (node.ready, node.said) = (false, "NodeStatusUnknown: m".into());
     }),
+    ("Docker stopped", &["node01 runtime-down"], |case| {
+        of(case, 1)
+            .kubernetes
+            .kubelet_args
+            .push("--container-runtime-endpoint=unix:///run/cri-dockerd.sock".into());
+        let unit = UnitState {
+            name: "docker.service".into(),
+            active: "failed".into(),
+            ..UnitState::default()
+        };
+        case.hosts[1].evidence.units.push(unit);
+    }),
+    ("Docker with cgroupfs", &["node01 cgroup-driver"], |case| {
+        of(case, 1)
+            .kubernetes
+            .kubelet_args
+            .push("--container-runtime-endpoint=unix:///run/cri-dockerd.sock".into());
+        let text = "{ \"exec-opts\": [\"native.cgroupdriver=cgroupfs\"] }\n".into();
+        case.hosts[1]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/docker/daemon.json".into(), text });
+    }),
     ("containerd too old", &["node01 runtime-pair"], |case| {
         of(case, 1).runtime.containerd = Some("1.4.13".into());
         node(case, 1).ready = false;

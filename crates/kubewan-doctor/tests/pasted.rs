@@ -1,6 +1,6 @@
 //! Texts as people paste them, and what the doctor says to each. `recipe-…` are what the usual blog recipe shows of its
-//! troubles: their answers are the recipe's own. Lines of programs are facts; those of kubeadm 1.36, etcd 3.6 and the
-//! kubelet 1.36 were written by these in a lab (docs/support.md), the others are as their sources and users' reports have them.
+//! troubles: their answers are the recipe's own. Lines of programs are facts: as their sources, users' reports and notes of
+//! labs have them (docs/support.md, "The doctor").
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -66,8 +66,21 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
     Some(said(host, stop.into_iter().chain(cgroupfs), cause))
 }
 
+/// daemon.json says so; what Docker's default is depends on the host.
+fn by_docker(host: &HostCase) -> Option<Diagnosis> {
+    let kubelet = host.file("/var/lib/kubelet/config.yaml")?;
+    let file = host.file("/etc/docker/daemon.json")?;
+    let line = file.lines().find(|line| line.contains("native.cgroupdriver=cgroupfs"))?;
+    let wants_systemd = kubelet.lines().any(|line| line.trim() == "cgroupDriver: systemd");
+    let cause = "Docker puts containers into cgroupfs, and the kubelet into systemd's cgroups";
+    wants_systemd.then(|| said(host, [host.quote("/etc/docker/daemon.json", line)], cause.into()))
+}
+
 fn living(host: &HostCase) -> Option<Diagnosis> {
     let facts = host.facts.as_ref().filter(|_| host.has_cluster())?;
+    if host.uses_docker() {
+        return by_docker(host);
+    }
     let kubelet = host.file("/var/lib/kubelet/config.yaml")?;
     let wants_systemd = kubelet.lines().any(|line| line.trim() == "cgroupDriver: systemd");
     let containerd = series(facts.runtime.containerd.as_deref()?)?;

@@ -31,15 +31,23 @@ fn is_about_socket(line: &str) -> bool {
 
 fn of(host: &HostCase) -> Option<Diagnosis> {
     let said = host.said(&[Component::Kubelet], is_about_socket);
+    let mut name = "containerd.service";
+    let docker_is_down =
+        host.uses_docker() && host.unit("docker.service").is_some_and(|u| u.active != "active");
     let state = match &host.facts {
         // A host without a cluster may be before its first `up`.
-        Some(facts) if facts.runtime.containerd_active || !host.has_cluster() => return None,
-        Some(_) => {
-            let unit = host.unit("containerd.service");
+        Some(facts)
+            if !host.has_cluster() || (facts.runtime.containerd_active && !docker_is_down) =>
+        {
+            return None;
+        }
+        Some(facts) => {
+            name = if facts.runtime.containerd_active { "docker.service" } else { name };
+            let unit = host.unit(name);
             let text = unit.map_or("not active".into(), |u| {
                 format!("{} ({}), result {}, load {}", u.active, u.sub, u.result, u.load)
             });
-            Some(host.quote("systemctl show containerd.service", text))
+            Some(host.quote(&format!("systemctl show {name}"), text))
         }
         None if said.is_some() => None,
         None => return None,
@@ -55,6 +63,6 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
             .cause("containerd (or Docker) does not run: it was stopped, or it ends as soon as it is started")
             .seen(state.into_iter().chain(said).chain(last))
             .remedy("`systemctl start containerd`; where it does not stay: `journalctl -u containerd -n 50` names the line of its configuration")
-            .fix(&[goal("file", "/etc/containerd/"), goal("unit", "containerd.service"), goal("unit", "kubelet.service")]),
+            .fix(&[goal("file", "/etc/containerd/"), goal("unit", "containerd.service"), goal("unit", "docker.service"), goal("unit", "kubelet.service")]),
     )
 }
