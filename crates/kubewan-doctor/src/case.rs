@@ -7,7 +7,14 @@ use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::inventory::{Acceptance, Firewall, Host, Inventory, Network};
 
 use crate::cluster::{Cluster, NodeState};
+use crate::date::stamp;
 use crate::diagnosis::Quote;
+
+/// Age in seconds of a line that tells of now: kubelets try again at least every two minutes.
+const NOW_S: i64 = 120;
+
+/// The same of a container that ends again and again: the kubelet waits up to five minutes before it starts it anew.
+const LATELY_S: i64 = 400;
 
 /// All evidence there is.
 #[derive(Clone, Debug, Default)]
@@ -137,29 +144,43 @@ impl HostCase {
 
     /// The last line, of one of these or pasted, that is wanted.
     pub fn said(&self, by: &[Component], wanted: impl Fn(&str) -> bool) -> Option<Quote> {
-        self.last_line(by, false, wanted)
+        self.last_line(by, None, wanted)
     }
 
-    /// The same, in logs that were written to a short while ago.
+    /// The same, but not older than [`NOW_S`]: of what is tried again all the time.
     pub fn says_now(&self, by: &[Component], wanted: impl Fn(&str) -> bool) -> Option<Quote> {
-        self.last_line(by, true, wanted)
+        self.last_line(by, Some(NOW_S), wanted)
+    }
+
+    /// The same, but not older than [`LATELY_S`]: of a container that is started again and again.
+    pub fn said_lately(&self, by: &[Component], wanted: impl Fn(&str) -> bool) -> Option<Quote> {
+        self.last_line(by, Some(LATELY_S), wanted)
     }
 
     fn last_line(
         &self,
         by: &[Component],
-        now: bool,
+        within: Option<i64>,
         wanted: impl Fn(&str) -> bool,
     ) -> Option<Quote> {
+        let clock = self.facts.as_ref().map_or(0, |facts| facts.clock_unix_ms / 1000);
+        let is_new = |line: &str| {
+            let age = |stamp: i64| clock.saturating_sub(stamp);
+            within.is_none_or(|most| stamp(line).is_some_and(|stamp| age(stamp) <= most))
+        };
         let of = |log: &&Log| log.component == Component::Pasted || by.contains(&log.component);
-        for log in self.evidence.logs.iter().filter(of).filter(|log| log.recent || !now) {
+        for log in self.evidence.logs.iter().filter(of) {
+            let pasted = log.component == Component::Pasted;
             let lines: Vec<&str> = log.text.lines().collect();
-            let found =
-                lines.iter().enumerate().rev().find(|(_, line)| wanted(without_stamp(line)));
+            let found = lines
+                .iter()
+                .enumerate()
+                .rev()
+                .find(|(_, line)| wanted(without_stamp(line)) && (pasted || is_new(line)));
             if let Some((number, line)) = found {
-                let source = match log.component {
-                    Component::Pasted => format!("{}:{}", log.source, number + 1),
-                    _ => log.source.clone(),
+                let source = match pasted {
+                    true => format!("{}:{}", log.source, number + 1),
+                    false => log.source.clone(),
                 };
                 return Some(Quote::new(source, without_stamp(line)));
             }

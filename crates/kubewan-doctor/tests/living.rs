@@ -33,6 +33,7 @@ fn facts(name: &str, address: &str, master: bool) -> Facts {
     let mut facts = Facts::default();
     facts.os.id = "debian".into();
     facts.hostname = name.into();
+    facts.clock_unix_ms = NOW * 1000;
     facts.hostname_resolves = true;
     facts.machine_id = format!("machine-{name}");
     facts.product_uuid = format!("uuid-{name}");
@@ -58,8 +59,26 @@ fn facts(name: &str, address: &str, master: bool) -> Facts {
     facts
 }
 
+/// Lines of the day on which the cluster was made.
 fn log(component: Component, text: &str) -> Log {
-    Log { component, source: format!("{component:?}"), text: text.into(), recent: true }
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("2026-11-25T23:00:00+0000 {}", line.trim_start()))
+        .collect();
+    Log { component, source: format!("{component:?}"), text: lines.join("\n"), recent: true }
+}
+
+/// Of those lines one, written just now.
+fn says(host: &mut HostCase, component: Component, word: &str) {
+    for log in host.evidence.logs.iter_mut().filter(|log| log.component == component) {
+        let lines: Vec<String> = log
+            .text
+            .lines()
+            .filter(|line| line.contains(word))
+            .map(|line| line.replace("2026-11-25T23:00:00+0000", "2026-11-26T00:59:30+0100"))
+            .collect();
+        log.text = lines.join("\n");
+    }
 }
 
 /// What every cluster's logs hold of the minutes in which it was made.
@@ -281,7 +300,10 @@ const FAULTS: &[Fault] = &[
         of(case, 0).runtime.containerd_config =
             Some("version = 3\n  SystemdCgroup = false\n".into());
     }),
-    ("no pause image", &["node01 pause-image"], |case| node(case, 1).ready = false),
+    ("no pause image", &["node01 pause-image"], |case| {
+        node(case, 1).ready = false;
+        says(&mut case.hosts[1], Component::Kubelet, "sandbox image");
+    }),
     ("a registry's certificate", &["node01 registry-certificate"], |case| {
         let pods = &mut case.cluster.as_mut().unwrap().pods;
         let said = "failed to do request: Head \"https://r.example:5000/v2/a/manifests/1\": x509: certificate signed by unknown authority";
@@ -300,6 +322,7 @@ const FAULTS: &[Fault] = &[
         of(case, 0).listeners.clear();
         of(case, 0).addresses.clear();
         of(case, 0).kubernetes.kubelet_args.clear();
+        says(&mut case.hosts[0], Component::Etcd, "cannot assign");
         let text = "    - --listen-peer-urls=https://198.51.100.10:2380\n".into();
         case.hosts[0]
             .evidence
@@ -311,7 +334,7 @@ const FAULTS: &[Fault] = &[
     ("etcd refuses a member", &["master01 etcd-peer-rejected"], |case| {
         let text = r#"{"msg":"rejected connection on peer endpoint","remote-addr":"192.0.2.77:1","error":"tls: \"192.0.2.77\" does not match any of DNSNames [\"a\"]"}"#;
         case.hosts[0].evidence.logs.push(log(Component::Etcd, text));
-        case.hosts[0].evidence.logs.reverse();
+        says(&mut case.hosts[0], Component::Etcd, "rejected");
     }),
     ("a node-ip on no interface", &["node01 node-ip-nowhere"], |case| {
         of(case, 1).addresses.clear()
@@ -337,9 +360,11 @@ const FAULTS: &[Fault] = &[
     }),
     ("kube-proxy may not", &["node01 conntrack-refused"], |case| {
         case.cluster.as_mut().unwrap().pods[1].ready = false;
+        says(&mut case.hosts[1], Component::KubeProxy, "conntrack");
     }),
-    ("CoreDNS asks itself", &["master01 coredns-loop", "node01 coredns-loop"], |case| {
+    ("CoreDNS asks itself", &["node01 coredns-loop"], |case| {
         case.cluster.as_mut().unwrap().pods[2].ready = false;
+        says(&mut case.hosts[1], Component::CoreDns, "plugin/loop");
     }),
     ("a token that is not signed", &["token-unsigned"], |case| {
         let token = TokenState { id: "zzzzzz".into(), end: String::new(), signs: true };
@@ -368,9 +393,7 @@ const FAULTS: &[Fault] = &[
     }),
     ("an API of another authority", &["node01 api-certificate"], |case| {
         node(case, 1).ready = false;
-        case.hosts[1].evidence.logs.truncate(1);
-        let log = &mut case.hosts[1].evidence.logs[0];
-        log.text = log.text.lines().nth(3).unwrap().to_owned();
+        says(&mut case.hosts[1], Component::Kubelet, "x509");
     }),
     ("a node that is not there", &["node01 node-not-ready"], |case| {
         case.cluster.as_mut().unwrap().nodes.pop();

@@ -14,7 +14,7 @@ pub(super) const CHECK: Check = Check {
     explains_everywhere: &[],
     run: |case| {
         let of = |host: &crate::HostCase| {
-            let quote = host.says_now(&[Component::KubeProxy], |line| {
+            let quote = host.said_lately(&[Component::KubeProxy], |line| {
                 line.contains("conntrack")
                     && has_any(
                         line,

@@ -15,7 +15,7 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let mut found = Vec::new();
         for host in case.present() {
-            let Some(quote) = host.says_now(&[Component::CoreDns], |line| {
+            let Some(quote) = host.said_lately(&[Component::CoreDns], |line| {
                 has_all(line, &["plugin/loop: Loop", "detected"])
             }) else {
                 continue;

@@ -27,7 +27,8 @@ fn is_listen(line: &str) -> bool {
 }
 
 fn of(host: &HostCase) -> Option<Diagnosis> {
-    let said = host.said(&[Component::Etcd], is_bind).filter(|_| host.control_plane_lacks(2379));
+    let said =
+        host.said_lately(&[Component::Etcd], is_bind).filter(|_| host.control_plane_lacks(2379));
     let nowhere = match &host.facts {
         Some(facts) if host.control_plane_lacks(2379) => {
             let manifest = host.file(MANIFEST).unwrap_or_default();
