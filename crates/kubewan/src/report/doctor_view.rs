@@ -10,7 +10,10 @@ use super::{counted, screen, style};
 
 /// Everything that was found; with `--fix` offered where hosts were looked at.
 pub fn text(found: &[Diagnosis], living: bool) -> String {
-    let columns = io::stdout().is_terminal().then(|| screen::size().columns).unwrap_or(usize::MAX);
+    let columns = match io::stdout().is_terminal() {
+        true => screen::size().columns,
+        false => usize::MAX,
+    };
     found.iter().map(|diagnosis| one(diagnosis, living, columns) + "\n").collect()
 }
 
