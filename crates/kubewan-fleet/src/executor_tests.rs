@@ -274,6 +274,7 @@ fn secrets_go_only_where_they_are_asked_for_and_outputs_are_handed_on() {
     let make = Step::new(Phase::Network, "one", goal, "test");
     let goal = Action::KubeadmJoin(KubeadmJoin {
         config: String::new(),
+        discovery: String::new(),
         inputs: vec![token.clone(), output.clone()],
         ignore_preflight_errors: Vec::new(),
         node: "two".into(),

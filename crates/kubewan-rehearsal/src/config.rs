@@ -1,6 +1,7 @@
 //! kubeadm's configuration: read, checked, defaulted and brought to the v1beta4 shape.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -454,15 +455,41 @@ pub fn load_join(content: &str) -> Res<Value> {
     node_defaults(&mut join);
     default(&mut join, "caCertPath", "/etc/kubernetes/pki/ca.crt");
     let token = text(&join, "discovery.bootstrapToken.token").to_owned();
-    default(&mut join, "discovery.tlsBootstrapToken", token.clone());
+    if !token.is_empty() {
+        default(&mut join, "discovery.tlsBootstrapToken", token.clone());
+    }
     validate_join(&join, &token)?;
     Ok(join)
+}
+
+/// `ValidateDiscovery` and `ValidateDiscoveryFile` (cmd/kubeadm/app/apis/kubeadm/validation/validation.go).
+fn validate_file_discovery(join: &Value, token_too: bool, errors: &mut Vec<String>) {
+    if token_too {
+        errors.push(
+            "discovery: Invalid value: \"\": bootstrapToken and file cannot both be set".into(),
+        );
+    }
+    let path = text(join, "discovery.file.kubeConfigPath");
+    if !Path::new(path).exists() {
+        errors.push(format!(
+            "discovery.file.kubeConfigPath: Invalid value: {path:?}: not a valid HTTPS URL or a file on disk"
+        ));
+    }
+    let token = text(join, "discovery.tlsBootstrapToken");
+    if !token.is_empty() && crate::token::parse(token).is_err() {
+        errors.push(format!(
+            "discovery.tlsBootstrapToken: Invalid value: {token:?}: the bootstrap token is invalid"
+        ));
+    }
 }
 
 fn validate_join(join: &Value, token: &str) -> Res<()> {
     let mut errors = Vec::new();
     let discovery = at(join, "discovery.bootstrapToken");
-    if discovery.is_null() {
+    let file = at(join, "discovery.file");
+    if !file.is_null() {
+        validate_file_discovery(join, !discovery.is_null(), &mut errors);
+    } else if discovery.is_null() {
         errors.push("discovery: Invalid value: \"\": bootstrapToken or file must be set".into());
     } else {
         if crate::token::parse(token).is_err() {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_lab::LabEvent;
 
+use script::Discovery;
 use support::running::{Running, UP};
 use support::{HOSTS, Kubernetes, Stage};
 
@@ -87,21 +88,36 @@ fn ssh_true(stage: &Stage) {
     }
 }
 
-/// On hosts where all is ready for kubeadm: `up` over the commands that it has to wait for.
+/// On hosts where all is ready for kubeadm: `up` over the commands that it has to wait for, with joins as `kubeadm init` prints them and
+/// with the plan's own.
 fn up_over_script(stage: &Stage, pairs: usize) {
-    let mut ratios = Vec::new();
+    let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..pairs {
-        prepare(stage);
-        let script = script::Script::of(stage);
-        let bare = timed(|| script.run(stage));
+        let [by_token, by_file] = [Discovery::Token, Discovery::File].map(|discovery| {
+            prepare(stage);
+            let script = script::Script::of(stage);
+            timed(|| script.run(stage, discovery))
+        });
         prepare(stage);
         let up = timed(|| {
             stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
         });
-        println!("bare script {} up {}", seconds(bare), seconds(up));
-        ratios.push(up.as_secs_f64() / bare.as_secs_f64());
+        println!(
+            "bare script with joins by token {}, by file {}; up {}",
+            seconds(by_token),
+            seconds(by_file),
+            seconds(up)
+        );
+        for (ratios, bare) in ratios.iter_mut().zip([by_token, by_file]) {
+            ratios.push(up.as_secs_f64() / bare.as_secs_f64());
+        }
     }
-    println!("up over a bare script: median ratio {:.2} of {ratios:.2?}", median(&mut ratios));
+    for (ratios, joins) in ratios.iter_mut().zip(["token", "file"]) {
+        let median = median(ratios);
+        println!(
+            "up over a bare script with joins by {joins}: median ratio {median:.2} of {ratios:.2?}"
+        );
+    }
 }
 
 /// Where an administrator's settings of the transient unit would lie (systemd.unit(5)).

@@ -32,15 +32,15 @@ pub struct InitSeen {
     /// Parts that are not there, by the name of the `kubeadm init phase` that makes them, as
     /// `etcd/local`, `control-plane/apiserver`, `kubeconfig/admin`, `addon/kube-proxy`.
     pub missing: Vec<String>,
-    /// `sha256:<hex>` of the CA's public key (RFC 7469 SPKI fingerprint, as kubeadm prints it).
-    pub ca_hash: Option<String>,
+    /// The cluster's authority: the file `ca.crt` in base64, as kubeconfigs have it.
+    pub ca: Option<String>,
     /// The API did not answer within the time the agent waits for it, with its last words.
     pub unreachable: Option<String>,
 }
 
 impl KubeadmInit {
-    /// Output: the CA's hash that joins pin.
-    pub const CA_HASH: &'static str = "ca-hash";
+    /// Output: the authority that joins trust.
+    pub const CA: &'static str = "ca";
 
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &InitSeen) -> Option<Change> {
@@ -128,6 +128,10 @@ impl UploadedCerts {
 pub struct KubeadmJoin {
     /// The whole kubeadm configuration; carries the markers of `inputs`.
     pub config: String,
+    /// A kubeconfig without credentials: where the API is and which authority it has. It lies at [`KubeadmJoin::DISCOVERY_FILE`] while
+    /// kubeadm runs.
+    #[serde(default)]
+    pub discovery: String,
     /// Values that exist only at run time.
     pub inputs: Vec<Input>,
     /// Names for `--ignore-preflight-errors` that the user asked for.
@@ -161,6 +165,9 @@ pub struct JoinSeen {
 }
 
 impl KubeadmJoin {
+    /// The configuration's `discovery.file.kubeConfigPath`: in the batch's own folder below /run, or wherever the agent has one.
+    pub const DISCOVERY_FILE: &'static str = "/run/kubewan-batch/discovery.conf";
+
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &JoinSeen) -> Option<Change> {
         if seen.ended && seen.missing.is_empty() {

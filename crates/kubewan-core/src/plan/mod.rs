@@ -280,11 +280,9 @@ impl Plan {
 /// Values for later steps that an observation yields, by field.
 pub fn outputs_of(seen: &Observed) -> Vec<(&'static str, String)> {
     match seen {
-        Observed::KubeadmInit(init) => init
-            .ca_hash
-            .iter()
-            .map(|hash| (crate::action::KubeadmInit::CA_HASH, hash.clone()))
-            .collect(),
+        Observed::KubeadmInit(init) => {
+            init.ca.iter().map(|ca| (crate::action::KubeadmInit::CA, ca.clone())).collect()
+        }
         _ => Vec::new(),
     }
 }

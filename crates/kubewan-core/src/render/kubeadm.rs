@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use super::{merge, object};
+use crate::action::KubeadmJoin;
 use crate::action::etcd::EtcdUrls;
 use crate::inventory::{Acceptance, Host, Inventory, Settings, Taint, TaintEffect};
 use crate::versions::KubeadmApi;
@@ -159,8 +160,6 @@ fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, V
 pub struct JoinSecrets<'a> {
     /// The bootstrap token.
     pub token: &'a str,
-    /// The pin of the cluster's authority.
-    pub ca_hash: &'a str,
     /// What the certificates and keys that control planes share are encrypted with.
     pub certificate_key: &'a str,
 }
@@ -174,11 +173,8 @@ pub fn join(inventory: &Inventory, node: &Node, secrets: JoinSecrets<'_>) -> Str
         "apiVersion": api.api_version(),
         "kind": "JoinConfiguration",
         "discovery": {
-            "bootstrapToken": {
-                "apiServerEndpoint": endpoint(inventory),
-                "token": secrets.token,
-                "caCertHashes": [secrets.ca_hash],
-            },
+            "file": { "kubeConfigPath": KubeadmJoin::DISCOVERY_FILE },
+            "tlsBootstrapToken": secrets.token,
         },
         "nodeRegistration": registration(api, inventory, node, taints),
     }));
@@ -191,6 +187,23 @@ pub fn join(inventory: &Inventory, node: &Node, secrets: JoinSecrets<'_>) -> Str
     }
     merge(&mut join, &inventory.kubernetes.kubeadm.join);
     yaml(&join)
+}
+
+/// The cluster and its authority as a kubeconfig without credentials, in the form of `cluster-info`: one cluster without a name and no
+/// context, since a context would need a user (`GetClusterFromKubeConfig` in cmd/kubeadm/app/util/kubeconfig).
+///
+/// Discovery by a file and not by the token: then kubeadm need not wait until kube-controller-manager has signed `cluster-info` with
+/// it, which asks every five seconds (cmd/kubeadm/app/discovery), and what it trusts is the certificate itself.
+pub fn discovery(inventory: &Inventory, ca: &str) -> String {
+    let cluster = json!({
+        "server": format!("https://{}", endpoint(inventory)),
+        "certificate-authority-data": ca,
+    });
+    yaml(&object(json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "", "cluster": cluster }],
+    })))
 }
 
 /// `api.<cluster>.kubewan:6443`.
@@ -343,11 +356,13 @@ mod tests {
         insta::assert_snapshot!(join(&inventory, &node(&inventory, 1), MARKERS));
     }
 
-    const MARKERS: JoinSecrets<'static> = JoinSecrets {
-        token: "@secret(join-token)@",
-        ca_hash: "@output(x.ca-hash)@",
-        certificate_key: "@secret(certificate-key)@",
-    };
+    const MARKERS: JoinSecrets<'static> =
+        JoinSecrets { token: "@secret(join-token)@", certificate_key: "@secret(certificate-key)@" };
+
+    #[test]
+    fn a_joins_discovery_names_the_api_and_no_user() {
+        insta::assert_snapshot!(discovery(&samples::inventory(2), "@output(x.ca)@"));
+    }
 
     #[test]
     fn a_further_control_plane_joins_with_its_own_address_and_a_key() {

@@ -43,8 +43,45 @@ struct Found {
     ca: String,
 }
 
-/// Finds the cluster by a token and pins (cmd/kubeadm/app/discovery/token/token.go).
 fn discover(join: &Value) -> Res<Found> {
+    match at(join, "discovery.file").is_null() {
+        true => by_token(join),
+        false => by_file(join),
+    }
+}
+
+/// Finds the cluster by a kubeconfig, here one without credentials (cmd/kubeadm/app/discovery/file/file.go): that the API answers
+/// with a certificate of that authority is all that is asked.
+fn by_file(join: &Value) -> Res<Found> {
+    let path = text(join, "discovery.file.kubeConfigPath");
+    let kubeconfig = std::fs::read_to_string(path).map_err(|e| format!("open {path}: {e}"))?;
+    let parsed = value::from_yaml(&kubeconfig)?;
+    for context in list(&parsed, "contexts") {
+        if text(context, "context.user").is_empty() {
+            let name = text(context, "name");
+            return Err(format!(
+                "invalid configuration: user was not specified for context {name:?}"
+            ));
+        }
+    }
+    let (server, identity) = pki::from_kubeconfig(&kubeconfig)?;
+    let ca = identity.ca.ok_or("the kubeconfig has no authority's certificate")?;
+    let limit = timeout(join, "discovery");
+    let api = Kube::new(&server, &Identity { ca: Some(ca.clone()), ..Identity::default() })?;
+    retry(limit, Duration::from_secs(5).min(limit), || {
+        let info = api.call("GET", CLUSTER_INFO, "application/json", None);
+        info.map_err(|e| {
+            format!(
+                "Abort reading the cluster-info ConfigMap after timeout of {limit:?}: {}",
+                e.text()
+            )
+        })
+    })?;
+    Ok(Found { server, ca })
+}
+
+/// Finds the cluster by a token and pins (cmd/kubeadm/app/discovery/token/token.go).
+fn by_token(join: &Value) -> Res<Found> {
     let bootstrap = at(join, "discovery.bootstrapToken");
     let server = format!("https://{}", text(bootstrap, "apiServerEndpoint"));
     let (id, secret) = token::parse(text(bootstrap, "token"))?;

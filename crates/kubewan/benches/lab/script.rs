@@ -7,12 +7,27 @@ use serde_json::Value;
 
 use crate::support::{HOSTS, Stage};
 
+/// Where the plan has kubeadm look for the discovery file, and where the script puts it.
+const PLANNED_FILE: &str = "/run/kubewan-batch/discovery.conf";
+const DISCOVERY_FILE: &str = "/run/discovery.conf";
+
 const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
+
+/// How the joins of a script find the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// By the token and the authority's hash, as the command has it that `kubeadm init` prints: until `cluster-info` is signed.
+    Token,
+    /// By a file with the authority's certificate, as the plan has it.
+    File,
+}
 
 /// The same configuration and objects that `kubewan plan` shows, as input of bare commands.
 pub struct Script {
     init: String,
-    joins: Vec<(String, String)>,
+    endpoint: String,
+    /// Host, configuration, discovery file.
+    joins: Vec<(String, String, String)>,
     objects: String,
     marks: Vec<(String, String)>,
     ignore: String,
@@ -41,8 +56,9 @@ impl Script {
         }
         Script {
             init: text(&init["config"]),
+            endpoint: text(&init["endpoint"]).trim_start_matches("https://").to_owned(),
             joins: of_kind("kubeadm-join")
-                .map(|(host, join)| (host, text(&join["config"])))
+                .map(|(host, join)| (host, text(&join["config"]), text(&join["discovery"])))
                 .collect(),
             objects,
             marks: of_kind("node-meta")
@@ -53,34 +69,44 @@ impl Script {
     }
 
     /// Until all nodes are ready.
-    pub fn run(&self, stage: &Stage) {
+    pub fn run(&self, stage: &Stage, discovery: Discovery) {
         let first = HOSTS[0];
         let ignore = &self.ignore;
         let init = format!(
             "cat > /run/init.yaml && kubeadm init --config /run/init.yaml {ignore} > /run/init.log 2>&1 && \
              kubeadm token create --kubeconfig /etc/kubernetes/admin.conf --ttl 15m && \
-             openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum"
+             openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum && \
+             base64 -w0 /etc/kubernetes/pki/ca.crt"
         );
         let said = ssh(stage, first, &init, &self.init);
         let mut lines = said.lines();
         let token = lines.next().expect("a token").trim().to_owned();
         let hash = lines.next().and_then(|line| line.split_whitespace().next()).expect("a hash");
+        let ca = lines.next().expect("an authority").trim().to_owned();
         ssh(stage, first, &format!("{KUBECTL} apply --server-side -f - "), &self.objects);
         std::thread::scope(|scope| {
-            for (host, config) in &self.joins {
-                let config = filled(config, &token, &format!("sha256:{hash}"));
-                scope.spawn(move || {
-                    let join = format!(
-                        "cat > /run/join.yaml && kubeadm join --config /run/join.yaml {ignore}"
-                    );
-                    ssh(stage, host, &format!("{join} > /run/join.log 2>&1"), &config)
-                });
+            for (host, config, file) in &self.joins {
+                let config = match discovery {
+                    Discovery::File => config.clone(),
+                    Discovery::Token => by_token(config, &self.endpoint, hash),
+                };
+                let lines = format!(
+                    "cat > {DISCOVERY_FILE} <<'END'\n{}\nEND\ncat > /run/join.yaml <<'END'\n{}\nEND\n\
+                     kubeadm join --config /run/join.yaml {ignore} > /run/join.log 2>&1\n",
+                    filled(file, &token, &ca),
+                    filled(&config, &token, &ca).replace(PLANNED_FILE, DISCOVERY_FILE),
+                );
+                scope.spawn(move || ssh(stage, host, "sh -s", &lines));
             }
         });
         let marks: Vec<String> = self
             .marks
             .iter()
-            .map(|(node, patch)| format!("{KUBECTL} patch node {node} -p '{patch}'"))
+            .map(|(node, patch)| {
+                // kubeadm is through with a join before the kubelet has made its node.
+                let made = format!("{KUBECTL} wait --for=create node/{node} --timeout=60s");
+                format!("{made} && {KUBECTL} patch node {node} -p '{patch}'")
+            })
             .collect();
         ssh(stage, first, &marks.join(" && "), "");
         let ready = format!("{KUBECTL} wait node --all --for=condition=Ready --timeout=180s");
@@ -97,13 +123,24 @@ fn patch(mark: &Value) -> String {
     .to_string()
 }
 
+/// The configuration of a join with the token's discovery in place of the file's.
+fn by_token(config: &str, endpoint: &str, hash: &str) -> String {
+    let file = format!("  file:\n    kubeConfigPath: {PLANNED_FILE}\n");
+    assert!(config.contains(&file), "{config}");
+    let token = format!(
+        "  bootstrapToken:\n    apiServerEndpoint: {endpoint}\n    token: \"@secret(join-token)@\"\n    \
+         caCertHashes: [\"sha256:{hash}\"]\n"
+    );
+    config.replace(&file, &token)
+}
+
 /// A configuration with its markers `@secret(…)@` and `@output(…)@` filled in.
-fn filled(config: &str, token: &str, hash: &str) -> String {
+fn filled(config: &str, token: &str, ca: &str) -> String {
     let mut out = String::new();
     for (at, part) in config.split('@').enumerate() {
         match part {
             _ if part.starts_with("secret(") => out += token,
-            _ if part.starts_with("output(") => out += hash,
+            _ if part.starts_with("output(") => out += ca,
             // What else stands between two signs of that kind is no marker.
             _ => {
                 out +=

@@ -15,8 +15,11 @@ const ANNOTATION: &str = "flannel.alpha.coreos.com/public-ip";
 /// Where flannel's own manifest puts its DaemonSet.
 const NAMESPACE: &str = "kube-flannel";
 
-/// Between two looks while flannel starts.
+/// Between two looks while flannel starts, where kubectl can't wait for it.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// How long kubectl waits for the right address before another one is looked for.
+const WATCH: Duration = Duration::from_secs(10);
 
 /// Looks at what is announced.
 ///
@@ -65,7 +68,12 @@ pub fn perform_announced(
         let left = until.saturating_duration_since(Instant::now());
         let last = now.clone();
         let host = cx.host;
+        let mut first = true;
         let changed = wait_for(left, EVERY, || {
+            // Not before the first look: what is there already is seen faster.
+            if !std::mem::take(&mut first) {
+                watch(goal, left.min(WATCH), host);
+            }
             let seen = observe_announced(goal, host);
             tolerate(seen.map(|seen| (seen.address != last).then_some(seen.address)))
         })?;
@@ -74,6 +82,16 @@ pub fn perform_announced(
             None => return Err(failure(goal, now.as_deref(), cx.host)),
         }
     }
+}
+
+/// Has one kubectl wait for the right address, which is cheaper than to ask again and again on a host that is busy starting pods.
+/// How it ends is not asked: the node is looked at after it, and kubectl before 1.23 knows no such condition.
+fn watch(goal: &Announced, time: Duration, host: &Host) {
+    let path = ANNOTATION.replace('.', "\\.");
+    let condition = format!("--for=jsonpath={{.metadata.annotations.{path}}}={}", goal.address);
+    let timeout = format!("--timeout={}s", time.as_secs().max(1));
+    let node = format!("node/{}", goal.node);
+    let _ = admin(host).args(["wait", &node, &condition, &timeout]).timeout(time + EVERY).output();
 }
 
 fn restart(goal: &Announced, cx: &mut Performing<'_>) -> Result<(), String> {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kubewan_core::action::KubeadmInit;
 use kubewan_core::action::kubeadm::InitSeen;
 use serde_json::Value;
@@ -14,7 +16,7 @@ use super::config::Config;
 use super::parts::{
     AUTHORITIES, CERTIFICATES, PKI, asked, missing_files, missing_in, missing_objects, wait_ready,
 };
-use super::{ConfigFile, failure, last_lines, pin, second_run, set_aside};
+use super::{ConfigFile, failure, last_lines, second_run, set_aside};
 use crate::facts::{Ownership, ownership};
 
 /// Name of the configuration's file while kubeadm runs.
@@ -64,7 +66,7 @@ fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
         ended: owned.init_ended,
         foreign: owned.foreign(),
         missing: missing_files(Config(&goal.config)),
-        ca_hash: fs::read_to_string(super::CA).ok().and_then(|text| pin::of_pem(&text)),
+        ca: fs::read(super::CA).ok().map(|pem| STANDARD.encode(pem)),
         unreachable: None,
     })
 }

@@ -23,6 +23,8 @@ use crate::facts::{Ownership, ownership};
 
 /// Name of the configuration's file while kubeadm runs.
 const CONFIG_FILE: &str = "kubeadm-join.yaml";
+/// Name of the file by which kubeadm finds the cluster.
+const DISCOVERY_FILE: &str = "discovery.conf";
 
 /// Where flannel tells its plugin the range of the node's pods.
 const SUBNET_FILE: &str = "/run/flannel/subnet.env";
@@ -144,7 +146,7 @@ pub fn perform_kubeadm_join(
             return Ownership::mark_join(cx.host);
         }
     } else if seen.begun {
-        if second_run::clear_other_cluster(Config(&goal.config))? {
+        if second_run::clear_other_cluster(&goal.discovery)? {
             (cx.progress)("removed the credentials of another cluster's authority");
         } else if is_joined(seen) && only_node_missing(goal, seen, cx)? {
             return Ownership::mark_join(cx.host);
@@ -162,7 +164,7 @@ fn go_on_as_control_plane(
     seen: &JoinSeen,
     cx: &mut Performing<'_>,
 ) -> Result<bool, String> {
-    if second_run::has_other_cluster(Config(&goal.config)) {
+    if second_run::has_other_cluster(&goal.discovery) {
         return Err(
             "this host is a control plane of a cluster that was made before this one, with that one's etcd: give all \
              hosts back with `kubewan reset`, then run `kubewan up`"
@@ -187,7 +189,7 @@ fn go_on_as_control_plane(
         true => (seen.missing.clone(), hasty(&goal.config)),
         false => (CONTROL_PLANE.map(str::to_owned).to_vec(), goal.config.clone()),
     };
-    let file = ConfigFile::write(cx.host, CONFIG_FILE, &config)?;
+    let file = Files::write(goal, &config, cx.host)?;
     for phase in phases {
         run_phase(goal, &phase, &file, cx)?;
     }
@@ -226,10 +228,28 @@ fn hasty(config: &str) -> String {
     format!("{config}{more}")
 }
 
+/// What kubeadm reads, for as long as it runs.
+struct Files {
+    config: ConfigFile,
+    _discovery: ConfigFile,
+}
+
+impl Files {
+    fn write(goal: &KubeadmJoin, config: &str, host: &Host) -> Result<Files, String> {
+        let discovery = ConfigFile::write(host, DISCOVERY_FILE, &goal.discovery)?;
+        let config = config.replace(KubeadmJoin::DISCOVERY_FILE, &discovery.path());
+        Ok(Files { config: ConfigFile::write(host, CONFIG_FILE, &config)?, _discovery: discovery })
+    }
+
+    fn path(&self) -> String {
+        self.config.path()
+    }
+}
+
 fn run_phase(
     goal: &KubeadmJoin,
     phase: &str,
-    file: &ConfigFile,
+    file: &Files,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
     let phase = if phase == ETCD_JOIN { etcd_phase()? } else { phase };
@@ -298,7 +318,7 @@ fn only_node_missing(
 }
 
 fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<(), String> {
-    let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
+    let file = Files::write(goal, &goal.config, cx.host)?;
     let timeout = Duration::from_secs(goal.timeout_s);
     let mut again = again;
     let mut tries = 0;

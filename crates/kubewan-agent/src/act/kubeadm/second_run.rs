@@ -18,6 +18,9 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::config::Config;
 use super::parts::{AUTHORITIES, CERTIFICATES, KUBECONFIGS, PKI};
 use super::{CA, pin, remove_file};
@@ -110,24 +113,33 @@ enum Authority {
     Torn,
 }
 
-fn authority(file: &Path, join: Config<'_>) -> Authority {
+fn authority(file: &Path, discovery: &str) -> Authority {
     let Ok(bytes) = fs::read(file) else { return Authority::Right };
-    match std::str::from_utf8(&bytes).ok().and_then(pin::of_pem) {
-        Some(pin) if join.0.contains(&pin) => Authority::Right,
+    let pin = |pem: &[u8]| std::str::from_utf8(pem).ok().and_then(pin::of_pem);
+    match pin(&bytes) {
+        Some(own) if trusted(discovery).and_then(|pem| pin(&pem)).as_ref() == Some(&own) => {
+            Authority::Right
+        }
         Some(_) => Authority::Other,
         None => Authority::Torn,
     }
 }
 
+/// The authority that a kubeconfig names.
+fn trusted(discovery: &str) -> Option<Vec<u8>> {
+    let data = discovery.split_once("certificate-authority-data:")?.1.lines().next()?;
+    STANDARD.decode(data.trim().trim_matches(['"', '\''])).ok()
+}
+
 /// Whether the authority that is here is another than the one that a join is to trust.
-pub(super) fn has_other_cluster(join: Config<'_>) -> bool {
-    authority(Path::new(CA), join) == Authority::Other
+pub(super) fn has_other_cluster(discovery: &str) -> bool {
+    authority(Path::new(CA), discovery) == Authority::Other
 }
 
 /// Takes the credentials of another cluster, or of no whole authority, out of a join's way: kubeadm keeps a ca.crt that is there
 /// (`runKubeletStartJoinPhase` in cmd/phases/join/kubelet.go), and the kubelet its kubelet.conf.
-pub(super) fn clear_other_cluster(join: Config<'_>) -> Result<bool, String> {
-    if authority(Path::new(CA), join) == Authority::Right {
+pub(super) fn clear_other_cluster(discovery: &str) -> Result<bool, String> {
+    if authority(Path::new(CA), discovery) == Authority::Right {
         return Ok(false);
     }
     for path in [CA, super::KUBELET_CONF, super::BOOTSTRAP_CONF] {
@@ -253,12 +265,22 @@ mod tests {
     fn a_torn_authority_is_no_other_cluster() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.crt");
-        let join = Config("caCertHashes:\n  - sha256:00\n");
-        assert_eq!(authority(&file, join), Authority::Right, "none is there");
+        let (rsa, ec) =
+            (include_bytes!("testdata/ca-rsa.crt"), include_bytes!("testdata/ca-ec.crt"));
+        let discovery = format!(
+            "clusters:\n  - cluster:\n      certificate-authority-data: \"{}\"\n      server: x\n",
+            STANDARD.encode(rsa)
+        );
+        assert_eq!(authority(&file, &discovery), Authority::Right, "none is there");
         for torn in [&b""[..], b"-----BEGIN CERTIFICATE-----\nMIIB", b"\xff\xfe", PEM.as_bytes()] {
             fs::write(&file, torn).unwrap();
-            assert_eq!(authority(&file, join), Authority::Torn, "{torn:?}");
+            assert_eq!(authority(&file, &discovery), Authority::Torn, "{torn:?}");
         }
+        fs::write(&file, rsa).unwrap();
+        assert_eq!(authority(&file, &discovery), Authority::Right);
+        fs::write(&file, ec).unwrap();
+        assert_eq!(authority(&file, &discovery), Authority::Other);
+        assert_eq!(authority(&file, "clusters: []\n"), Authority::Other, "it names none");
     }
 
     #[test]

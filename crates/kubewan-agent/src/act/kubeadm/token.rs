@@ -1,31 +1,20 @@
 //! Bootstrap tokens, made on the operator's side and put into the cluster here: by standard input, never as
 //! an argument.
 
-use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kubewan_core::action::kubeadm::TokenSeen;
 use kubewan_core::action::{BootstrapToken, Observed};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::super::cluster::{Answer, admin, ask, change, tolerate, wait_for};
+use super::super::cluster::{Answer, admin, ask, change};
 use super::super::{Host, Performing};
 
 /// The group that kubeadm's RBAC rules are for (`NodeBootstrapTokenAuthGroup`,
 /// cmd/kubeadm/app/constants/constants.go).
 const GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
-
-/// How long a signer that works may take.
-const SIGNS: Duration = Duration::from_secs(30);
-
-/// Between two looks: every host that joins waits for it, and asks again only every five seconds itself.
-const EVERY: Duration = Duration::from_millis(500);
-
-/// How long one may take that was started again: its lease has to run out first.
-const SIGNS_AGAIN: Duration = Duration::from_secs(120);
 
 /// `[a-z0-9]{6}.[a-z0-9]{16}`
 #[derive(Clone, Copy)]
@@ -56,8 +45,7 @@ impl<'a> Token<'a> {
 pub fn observe_bootstrap_token(goal: &BootstrapToken, host: &Host) -> Result<TokenSeen, String> {
     let Some(token) = host.value(&goal.token) else { return Ok(TokenSeen { usable: false }) };
     let token = Token::parse(token)?;
-    let usable = is_stored(token, host)? && is_signed(token, host)?;
-    Ok(TokenSeen { usable })
+    Ok(TokenSeen { usable: is_stored(token, host)? })
 }
 
 fn is_stored(token: Token<'_>, host: &Host) -> Result<bool, String> {
@@ -77,23 +65,14 @@ pub(crate) fn is_good(secret: &Value, token: Token<'_>, now: &str) -> bool {
     };
     field("token-secret").as_deref() == Some(token.secret)
         && field("usage-bootstrap-authentication").as_deref() == Some("true")
-        && field("usage-bootstrap-signing").as_deref() == Some("true")
         // The same form and the same zone, so that the order of texts is that of times.
         && field("expiration").is_none_or(|end| end.as_str() > now)
 }
 
-fn is_signed(token: Token<'_>, host: &Host) -> Result<bool, String> {
-    let get = ["get", "configmap", "-n", "kube-public", "cluster-info", "-o", "json"];
-    let program = admin(host).args(get).arg("--ignore-not-found");
-    let answer = ask(host, &program).map_err(|e| format!("can't look at cluster-info: {e}"))?;
-    let signature = format!("jws-kubeconfig-{}", token.id);
-    Ok(answer.object().is_some_and(|info| info["data"].get(&signature).is_some()))
-}
-
-/// Puts the token into the cluster and waits until cluster-info is signed with it.
+/// Puts the token into the cluster.
 ///
 /// # Errors
-/// What the API answered, or that nothing signs.
+/// What the API answered.
 pub fn perform_bootstrap_token(
     goal: &BootstrapToken,
     _seen: &TokenSeen,
@@ -109,33 +88,12 @@ pub fn perform_bootstrap_token(
         .args(["--validate=false", "-f", "-"])
         .stdin(secret(token, &rfc3339(now() + goal.ttl_s)).to_string());
     change(&program, cx).map_err(|e| format!("can't store the bootstrap token: {e}"))?;
-    let host = cx.host;
-    let mut look = || tolerate(is_signed(token, host).map(|signed| signed.then_some(())));
-    if wait_for(SIGNS, EVERY, &mut look)?.is_some() {
-        cx.after = Some(Observed::BootstrapToken(TokenSeen { usable: true }));
-        return Ok(());
-    }
-    // Seen when the host's address went and came back: the signer lives in kube-controller-manager, and its
-    // watches were dead without its knowing.
-    (cx.progress)(
-        "cluster-info is not signed with the token; starting kube-controller-manager again",
-    );
-    let stopped = stop_controller_manager();
-    if wait_for(SIGNS_AGAIN, Duration::from_secs(1), &mut look)?.is_some() {
-        return Ok(());
-    }
-    Err(format!(
-        "nothing signed cluster-info with the new bootstrap token, {}. Look at \
-         `kubectl -n kube-system logs -l component=kube-controller-manager`",
-        if stopped == 0 {
-            "and no kube-controller-manager runs on this host"
-        } else {
-            "even after kube-controller-manager was started again"
-        }
-    ))
+    cx.after = Some(Observed::BootstrapToken(TokenSeen { usable: true }));
+    Ok(())
 }
 
-/// As kubeadm writes it (`encodeTokenSecretData`, cmd/kubeadm/app/apis/bootstraptoken/v1/utils.go).
+/// As kubeadm writes it (`encodeTokenSecretData`, cmd/kubeadm/app/apis/bootstraptoken/v1/utils.go), but that nobody signs
+/// `cluster-info` with it: joins know the cluster's authority ([`kubewan_core::render::kubeadm::discovery`]).
 fn secret(token: Token<'_>, expiration: &str) -> Value {
     let data = |text: &str| Value::String(STANDARD.encode(text));
     json!({
@@ -148,31 +106,10 @@ fn secret(token: Token<'_>, expiration: &str) -> Value {
             "token-secret": data(token.secret),
             "expiration": data(expiration),
             "usage-bootstrap-authentication": data("true"),
-            "usage-bootstrap-signing": data("true"),
             "auth-extra-groups": data(GROUP),
             "description": data("made by kubewan for nodes that join"),
         },
     })
-}
-
-/// Ends kube-controller-manager, which the kubelet then starts again. Returns how many there were.
-fn stop_controller_manager() -> usize {
-    let mut stopped = 0;
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = process.file_name();
-        let pid = name.to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw);
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let program = command.split(|b| *b == 0).next().unwrap_or_default();
-        let cgroup = fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
-        // One that is no pod's is not ours to end.
-        if program.ends_with(b"kube-controller-manager")
-            && cgroup.contains("kubepods")
-            && pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok())
-        {
-            stopped += 1;
-        }
-    }
-    stopped
 }
 
 fn now() -> u64 {

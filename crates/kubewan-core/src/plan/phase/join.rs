@@ -18,7 +18,7 @@ pub(in crate::plan) fn control_planes(view: &View) -> Vec<Step> {
 
 /// Joins of workers.
 pub(in crate::plan) fn workers(view: &View) -> Vec<Step> {
-    let why = "the host becomes a node; the CA's hash proves the cluster to it";
+    let why = "the host becomes a node; the authority's certificate proves the cluster to it";
     let joining = view.joining().filter(|host| !host.is_control_plane());
     joining.filter_map(|host| step(view, host, Phase::Join, why)).collect()
 }
@@ -27,18 +27,16 @@ fn step(view: &View, host: &Host, phase: Phase, why: &str) -> Option<Step> {
     let facts = view.facts.get(&host.name)?;
     let node = node(view, host, facts);
     let token = Input::Secret { name: JOIN_TOKEN.into() };
-    let ca_hash = Input::Output { step: init_id(view), field: KubeadmInit::CA_HASH.into() };
+    let ca = Input::Output { step: init_id(view), field: KubeadmInit::CA.into() };
     let key = Input::Secret { name: CERTIFICATE_KEY.into() };
-    let secrets = JoinSecrets {
-        token: &token.marker(),
-        ca_hash: &ca_hash.marker(),
-        certificate_key: &key.marker(),
-    };
+    let secrets = JoinSecrets { token: &token.marker(), certificate_key: &key.marker() };
+    let discovery = kubeadm::discovery(view.inventory, &ca.marker());
     let config = kubeadm::join(view.inventory, &node, secrets);
     let control_plane = host.is_control_plane();
-    let inputs = [token, ca_hash].into_iter().chain(control_plane.then_some(key)).collect();
+    let inputs = [token, ca].into_iter().chain(control_plane.then_some(key)).collect();
     let action = Action::KubeadmJoin(KubeadmJoin {
         config,
+        discovery,
         inputs,
         ignore_preflight_errors: kubeadm::set_aside(view.inventory, &node),
         node: host.name.clone(),

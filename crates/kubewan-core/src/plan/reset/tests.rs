@@ -80,6 +80,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
     };
     let join = KubeadmJoin {
         config: String::new(),
+        discovery: String::new(),
         inputs: Vec::new(),
         ignore_preflight_errors: Vec::new(),
         node: "n".into(),
