@@ -297,6 +297,12 @@ impl Batch<'_> {
                 self.keep(&block.path)?;
             }
             _ => {
+                // What we wrote there ourselves holds a password of before, which is nobody's to keep; others' logins stay in it.
+                let logins = |action: &Action| matches!(action, Action::RegistryLogins(_));
+                let mut standing = journal::standing(self.journal.entries()).into_iter();
+                if logins(action) && standing.any(|(begun, ended)| ended && logins(&begun.action)) {
+                    return Ok(along);
+                }
                 for path in act::files_rewritten(action, before) {
                     let Ok(m) = std::fs::metadata(path) else { continue };
                     if let Some(sha256) = self.keep(path)? {

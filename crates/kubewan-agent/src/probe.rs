@@ -2,8 +2,13 @@
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use kubewan_core::render::registry::ca_path;
+
+use crate::command::{Program, exists};
 
 /// Targets in one request.
 pub const TARGETS_MAX: usize = 64;
@@ -15,7 +20,9 @@ const ANSWER_MAX: usize = 64 << 10;
 ///
 /// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body;
 /// `greets://address:port/word` and `udp://address:port/word` answer the address that we came from, as [`crate::listen`]
-/// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`.
+/// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`; `registry://name`
+/// answers what a registry says to `GET /v2/`, by its authorities in containerd's folder, and `registry-unverified://name`
+/// whoever signed its certificate.
 pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>> {
     thread::scope(|scope| {
         let probes: Vec<_> =
@@ -29,6 +36,11 @@ pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>>
 
 fn one(target: &str, timeout: Duration) -> Result<String, String> {
     let (scheme, rest) = target.split_once("://").unwrap_or(("", target));
+    match scheme {
+        "registry" => return registry(rest, true, timeout),
+        "registry-unverified" => return registry(rest, false, timeout),
+        _ => {}
+    }
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
     let socket: SocketAddr =
         address.parse().map_err(|_| format!("`{target}` is no address with a port"))?;
@@ -45,6 +57,32 @@ fn one(target: &str, timeout: Duration) -> Result<String, String> {
         "greets" => greets(&mut stream, path, deadline),
         "http" => get(&mut stream, address, &format!("/{path}"), deadline),
         _ => Err(format!("`{target}` is of no kind that is probed")),
+    }
+}
+
+/// What a registry answers to `GET /v2/`, which is its own to answer (OCI distribution specification); 401 is an answer too.
+fn registry(name: &str, verified: bool, timeout: Duration) -> Result<String, String> {
+    if !exists("curl") {
+        return Err("curl is needed on this host to ask, and is not there".into());
+    }
+    let seconds = timeout.as_secs().max(1).to_string();
+    let mut program = Program::new("curl")
+        .args(["--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}"])
+        .args(["--max-time", &seconds])
+        .timeout(timeout + Duration::from_secs(5));
+    let ca = ca_path(name);
+    if !verified {
+        program = program.arg("--insecure");
+    } else if Path::new(&ca).exists() {
+        program = program.args(["--cacert", &ca]);
+    }
+    let output = program.arg(format!("https://{name}/v2/")).output()?;
+    match (output.code, output.stdout.trim()) {
+        (0, "200" | "401") => Ok(format!("HTTP {}", output.stdout.trim())),
+        (0, other) => {
+            Err(format!("GET https://{name}/v2/ answers HTTP {other}: that is no registry"))
+        }
+        _ => Err(output.stderr.lines().next().unwrap_or("curl said nothing").to_owned()),
     }
 }
 

@@ -108,7 +108,10 @@ impl<W: Write> Connection<'_, W> {
         let answer = match request {
             Request::Gather => crate::facts::gather(host).map(|f| Response::Facts(Box::new(f))),
             Request::Evidence => Ok(Response::Evidence(Box::new(crate::evidence::evidence()))),
-            Request::Observe { goals } => Ok(Response::Observed(act::observe_all(&goals, host))),
+            Request::Observe { goals, values } => {
+                let host = host.clone().with_values(values);
+                Ok(Response::Observed(act::observe_all(&goals, &host)))
+            }
             Request::Offset { sha256 } => artifacts::offset(host, &sha256),
             Request::Upload { sha256, offset, last } => {
                 let bytes = self.read()?.ok_or("the upload broke off")?;

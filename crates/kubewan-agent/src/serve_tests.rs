@@ -28,7 +28,7 @@ fn answers_in_order_and_ends_with_the_stream() {
     let goal = Action::File(kubewan_core::action::File::text("/nonexistent/x", 0o644, "x"));
     let sha256 = kubewan_core::sha256_hex(b"hello");
     let mut wire = frames(&[
-        Request::Observe { goals: vec![goal] },
+        Request::Observe { goals: vec![goal], values: Default::default() },
         Request::Journal { from: 0 },
         Request::Upload { sha256: sha256.clone(), offset: 0, last: true },
     ]);

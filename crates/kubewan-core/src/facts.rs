@@ -232,6 +232,8 @@ pub struct RuntimeFacts {
     pub containerd_config: Option<String>,
     /// What `containerd config default` prints on the host; asked for only where that file is there.
     pub containerd_defaults: Option<String>,
+    /// containerd's folder of registries holds some.
+    pub registry_folders: bool,
     /// Containers that run in this containerd and are not the kubelet's.
     pub others: Vec<Container>,
     /// Docker's own package of containerd is installed, beside which the distribution's can't be.

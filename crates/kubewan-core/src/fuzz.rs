@@ -19,8 +19,9 @@ use crate::inventory::{self, Inventory, InventoryErrors, Recorded};
 use crate::journal::Entry;
 use crate::plan::{self, Inputs, reset};
 use crate::protocol::{FRAME_MAX, Orders, Request, Response};
+use crate::registry::{self, certificate, legacy};
 use crate::versions::Version;
-use crate::{download, supply};
+use crate::{download, render, supply};
 
 /// What publishers say of their files, and what curl says of a download.
 pub fn publishers(bytes: &[u8]) {
@@ -38,6 +39,30 @@ pub fn publishers(bytes: &[u8]) {
     let ends = (0..10_000)
         .any(|_| matches!(download.after(code, &said, false), download::Next::GiveUp(_)));
     assert!(ends, "a download that brings nothing is never given up");
+}
+
+/// Files that registries need, and what older configurations of containerd say of registries.
+pub fn registry_files(bytes: &[u8]) {
+    let now_s = 1_780_000_000;
+    match certificate::authorities(bytes, now_s) {
+        Ok(found) => {
+            assert!(!found.is_empty(), "no authority");
+            let text: String = found.iter().map(|one| one.pem.as_str()).collect();
+            let again = certificate::authorities(text.as_bytes(), now_s);
+            assert_eq!(again.as_ref(), Ok(&found), "what is written does not read the same");
+        }
+        Err(said) => assert!(!said.contains(char::is_control), "{said:?}"),
+    }
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(password) = registry::password(&text) {
+        assert!(text.starts_with(password.reveal()), "another password");
+    }
+    let legacy = legacy::read(&text);
+    for (name, hosts) in &legacy.hosts {
+        let text = render::registry::legacy_hosts_toml(name, hosts);
+        assert!(text.parse::<toml::Table>().is_ok(), "no TOML: {text}");
+        assert!(!name.contains('/'), "{name} is no folder's name");
+    }
 }
 
 /// `cluster.yaml`: a checked inventory that can be planned for and written again, or errors that each have their place.

@@ -21,6 +21,7 @@ pub mod journal;
 pub mod network;
 pub mod plan;
 pub mod protocol;
+pub mod registry;
 pub mod render;
 #[cfg(test)]
 mod samples;

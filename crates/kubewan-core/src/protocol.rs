@@ -43,6 +43,9 @@ pub enum Request {
     Observe {
         /// The goals.
         goals: Vec<Action>,
+        /// Values for markers that goals are compared with, as passwords: they are held in memory and written nowhere.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        values: BTreeMap<String, String>,
     },
     /// How many bytes of an artifact are already there.
     Offset {
@@ -115,13 +118,13 @@ pub enum Request {
 }
 
 impl Request {
-    /// What is asked, for people; `None` for the parts of an upload, of which there are many. Orders and what goes to
-    /// kubectl's standard input may hold secrets, so only how much there is of them is said.
+    /// What is asked, for people; `None` for the parts of an upload, of which there are many. Orders, values to compare with
+    /// and what goes to kubectl's standard input may hold secrets, so only how much there is of them is said.
     pub fn summary(&self) -> Option<String> {
         Some(match self {
             Request::Gather => "facts".into(),
             Request::Evidence => "evidence".into(),
-            Request::Observe { goals } => format!("state of {} goals", goals.len()),
+            Request::Observe { goals, .. } => format!("state of {} goals", goals.len()),
             Request::Offset { sha256 } => {
                 format!("bytes that are there of {}", sha256.get(..12).unwrap_or(sha256))
             }

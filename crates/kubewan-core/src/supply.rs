@@ -229,7 +229,9 @@ impl Repository {
 pub fn kubernetes_repository(inventory: &Inventory) -> Option<Repository> {
     let server = inventory.mirrors.packages.trim_end_matches('/');
     let release = inventory.release();
-    let uri = format!("{server}/core:/stable:/v1.{}/deb", release.minor);
+    // Mirrors have folders without colons, and call that part of it their own.
+    let below = if server.ends_with("/stable") { "" } else { "/core:/stable:" };
+    let uri = format!("{server}{below}/v1.{}/deb", release.minor);
     release.packages.then(|| Repository::new("kubernetes", "Release.key", uri, "/"))
 }
 
@@ -298,7 +300,8 @@ pub fn bin(inventory: &Inventory) -> &'static str {
 pub fn unencrypted(inventory: &Inventory) -> Option<Finding> {
     let mirrors = &inventory.mirrors;
     let all = [&mirrors.kubernetes, &mirrors.packages, &mirrors.docker, &mirrors.github];
-    let all = all.into_iter().chain(mirrors.images.values());
+    let of_registries = inventory.registries.iter().flat_map(|registry| &registry.mirrors);
+    let all = all.into_iter().chain(mirrors.images.values()).chain(of_registries);
     let urls: BTreeSet<&str> =
         all.map(String::as_str).filter(|url| url.starts_with("http://")).collect();
     (!urls.is_empty()).then(|| {

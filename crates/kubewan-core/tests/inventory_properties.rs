@@ -199,7 +199,17 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
         "imageRepository" => Some(json!("registry.example.org/k8s")),
         "podSubnet" => Some(json!("172.20.0.0/16")),
         "serviceSubnet" => Some(json!("172.24.0.0/16")),
-        "images" => Some(json!({ "registry.k8s.io": "https://mirror.example.org:5000/k8s" })),
+        // All that the sample's profile would add.
+        "images" => Some(json!({
+            "docker.io": "https://mirror.example.org/hub",
+            "ghcr.io": "https://mirror.example.org/ghcr",
+            "quay.io": "https://mirror.example.org/quay",
+            "registry.k8s.io": "https://mirror.example.org:5000/k8s",
+        })),
+        "mirrors" if schema["type"] == "array" => Some(json!(["https://mirror.example.org/"])),
+        "probe" => Some(json!("library/nginx:1.27")),
+        // `caFile` is there too.
+        "skipVerify" => Some(json!(false)),
         "packages" | "docker" | "github" => Some(json!("https://mirror.example.org/")),
         "kubernetes" if schema["type"] == "string" => Some(json!("http://192.0.2.9:8080")),
         "hostKey" => {
@@ -228,6 +238,7 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
     match schema["type"].as_str() {
         Some("string") => json!("some"),
         Some("integer") => schema["maximum"].clone(),
+        Some("boolean") => json!(true),
         Some("array") => json!([sample(root, &schema["items"], "")]),
         Some("object") => json!({ "some": "text" }),
         other => panic!("the schema of `{key}` has the unknown type {other:?}"),

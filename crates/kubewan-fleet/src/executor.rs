@@ -117,8 +117,8 @@ fn turns(phase: Phase, order: &[&str]) -> Vec<BTreeSet<String>> {
     vec![hosts.collect()]
 }
 
-/// A fresh value for every secret that the plan names: bootstrap tokens, and the key that certificates are encrypted
-/// with. What a cluster keeps secret for longer is made on its hosts.
+/// A value for every secret that the plan names: what the operator's side read, and fresh bootstrap tokens and the key that
+/// certificates are encrypted with. What a cluster keeps secret for longer is made on its hosts.
 fn secrets_of(plan: &Plan) -> BTreeMap<String, Secret> {
     plan.changes()
         .flat_map(|planned| inputs_of(&planned.step.action))
@@ -129,15 +129,20 @@ fn secrets_of(plan: &Plan) -> BTreeMap<String, Secret> {
         .collect::<BTreeSet<_>>()
         .into_iter()
         .map(|(marker, is_key)| {
+            if let Some(read) = plan.secrets.get(&marker) {
+                return (marker, read.clone());
+            }
             let fresh = if is_key { random::certificate_key() } else { random::bootstrap_token() };
             (marker, fresh)
         })
         .collect()
 }
 
-fn inputs_of(action: &Action) -> Vec<&Input> {
+/// Values that an action needs.
+pub(crate) fn inputs_of(action: &Action) -> Vec<&Input> {
     match action {
         Action::KubeadmJoin(join) => join.inputs.iter().collect(),
+        Action::RegistryLogins(goal) => goal.logins.iter().map(|login| &login.password).collect(),
         Action::BootstrapToken(token) => vec![&token.token],
         Action::UploadedCerts(certs) => vec![&certs.key],
         _ => Vec::new(),

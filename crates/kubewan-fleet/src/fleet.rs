@@ -294,17 +294,18 @@ impl Member<'_> {
         }
     }
 
-    /// How far the host is from these goals, in their order.
+    /// How far the host is from these goals, in their order. `values` are those of markers that goals are compared with.
     ///
     /// # Errors
     /// As [`Member::call`].
     pub fn observe(
         &mut self,
         goals: Vec<Action>,
+        values: BTreeMap<String, String>,
     ) -> Result<Vec<Result<Observed, String>>, HostError> {
         let attempted = "looking at the host's state";
         let asked = goals.len();
-        match self.call(attempted, &Request::Observe { goals })? {
+        match self.call(attempted, &Request::Observe { goals, values })? {
             Response::Observed(seen) if seen.len() == asked => Ok(seen),
             _ => Err(self.other(attempted)),
         }

@@ -1,6 +1,6 @@
 //! Effects on many hosts. [`fleet::Fleet`] connects to them over the system's ssh ([`ssh`], [`bootstrap`], [`client`], [`dial`]) once their
 //! keys are trusted ([`trust`]) and what has to be asked is ([`operator`], [`askpass`]); whoever follows hears the talk ([`trace`]);
-//! [`survey`] looks at them, [`reach`] tries the ways between them, [`executor`] carries out a plan, [`proofs`] and [`smoke`] show that what stands there works.
+//! [`survey`] looks at them, [`private`] reads what registries of the inventory need, [`reach`] tries the ways between them, [`executor`] carries out a plan, [`proofs`] and [`smoke`] show that what stands there works.
 //! Nothing here prints: it answers values and emits [`kubewan_core::event::Event`]s.
 
 pub mod bundle;
@@ -11,6 +11,7 @@ pub mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod nodes;
+pub mod private;
 pub mod program;
 pub mod proofs;
 pub mod reach;

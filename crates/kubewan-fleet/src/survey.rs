@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kubewan_core::action::{Action, Observed};
 use kubewan_core::facts::Facts;
 use kubewan_core::plan::Step;
+use kubewan_core::secret::Secret;
 
 use crate::error::HostError;
+use crate::executor::inputs_of;
 use crate::fleet::{Emit, Fleet, Member};
 
 /// Longest that a batch of an earlier run is waited for: kubeadm's own limits and a large image on a slow disk.
@@ -91,13 +93,31 @@ pub fn observe(
     fleet: &mut Fleet,
     steps: &[Step],
 ) -> Result<BTreeMap<String, Result<Observed, String>>, Vec<HostError>> {
+    observe_with(fleet, steps, &BTreeMap::new())
+}
+
+/// The same where goals are compared with secrets, by marker. Each host is told those of its own goals.
+///
+/// # Errors
+/// As [`observe`].
+pub fn observe_with(
+    fleet: &mut Fleet,
+    steps: &[Step],
+    secrets: &BTreeMap<String, Secret>,
+) -> Result<BTreeMap<String, Result<Observed, String>>, Vec<HostError>> {
     let results = fleet.each(|member| {
         let mine: Vec<&Step> = steps.iter().filter(|s| s.host == member.host.name).collect();
         let mut seen = Vec::with_capacity(mine.len());
         for part in mine.chunks(GOALS) {
             let goals: Vec<Action> = part.iter().map(|step| step.action.clone()).collect();
             let ids = part.iter().map(|step| step.id.clone());
-            seen.extend(ids.zip(member.observe(goals)?));
+            let values = goals.iter().flat_map(inputs_of).filter_map(|input| {
+                let marker = input.marker();
+                let value = secrets.get(&marker)?.reveal().to_owned();
+                Some((marker, value))
+            });
+            let values = values.collect();
+            seen.extend(ids.zip(member.observe(goals, values)?));
         }
         Ok(seen)
     });

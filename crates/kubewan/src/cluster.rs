@@ -144,14 +144,18 @@ impl<'a> Cluster<'a> {
             clock_offsets_ms: &self.survey.clock_offsets_ms,
             recorded: recorded.as_ref(),
             measured: &measured,
+            registries: &supply.registries,
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
         let busy = report::busy(format!("comparing {} goals", planned.steps.len()));
-        let seen = survey::observe(&mut self.fleet, &planned.steps)
+        let seen = survey::observe_with(&mut self.fleet, &planned.steps, &planned.secrets)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
         planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
-        Ok(Plan::new(&inventory.name, bundle.rehearsal, planned.steps, &seen, planned.findings)?)
+        let (steps, findings) = (planned.steps, planned.findings);
+        let mut plan = Plan::new(&inventory.name, bundle.rehearsal, steps, &seen, findings)?;
+        plan.secrets = planned.secrets;
+        Ok(plan)
     }
 
     /// Go's name of each host's architecture.

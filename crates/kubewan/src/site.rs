@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::{self, Inventory, KubernetesSource};
+use kubewan_core::registry::Registries;
 use kubewan_fleet::bundle::{self, BundleDir};
 use kubewan_fleet::dial::SshDial;
+use kubewan_fleet::private;
 use kubewan_fleet::supply::{self, Supply};
 
 use crate::exit_code::Code;
@@ -45,17 +47,28 @@ impl Site {
         Ok(Some(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?))
     }
 
+    /// What the files hold that its registries name: certificates and passwords.
+    ///
+    /// # Errors
+    /// Refuses what is missing, is none of the kind, or can be read by everyone.
+    pub fn registries(&self) -> Result<Registries, Failure> {
+        private::read(&self.inventory, &self.base)
+            .map_err(|findings| Failure::findings(Code::Refused, findings))
+    }
+
     /// What the hosts take: all of a bundle, and what the inventory has come from elsewhere.
     pub fn supply(
         &self,
         bundle: Option<BundleDir>,
         facts: &BTreeMap<String, Facts>,
     ) -> Result<Supply, Failure> {
+        let registries = self.registries()?;
         let busy = report::busy("finding out what the hosts need");
         let elsewhere =
             supply::resolve(&self.inventory, facts, &supply::cache(), &|what| report::note(what))
                 .map_err(|findings| Failure::findings(Code::Failed, findings))?;
         drop(busy);
+        let elsewhere = Supply { registries, ..elsewhere };
         Ok(match bundle {
             Some(bundle) => elsewhere.beside(bundle),
             None => elsewhere,

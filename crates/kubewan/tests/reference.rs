@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kubewan_core::inventory::{self, Acceptance, Code};
+use kubewan_core::inventory::{self, Acceptance, Code, Profile};
 use kubewan_core::plan::Phase;
 use serde_json::Value;
 
@@ -157,6 +157,7 @@ fn generated_tables_of_the_reference_are_those_of_the_code() {
     keys_of(&schema, &schema, "", &mut keys);
     assert!(keys.contains("| `hosts[].ssh.hostKey` |") && keys.contains("| `network.mtu` |"));
     holds_between_marks("keys", &keys);
+    holds_between_marks("profiles", &profiles());
     holds_between_marks("images", &versions::images());
     holds_between_marks("hosts", &versions::hosts());
     holds_between_marks("marks", &versions::marks());
@@ -170,6 +171,18 @@ fn doctor() -> String {
     for check in kubewan_doctor::checks::CHECKS {
         lines +=
             &format!("| `{}` | {} | {} |\n", check.code, cell(check.means), cell(check.looks_at));
+    }
+    lines
+}
+
+/// What each profile says, and where that is known from.
+fn profiles() -> String {
+    let mut lines = String::from("| profile | key | value | source |\n|---|---|---|---|\n");
+    for profile in Profile::ALL {
+        for setting in profile.settings() {
+            let (key, value, source) = (setting.path(), setting.value, setting.source);
+            lines += &format!("| `{}` | `{key}` | `{value}` | {source} |\n", profile.name());
+        }
     }
     lines
 }
@@ -224,6 +237,7 @@ fn takes(schema: &Value, kind: &Value) -> String {
     };
     match kind["type"].as_str().expect("every key has a type") {
         "string" => "text".into(),
+        "boolean" => "`true`, `false`".into(),
         "integer" => format!("a number{}", between("minimum", "maximum")),
         "array" if kind["items"]["$ref"] == "#/$defs/Acceptance" => {
             "[codes of findings](#what-may-be-accepted)".into()

@@ -9,6 +9,7 @@ pub mod image;
 pub mod kubeadm;
 pub mod kubelet;
 pub mod package;
+pub mod registry;
 pub mod system;
 pub mod unit;
 
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use kubewan_core::action::registry::LOGINS;
 use kubewan_core::action::{Action, Input, Observed};
 
 use crate::facts::systemd::{Unit, Units, unit_files};
@@ -185,6 +187,7 @@ pub fn files_rewritten<'a>(action: &'a Action, before: &'a Observed) -> Vec<&'a 
         {
             vec![system::SELINUX_CONFIG]
         }
+        (Action::RegistryLogins(_), Observed::RegistryLogins(seen)) if seen.exists => vec![LOGINS],
         (Action::KubeletFlag(goal), Observed::KubeletFlag(seen)) => seen
             .elsewhere
             .iter()
@@ -219,6 +222,10 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::Package(a) => Observed::Package(package::observe_package(a, host)?),
         Action::Unheld(a) => Observed::Unheld(package::observe_unheld(a, host)?),
         Action::Image(a) => Observed::Image(image::observe_image(a, host)?),
+        Action::RegistryLogins(a) => {
+            Observed::RegistryLogins(registry::observe_registry_logins(a, host)?)
+        }
+        Action::SystemTrust(a) => Observed::SystemTrust(registry::observe_system_trust(a, host)?),
         Action::Unit(a) => Observed::Unit(unit::observe_unit(a, host)?),
         Action::Unmasked(a) => Observed::Unmasked(unit::observe_unmasked(a, host)?),
         Action::Link(a) => Observed::Link(unit::observe_link(a, host)?),
@@ -378,6 +385,8 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         Package => package::perform_package,
         Unheld => package::perform_unheld,
         Image => image::perform_image,
+        RegistryLogins => registry::perform_registry_logins,
+        SystemTrust => registry::perform_system_trust,
         Unit => unit::perform_unit,
         Unmasked => unit::perform_unmasked,
         Link => unit::perform_link,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use kubewan_core::facts::{Container, PackageSource, RuntimeFacts};
-use kubewan_core::render::containerd::HEADER;
+use kubewan_core::render::containerd::{CERTS_D, HEADER};
 
 use super::systemd::Units;
 use crate::act::Host;
@@ -28,6 +28,7 @@ pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
     let defaults = || Program::new("containerd").args(["config", "default"]).stdout().ok();
     RuntimeFacts {
         containerd_defaults: (foreign && printed.is_some()).then(defaults).flatten(),
+        registry_folders: fs::read_dir(CERTS_D).is_ok_and(|mut all| all.next().is_some()),
         others: others(&TASKS.map(Path::new), Path::new("/proc")),
         containerd_io: installed("containerd.io"),
         containerd_offered: if printed.is_some() { None } else { offered() },

@@ -10,6 +10,7 @@ pub mod file;
 pub mod firewall;
 pub mod kubeadm;
 pub mod package;
+pub mod registry;
 pub mod system;
 pub mod unit;
 
@@ -21,6 +22,7 @@ pub use file::{Artifact, Block, Content, Extent, File, Removed};
 pub use firewall::{FirewallGoal, FirewallState};
 pub use kubeadm::{BootstrapToken, KubeadmInit, KubeadmJoin, KubeadmReset, UploadedCerts};
 pub use package::{Image, Package, Unheld};
+pub use registry::{Login, RegistryLogins, SystemTrust};
 pub use system::{
     Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
 };
@@ -58,6 +60,10 @@ pub enum Action {
     Unheld(Unheld),
     /// An image in the runtime's store.
     Image(Image),
+    /// The kubelet's logins to registries.
+    RegistryLogins(RegistryLogins),
+    /// A certificate in the operating system's store.
+    SystemTrust(SystemTrust),
     /// A systemd unit's state.
     Unit(Unit),
     /// A unit that may start again.
@@ -122,6 +128,10 @@ pub enum Observed {
     Unheld(package::PackageSeen),
     /// See [`package::ImageSeen`].
     Image(package::ImageSeen),
+    /// See [`registry::LoginsSeen`].
+    RegistryLogins(registry::LoginsSeen),
+    /// See [`registry::TrustSeen`].
+    SystemTrust(registry::TrustSeen),
     /// See [`unit::UnitSeen`].
     Unit(unit::UnitSeen),
     /// See [`unit::UnmaskedSeen`].
@@ -239,6 +249,8 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
         Package,
         Unheld,
         Image,
+        RegistryLogins,
+        SystemTrust,
         Unit,
         Unmasked,
         Link,
@@ -289,6 +301,8 @@ kinds! {
     Package: "package",
     Unheld: "unheld",
     Image: "image",
+    RegistryLogins: "registry-logins",
+    SystemTrust: "system-trust",
     Unit: "unit",
     Unmasked: "unmasked",
     Link: "link",
@@ -322,6 +336,8 @@ impl Action {
             Action::Package(a) => a.names.join(" "),
             Action::Unheld(a) => a.names.join(" "),
             Action::Image(a) => a.reference.clone(),
+            Action::RegistryLogins(_) => registry::LOGINS.into(),
+            Action::SystemTrust(a) => a.name.clone(),
             Action::Unit(a) => a.name.clone(),
             Action::Unmasked(a) => a.unit.clone(),
             Action::Link(a) => a.name.clone(),

@@ -7,7 +7,9 @@ pub mod host_key;
 mod hosts;
 mod names;
 mod parse;
+mod profile;
 mod recorded;
+mod registries;
 mod reserved;
 mod schema;
 mod shape;
@@ -26,7 +28,9 @@ use serde::{Deserialize, Serialize};
 pub use accept::{Acceptance, KubeletSwitch};
 pub use error::{Code, InventoryError, InventoryErrors};
 pub use parse::{parse, parse_bytes};
+pub use profile::{Profile, Setting};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
+pub use registries::Registry;
 pub use schema::schema;
 
 use crate::versions::{Release, Version};
@@ -41,6 +45,9 @@ pub struct Inventory {
     /// The cluster's name: a DNS label. It names the kubeconfig context and the API's host name.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
+    /// Servers for a region: what is written in its own key wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// Which Kubernetes, and from where.
     pub kubernetes: Kubernetes,
     /// The container runtime and where its packages come from.
@@ -49,6 +56,9 @@ pub struct Inventory {
     /// Servers that things are downloaded from, where the publishers' own are slow or can't be reached.
     #[serde(default)]
     pub mirrors: Mirrors,
+    /// Registries of one's own: whom their certificates are signed by, and who logs in.
+    #[serde(default)]
+    pub registries: Vec<Registry>,
     /// Addresses and encapsulation of the cluster's networks.
     #[serde(default)]
     pub network: Network,
@@ -176,7 +186,8 @@ pub struct Mirrors {
     /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
     #[serde(default = "kubernetes_server")]
     pub kubernetes: String,
-    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` lies below it.
+    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` lies below it, or `/v1.36/deb/` where the URL
+    /// ends in `/stable` itself.
     #[serde(default = "packages_server")]
     pub packages: String,
     /// The server of Docker's package repositories: `/linux/debian/` lies below it.

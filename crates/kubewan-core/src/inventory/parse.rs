@@ -1,11 +1,11 @@
 //! From the text of `cluster.yaml` to a checked [`Inventory`], or to everything that is wrong with it.
 //!
 //! Text → tree with places ([`super::tree`]) → its form ([`super::shape`]) → its meaning
-//! ([`super::validate`]) → the types. Every stage notes all it finds, so that one run shows all errors.
+//! ([`super::validate`]) → what its profile says besides ([`super::profile`]) → the types. Every stage notes all it finds, so that one run shows all errors.
 
 use super::error::{Code, InventoryErrors, Report, Span};
 use super::tree::Node;
-use super::{Inventory, shape, tree, validate};
+use super::{Inventory, profile, shape, tree, validate};
 
 /// The largest inventory that is read. A thousand hosts with labels take a third of it.
 const MOST_BYTES: usize = 1 << 20;
@@ -59,7 +59,9 @@ fn read(text: &str, report: &mut Report<'_>) -> Option<Inventory> {
 /// The types' own reading. What they refuse has been reported before; should the two ever differ, this says so
 /// instead of going on.
 fn typed(root: &Node, report: &mut Report<'_>) -> Option<Inventory> {
-    match serde_json::from_value(root.to_json()) {
+    let mut json = root.to_json();
+    profile::fill_in(&mut json);
+    match serde_json::from_value(json) {
         Ok(inventory) => Some(inventory),
         Err(error) => {
             report.push(Code::BadValue, root.span, "", error.to_string(), "");

@@ -22,6 +22,8 @@ pub(super) enum Shape {
     Choice(Vec<String>),
     /// A whole number between two bounds.
     Integer { least: i64, most: i64 },
+    /// `true` or `false`.
+    Switch,
     /// Text on one line.
     Text,
     /// A mapping handed on as it is.
@@ -60,6 +62,7 @@ impl Shape {
         }
         match schema["type"].as_str() {
             Some("string") => Shape::Text,
+            Some("boolean") => Shape::Switch,
             Some("integer") => Shape::Integer {
                 least: schema["minimum"].as_i64().unwrap_or(i64::MIN),
                 most: schema["maximum"].as_i64().unwrap_or(i64::MAX),
@@ -78,6 +81,7 @@ impl Shape {
             Shape::List(_) => "a list",
             Shape::Choice(_) | Shape::Text => "text",
             Shape::Integer { .. } => "a whole number",
+            Shape::Switch => "true or false",
         }
     }
 }
@@ -121,7 +125,7 @@ pub(super) fn check(report: &mut Report<'_>, shape: &Shape, node: &Node, path: &
         (Shape::Settings, Value::Map(_)) => settings(report, node, path),
         (Shape::Text, Value::Text(text)) => one_line(report, text, path, node.span),
         (Shape::Choice(words), Value::Text(text)) => choice(report, words, text, path, node.span),
-        (_, Value::Reported) => {}
+        (Shape::Switch, Value::Bool(_)) | (_, Value::Reported) => {}
         (Shape::Integer { least, most }, Value::Number(number, raw)) => {
             let fits = number.as_i64().is_some_and(|number| (*least..=*most).contains(&number));
             if !fits {
@@ -234,6 +238,7 @@ fn wrong_type(report: &mut Report<'_>, shape: &Shape, node: &Node, path: &str, a
         }
         (Shape::Text, Value::Bool(value)) => format!("put it between quotes: \"{value}\""),
         (Shape::Choice(words), _) => format!("allowed: {}", words.join(", ")),
+        (Shape::Switch, Value::Text(_)) => "write true or false, without quotes".to_owned(),
         (Shape::List(_), Value::Text(text)) => {
             format!("write it as a list: [{}]", quoted(text).replace('`', ""))
         }

@@ -76,6 +76,11 @@ impl Node {
         }
     }
 
+    /// Whether it is `true`.
+    pub fn is_true(&self) -> bool {
+        self.value == Value::Bool(true)
+    }
+
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self.value {

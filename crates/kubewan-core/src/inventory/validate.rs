@@ -5,7 +5,7 @@
 use super::error::{Code, Report, quoted};
 use super::names;
 use super::tree::Node;
-use super::{accept, hosts, reserved, subnets};
+use super::{accept, hosts, registries, reserved, subnets};
 use crate::versions::{RELEASES, Version};
 
 /// Notes everything that contradicts itself, Kubernetes or this release of kubewan.
@@ -28,6 +28,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         let help = "a DNS domain in lower case, as cluster.local";
         report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
     }
+    registries::check(report, root);
     reserved::check(report, root);
     accept::check(report, root, "accept");
     let subnets = subnets::check(report, root);
@@ -126,7 +127,8 @@ fn mirror_urls(report: &mut Report<'_>, mirrors: &Node) {
     }
 }
 
-fn url(report: &mut Report<'_>, node: &Node, path: &str) {
+/// Notes what is no URL of a server.
+pub(super) fn url(report: &mut Report<'_>, node: &Node, path: &str) {
     let Some(text) = node.text() else { return };
     let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -139,7 +141,7 @@ fn url(report: &mut Report<'_>, node: &Node, path: &str) {
 }
 
 /// `host[:port]`.
-fn is_registry(text: &str) -> bool {
+pub(super) fn is_registry(text: &str) -> bool {
     let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
     names::dns_subdomain(&name.to_ascii_lowercase()).is_ok()
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))

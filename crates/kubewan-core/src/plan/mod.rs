@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::action::registry::LOGINS;
 use crate::action::unit::Unit;
 use crate::action::{Action, Change, ChangeKind, Extent, Input, Observed, diff};
 use crate::finding::{Finding, Severity};
+use crate::secret::Secret;
 
 pub use edits::edited;
 pub use planner::{Inputs, steps};
@@ -139,6 +141,9 @@ pub struct Plan {
     /// Values that observations have yielded already, by marker.
     #[serde(skip)]
     pub outputs: BTreeMap<String, String>,
+    /// Secrets that the operator's side read, by marker. Those that have none here are made for the run.
+    #[serde(skip)]
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// A step and what has to change for it.
@@ -198,8 +203,9 @@ impl Plan {
             planned.push(PlannedStep { step, change });
         }
         planned.sort_by_key(|p| p.step.phase);
+        let secrets = BTreeMap::new();
         let mut plan =
-            Plan { cluster: cluster.into(), rehearsal, findings, steps: planned, outputs };
+            Plan { cluster: cluster.into(), rehearsal, findings, steps: planned, outputs, secrets };
         plan.foresee();
         Ok(plan)
     }
@@ -216,6 +222,7 @@ impl Plan {
                 Action::File(file) => Some((p.step.host.clone(), file.path.clone())),
                 Action::Block(block) => Some((p.step.host.clone(), block.path.clone())),
                 Action::Removed(removed) => Some((p.step.host.clone(), removed.path.clone())),
+                Action::RegistryLogins(_) => Some((p.step.host.clone(), LOGINS.to_owned())),
                 _ => None,
             })
             .collect();

@@ -11,6 +11,8 @@ use crate::finding::Finding;
 use crate::inventory::Recorded;
 use crate::inventory::{Host, Inventory};
 use crate::network::reach::Measured;
+use crate::registry::Registries;
+use crate::secret::Secret;
 
 /// What planning needs beside the inventory and the hosts' facts.
 #[derive(Clone, Debug)]
@@ -27,12 +29,16 @@ pub struct Inputs<'a> {
     pub recorded: Option<&'a Recorded>,
     /// What became of the ways between hosts that were tried.
     pub measured: &'a [Measured],
+    /// Authorities and passwords of the inventory's registries, by their address.
+    pub registries: &'a Registries,
 }
 
 /// No clock was asked.
 static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
 /// No repository is needed.
 static NO_KEYS: BTreeMap<String, String> = BTreeMap::new();
+/// No registry needs more than its address.
+static NO_REGISTRIES: Registries = Registries::new();
 
 impl<'a> Inputs<'a> {
     /// Inputs of a cluster that is not there yet, before anything was measured; what is known besides is set in its field.
@@ -44,6 +50,7 @@ impl<'a> Inputs<'a> {
             clock_offsets_ms: &NO_CLOCKS,
             recorded: None,
             measured: &[],
+            registries: &NO_REGISTRIES,
         }
     }
 }
@@ -55,6 +62,8 @@ pub struct Planned {
     pub steps: Vec<Step>,
     /// What is not right.
     pub findings: Vec<Finding>,
+    /// Secrets of the operator's and of hosts that steps carry on, by marker.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// Everything a phase may look at.
@@ -115,5 +124,5 @@ pub fn steps(inventory: &Inventory, facts: &BTreeMap<String, Facts>, inputs: &In
         phase::settle::steps(&view),
     ]
     .concat();
-    Planned { steps, findings: lint::findings(&view) }
+    Planned { steps, findings: lint::findings(&view), secrets: phase::registries::secrets(&view) }
 }

@@ -1,6 +1,7 @@
 //! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
 
 mod control_planes;
+mod registries;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::FirewallSeen;
 use crate::action::kubeadm::{CertsSeen, InitSeen, JoinSeen, ResetSeen, TokenSeen};
 use crate::action::package::{ImageSeen, PackageSeen};
+use crate::action::registry::{LOGINS_MODE, LoginSeen, LoginsSeen, TrustSeen};
 use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
@@ -47,6 +49,8 @@ pub fn untouched(action: &Action) -> Observed {
             Observed::Unheld(PackageSeen { installed: Vec::new(), held: package.names.clone() })
         }
         Action::Image(_) => Observed::Image(ImageSeen::default()),
+        Action::RegistryLogins(_) => Observed::RegistryLogins(LoginsSeen::default()),
+        Action::SystemTrust(_) => Observed::SystemTrust(TrustSeen::default()),
         Action::Unit(_) => Observed::Unit(UnitSeen::default()),
         Action::Unmasked(_) => Observed::Unmasked(UnmaskedSeen { masked: true }),
         Action::Link(_) => Observed::Link(LinkSeen::default()),
@@ -113,6 +117,16 @@ fn reached(action: &Action) -> Observed {
             held: package.held.clone(),
         }),
         Action::Image(_) => Observed::Image(ImageSeen { present: true }),
+        Action::RegistryLogins(goal) => Observed::RegistryLogins(LoginsSeen {
+            exists: true,
+            mode: LOGINS_MODE,
+            owner: (0, 0),
+            logins: vec![LoginSeen::Same; goal.logins.len()],
+        }),
+        Action::SystemTrust(goal) => Observed::SystemTrust(TrustSeen {
+            sha256: goal.certificate.as_ref().map(|pem| crate::sha256_hex(pem.as_bytes())),
+            trusted: goal.certificate.is_some(),
+        }),
         Action::Unit(_) => Observed::Unit(UnitSeen {
             loaded: true,
             enabled: "enabled".into(),

@@ -4,6 +4,7 @@ pub mod containerd;
 pub mod flannel;
 pub mod kubeadm;
 pub mod names;
+pub mod registry;
 pub mod unit;
 
 use serde_json::{Map, Value};

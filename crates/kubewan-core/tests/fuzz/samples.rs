@@ -151,6 +151,8 @@ fn nothing(goal: &Action) -> Option<Observed> {
         Package,
         Unheld,
         Image,
+        RegistryLogins,
+        SystemTrust,
         Unit,
         Unmasked,
         Link,
@@ -267,8 +269,10 @@ fn orders() -> Orders {
 /// Requests, answers and orders.
 pub fn messages() -> Vec<Vec<u8>> {
     let some: Vec<Action> = goals().into_iter().map(|step| step.action).collect();
-    let mut all: Vec<Vec<u8>> =
-        some.chunks(3).map(|goals| json(&Request::Observe { goals: goals.to_vec() })).collect();
+    let mut all: Vec<Vec<u8>> = some
+        .chunks(3)
+        .map(|goals| json(&Request::Observe { goals: goals.to_vec(), values: BTreeMap::new() }))
+        .collect();
     all.extend(observed().chunks(3).map(|seen| {
         json(&Response::Observed(seen.iter().cloned().map(Ok).chain([Err("x".into())]).collect()))
     }));

@@ -7,6 +7,7 @@ mod http;
 mod image;
 mod objects;
 pub(crate) mod pod;
+mod registries;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -103,11 +104,16 @@ pub fn run(fleet: &mut Fleet, test: &Test) -> Result<Vec<Proof>, Vec<HostError>>
     if test.rehearsal {
         let spread = settle::coredns(test.inventory).is_some();
         let asked = POD_CHECKS.into_iter().filter(|check| spread || *check != "dns-replicas");
-        proofs.extend(asked.map(|check| not_shown(test, check)));
+        let registries = (!test.inventory.registries.is_empty()).then_some("registry-pull");
+        proofs.extend(asked.chain(registries).map(|check| not_shown(test, check)));
         return Ok(proofs);
     }
     let images = bring_image(fleet, test)?;
-    let shown = with_namespace(fleet, test, |fleet| with_pods(fleet, test, &images));
+    let shown = with_namespace(fleet, test, |fleet| {
+        let mut shown = with_pods(fleet, test, &images)?;
+        shown.extend(registries::prove(fleet, test)?);
+        Ok(shown)
+    });
     proofs.extend(shown?);
     Ok(proofs)
 }

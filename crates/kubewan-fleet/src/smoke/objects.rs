@@ -179,7 +179,8 @@ pub fn service(member: &mut Member) -> Result<Service, HostError> {
     }
 }
 
-fn get(
+/// Objects of a kind that a label selector takes, as the API has them.
+pub fn get(
     member: &mut Member,
     kind: &str,
     namespace: &str,

@@ -16,6 +16,7 @@ use kubewan_core::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
 use kubewan_core::facts::Facts;
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Inventory;
+use kubewan_core::registry::Registries;
 use kubewan_core::supply::{self, Download, Holds, Part};
 
 use rustix::fs::FlockOperation;
@@ -33,6 +34,8 @@ pub struct Supply {
     pub bundle: BundleDir,
     /// Keys of package repositories, by the URL they came from.
     pub keys: BTreeMap<String, String>,
+    /// What the files of the inventory's registries hold.
+    pub registries: Registries,
 }
 
 impl Supply {
@@ -45,7 +48,7 @@ impl Supply {
             artifact.path = self.bundle.root.join(&artifact.path).display().to_string();
             bundle.bundle.artifacts.push(artifact);
         }
-        Supply { bundle, keys: self.keys }
+        Supply { bundle, ..self }
     }
 }
 
@@ -90,7 +93,8 @@ pub fn resolve(
     tell: &dyn Fn(&str),
 ) -> Result<Supply, Vec<Finding>> {
     if !supply::downloads_by_hosts(inventory) {
-        return Ok(Supply { bundle: of(inventory, cache, Vec::new()), keys: BTreeMap::new() });
+        let bundle = of(inventory, cache, Vec::new());
+        return Ok(Supply { bundle, keys: BTreeMap::new(), registries: Registries::new() });
     }
     let _lock = locked(cache).map_err(|error| {
         vec![finding(&FetchError::new(&cache.display().to_string(), error.to_string()))]
@@ -117,7 +121,7 @@ pub fn resolve(
     if !errors.is_empty() {
         return Err(errors.iter().map(finding).collect());
     }
-    Ok(Supply { bundle: of(inventory, cache, artifacts), keys })
+    Ok(Supply { bundle: of(inventory, cache, artifacts), keys, registries: Registries::new() })
 }
 
 /// Files as a bundle describes them.

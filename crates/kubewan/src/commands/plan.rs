@@ -12,6 +12,8 @@ use crate::site::Site;
 pub fn run(args: &PlanArgs) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let bundle = site.bundle()?;
+    // Before anybody is connected to; they are read again when they are used.
+    site.registries()?;
     let dial = site.dial();
     // The answer is one document, so what happens on the way is told to people only.
     let mut cluster = {

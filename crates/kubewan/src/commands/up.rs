@@ -29,6 +29,8 @@ pub fn run(args: &UpArgs) -> Result<Code, Failure> {
 fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let bundle = site.bundle()?;
+    // Before anybody is connected to; they are read again when they are used.
+    site.registries()?;
     let dial = site.dial();
     let hosts = &site.inventory.hosts;
     let mut cluster = {

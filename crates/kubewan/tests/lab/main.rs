@@ -17,6 +17,7 @@ mod foreign_state;
 mod interruptions;
 mod kill_sweep;
 mod network_stacks;
+mod registries;
 mod secrets;
 mod sources;
 mod straight_road;

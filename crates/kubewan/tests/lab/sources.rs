@@ -2,7 +2,7 @@
 //! serve what the bundle with real Kubernetes holds. What they serve wrongly is refused, and named.
 
 mod server;
-mod tree;
+pub mod tree;
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use crate::render::containerd::CERTS_D;
 use crate::secret;
 
 /// What `containerd config default` prints, oldest first, and the files that packages lay: Debian's and Docker's.
@@ -27,11 +28,17 @@ const SHOWN_MAX: usize = 80;
 /// Settings by their path, tables taken apart. An array is one setting.
 type Leaves = BTreeMap<Vec<String>, Value>;
 
-/// Settings of `there` that `ours` has not, as lines for people. `defaults` is what the containerd that is there prints.
+/// Settings of `there` that `ours` has not, as lines for people. `defaults` is what the containerd that is there prints, and
+/// `carried` are settings that go elsewhere.
 ///
 /// # Errors
 /// Says why `there` can't be read.
-pub(super) fn lost(there: &str, defaults: Option<&str>, ours: &str) -> Result<Vec<String>, String> {
+pub(super) fn lost(
+    there: &str,
+    defaults: Option<&str>,
+    ours: &str,
+    carried: &[Vec<String>],
+) -> Result<Vec<String>, String> {
     let leaves_of = |text: &str| text.parse::<Table>().map(leaves);
     let there = leaves_of(there).map_err(|error| error.message().to_owned())?;
     let known: Vec<Leaves> =
@@ -40,6 +47,7 @@ pub(super) fn lost(there: &str, defaults: Option<&str>, ours: &str) -> Result<Ve
     let stays = |path: &Vec<String>, value: &Value| {
         let mut defaults = known.iter().filter_map(|known| known.get(path)).peekable();
         is_usual(path, value)
+            || carried.contains(path)
             || ours.get(path) == Some(value)
             || (defaults.peek().is_none() && says_nothing(value))
             || defaults.any(|default| default == value)
@@ -76,6 +84,8 @@ fn is_usual(path: &[String], value: &Value) -> bool {
             texts(value).is_some_and(|all| all.iter().all(|p| p.starts_with("linux/")))
         }
         [.., "unpack_config"] => true,
+        // The folder that containerd is pointed to where there is anything in it.
+        [.., "registry", "config_path"] => value.as_str() == Some(CERTS_D),
         _ => false,
     }
 }
@@ -129,9 +139,9 @@ mod tests {
     #[test]
     fn what_containerd_prints_and_packages_lay_loses_nothing() {
         for known in KNOWN {
-            assert_eq!(lost(known, None, OURS), Ok(vec![]), "{known}");
+            assert_eq!(lost(known, None, OURS, &[]), Ok(vec![]), "{known}");
         }
-        assert_eq!(lost("", None, OURS), Ok(vec![]));
+        assert_eq!(lost("", None, OURS, &[]), Ok(vec![]));
     }
 
     #[test]
@@ -143,10 +153,10 @@ mod tests {
                 .replace("k8s.gcr.io/pause", "registry.aliyuncs.com/google_containers/pause")
                 .replace("linux/amd64", "linux/arm64/v8");
             assert_ne!(&edited, known);
-            assert_eq!(lost(&edited, None, OURS), Ok(vec![]));
+            assert_eq!(lost(&edited, None, OURS, &[]), Ok(vec![]));
         }
         let enabled = "#disabled_plugins = [\"cri\"]\ndisabled_plugins = []\n";
-        assert_eq!(lost(enabled, None, OURS), Ok(vec![]));
+        assert_eq!(lost(enabled, None, OURS, &[]), Ok(vec![]));
     }
 
     #[test]
@@ -166,7 +176,7 @@ password = "hunter2"
 [plugins."io.containerd.grpc.v1.cri".registry.configs."r.example.org".tls]
 ca_file = "/data/cert/harbor.crt"
 "#;
-        let lines = lost(there, None, OURS).unwrap();
+        let lines = lost(there, None, OURS, &[]).unwrap();
         insta::assert_snapshot!(lines.join("\n"));
         assert!(!lines.concat().contains("hunter2"));
     }
@@ -174,16 +184,16 @@ ca_file = "/data/cert/harbor.crt"
     #[test]
     fn what_ours_says_too_is_not_lost() {
         let there = "root = \"/data/containerd\"\n";
-        assert_eq!(lost(there, None, there), Ok(vec![]));
+        assert_eq!(lost(there, None, there, &[]), Ok(vec![]));
         // The host's own defaults count, and of settings that nobody knows, those that say something.
         let later = "[plugins.\"io.containerd.new\"]\nempty = \"\"\nspeed = 3\n";
         let line = "plugins.\"io.containerd.new\".speed = 3".to_owned();
-        assert_eq!(lost(later, None, OURS), Ok(vec![line]));
-        assert_eq!(lost(later, Some(later), OURS), Ok(vec![]));
+        assert_eq!(lost(later, None, OURS, &[]), Ok(vec![line]));
+        assert_eq!(lost(later, Some(later), OURS, &[]), Ok(vec![]));
     }
 
     #[test]
     fn what_is_no_toml_is_an_error() {
-        assert!(lost("root = \"/data\nx", None, OURS).is_err());
+        assert!(lost("root = \"/data\nx", None, OURS, &[]).is_err());
     }
 }

@@ -6,6 +6,7 @@ use crate::finding::Finding;
 use crate::inventory::{Host, RuntimeSource};
 use crate::plan::phase::runtime::{CONFIG, config};
 use crate::plan::planner::View;
+use crate::registry::legacy;
 
 /// Containers or settings that a finding names.
 const NAMED_MAX: usize = 8;
@@ -47,7 +48,8 @@ pub(super) fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<F
     let finding = |message: String, remedy: &str| {
         Finding::error("foreign-containerd-config", &host.name, message, remedy)
     };
-    match lost(there, facts.runtime.containerd_defaults.as_deref(), &ours) {
+    let carried = legacy::read(there).carried;
+    match lost(there, facts.runtime.containerd_defaults.as_deref(), &ours, &carried) {
         Ok(lost) if lost.is_empty() => None,
         Ok(lost) => Some(finding(
             format!(

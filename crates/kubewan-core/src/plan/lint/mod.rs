@@ -9,6 +9,7 @@
 //! | [`runtime`] | containerd |
 //! | [`foreign`] | containers, settings and packages of others in containerd's place |
 //! | [`containerd`] | what a configuration of containerd says beyond its defaults |
+//! | [`registries`] | registries of one's own, and what an older configuration said of registries |
 //! | [`bundle`] | contents and versions of the bundle, repositories and mirrors |
 //! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
 //! | [`firewall`] | host firewalls, and an etcd that answers everyone |
@@ -25,6 +26,7 @@ mod firewall;
 mod foreign;
 mod machine;
 mod network;
+mod registries;
 mod runtime;
 mod system;
 #[cfg(test)]
@@ -55,6 +57,8 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(ways);
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
+    findings.extend(registries::images_behind_login(view));
+    findings.extend(registries::unverified(view));
     findings.extend(versions::end_of_life(view));
     findings.extend(versions::former_registry(view));
     findings.extend(machine::identities(view));
@@ -78,6 +82,8 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         foreign::containers(view, host, facts),
         foreign::configuration(view, host, facts),
         foreign::package(view, host, facts),
+        registries::carried_over(view, host, facts),
+        registries::old_settings(view, host, facts),
     ];
     let several = [
         system::distribution(view, host, facts),

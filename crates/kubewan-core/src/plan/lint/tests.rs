@@ -363,7 +363,7 @@ const CASES: &[Case] = &[
 const OWN_CONFIG: &str = r#"version = 2
 root = "/data/containerd"
 [plugins."io.containerd.grpc.v1.cri".registry]
-config_path = "/etc/containerd/certs.d"
+config_path = "/etc/docker/certs.d"
 "#;
 
 fn own_unit() -> SwapSource {

@@ -2,6 +2,7 @@
 
 use super::control_plane::node;
 use super::runtime::{artifact, repository};
+use crate::action::registry::LOGINS;
 use crate::action::{Action, File, KubeletFlag, Package, Unit};
 use crate::bundle::ArtifactKind;
 use crate::facts::{ClusterState, Facts};
@@ -42,12 +43,16 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     // Before kubeadm has configured it the kubelet can only fail, so that nobody waits for it.
     let active = (facts.kubernetes.state == ClusterState::Done).then_some(true);
     let program = format!("{}/kubelet", supply::bin(view.inventory));
-    let restart_on = match view.inventory.source() {
+    let mut restart_on = match view.inventory.source() {
         KubernetesSource::Packages => vec![program],
         KubernetesSource::Release | KubernetesSource::Bundle => {
             vec![UNIT.into(), DROP_IN.into(), program]
         }
     };
+    // The kubelet keeps logins, and that there are none, for five minutes (pkg/credentialprovider/provider.go).
+    if view.inventory.registries.iter().any(|registry| registry.username.is_some()) {
+        restart_on.push(LOGINS.into());
+    }
     steps.push(step(
         Action::Unit(Unit { name: "kubelet.service".into(), enabled: true, active, restart_on }),
         "the kubelet comes back after a reboot",

@@ -6,5 +6,6 @@ pub mod join;
 pub mod network;
 pub mod nodes;
 pub mod prepare;
+pub mod registries;
 pub mod runtime;
 pub mod settle;

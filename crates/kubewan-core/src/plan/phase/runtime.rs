@@ -1,5 +1,6 @@
 //! containerd and the images.
 
+use super::registries;
 use crate::action::{Action, Artifact, File, Image, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
 use crate::facts::Facts;
@@ -25,11 +26,12 @@ const CONTROL_PLANE_IMAGES: [&str; 4] =
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
+    let mut steps = registries::steps(view, host, facts);
     // The file comes before the package, which then starts containerd once, with the right settings.
-    let mut steps = vec![step(
+    steps.push(step(
         Action::File(File::text(CONFIG, 0o644, config(view, facts))),
         "kubelet and containerd must use one cgroup driver, and the pause image that kubeadm expects",
-    )];
+    ));
     for (registry, url) in &view.inventory.mirrors.images {
         let path = format!("{}/{registry}/hosts.toml", containerd::CERTS_D);
         let text = containerd::hosts_toml(url);
@@ -158,7 +160,7 @@ pub(in crate::plan) fn config(view: &View, facts: &Facts) -> String {
     containerd::config(&Containerd {
         version: version.as_deref(),
         pause: &pause,
-        mirrored: !view.inventory.mirrors.images.is_empty(),
+        mirrored: registries::are_told_of(view, facts),
         extra: &view.inventory.runtime.containerd,
     })
 }

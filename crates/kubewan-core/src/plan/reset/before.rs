@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Subject;
 use crate::action::file::{Extent, FileSeen, FileState};
+use crate::action::registry::{LOGINS, LoginsSeen};
 use crate::action::{Action, Content, File, Observed, Removed};
 
 /// How files and folders were.
@@ -28,6 +29,9 @@ impl<'a> Before<'a> {
                 if let (Action::File(file), Observed::File(seen)) = (&begun.action, &begun.before) {
                     before.file(&file.path, begun.number, state(seen));
                     before.written(file, *after);
+                }
+                if let Observed::RegistryLogins(LoginsSeen { exists: false, .. }) = &begun.before {
+                    before.file(LOGINS, begun.number, Some(FileState::Absent));
                 }
             }
             for (number, line) in &subject.along {

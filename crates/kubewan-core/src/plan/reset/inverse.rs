@@ -4,11 +4,12 @@ use super::before::Before;
 use super::{Subject, Way};
 use crate::action::firewall::FirewallSeen;
 use crate::action::package::PackageSeen;
+use crate::action::registry::LOGINS;
 use crate::action::system::SwapSeen;
 use crate::action::unit::UnitSeen;
 use crate::action::{
     Action, Block, Extent, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed, Package,
-    Removed, SelinuxEnforcing, SwapOn, Sysctl, Unheld, Unit, Unmasked,
+    Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
 };
 use crate::finding::Finding;
 
@@ -62,6 +63,11 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
         (Action::TimeSyncOn(_), _) => way.now.extend(stopped(subject)),
         (Action::Firewall(goal), Observed::Firewall(seen)) => {
             way.now.push(firewall_as_before(subject, goal, seen));
+        }
+        (Action::RegistryLogins(_), _) => way.now.extend(before.restored(LOGINS)),
+        (Action::SystemTrust(goal), Observed::SystemTrust(seen)) if seen.sha256.is_none() => {
+            let name = goal.name.clone();
+            way.now.push(Action::SystemTrust(SystemTrust { name, certificate: None }));
         }
         (Action::KubeadmInit(_) | Action::KubeadmJoin(_), _) => {
             way.now.push(Action::KubeadmReset(KubeadmReset {}));

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::phase::runtime::CONFIG;
 use super::{Phase, Step};
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, Observed};
@@ -108,6 +109,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         reset.findings.extend(put_back(host, subject, &before));
     }
     reset.steps.extend(late);
+    after_purge(&mut reset.steps);
     // What is deeper goes first.
     reset.steps.extend(folders.into_values().rev());
     unique(&mut reset);
@@ -118,6 +120,28 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
         }
     }
     reset
+}
+
+/// containerd's settings go with its package when that is purged (dpkg's conffiles): those of someone's who had them without
+/// the package are put back after it.
+fn after_purge(steps: &mut Vec<Step>) {
+    let is_purge = |step: &Step| match &step.action {
+        Action::Package(package) => {
+            package.absent && package.names.iter().any(|name| name.starts_with("containerd"))
+        }
+        _ => false,
+    };
+    let is_restored = |step: &Step| match &step.action {
+        Action::File(file) => file.path == CONFIG && file.state != FileState::Absent,
+        _ => false,
+    };
+    if let (Some(purge), Some(restored)) =
+        (steps.iter().rposition(is_purge), steps.iter().position(is_restored))
+        && restored < purge
+    {
+        let step = steps.remove(restored);
+        steps.insert(purge, step);
+    }
 }
 
 /// What kubewan may have left in each file that it wrote and that a reset would take back, as SHA-256s; without those

@@ -5,11 +5,12 @@ use crate::action::file::{BlockSeen, Extent, FileSeen, FileState};
 use crate::action::firewall::{FirewallSeen, FirewallState};
 use crate::action::kubeadm::{InitSeen, JoinSeen};
 use crate::action::package::PackageSeen;
+use crate::action::registry::{LoginsSeen, TrustSeen};
 use crate::action::system::{HostnameSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen};
 use crate::action::unit::{KubeletFlagSeen, UnitSeen};
 use crate::action::{
     Block, Content, File, FirewallGoal, Hostname, KubeadmInit, KubeadmJoin, KubeletFlag, Package,
-    SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
+    RegistryLogins, SelinuxPermissive, SwapOff, Sysctl, SystemTrust, TimeSyncOn, Unit,
 };
 use crate::facts::FirewallTool;
 
@@ -119,6 +120,19 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
             Action::KubeletFlag(flag),
             Observed::KubeletFlag(KubeletFlagSeen::default()),
             &["kept:644:ab:/etc/default/kubelet"],
+        ),
+        (
+            Action::RegistryLogins(RegistryLogins { logins: Vec::new() }),
+            Observed::RegistryLogins(LoginsSeen::default()),
+            &["dir:/var/lib/kubelet"],
+        ),
+        (
+            Action::SystemTrust(SystemTrust {
+                name: "kubewan-r".into(),
+                certificate: Some("x".into()),
+            }),
+            Observed::SystemTrust(TrustSeen::default()),
+            &[],
         ),
         (Action::Firewall(off), Observed::Firewall(FirewallSeen::default()), &[]),
         (Action::KubeadmInit(init), Observed::KubeadmInit(InitSeen::default()), &[]),
@@ -287,4 +301,48 @@ fn an_edit_that_a_run_put_back_is_told_of_before_it_goes() {
         assert_eq!(reset.findings.len(), told, "{second}: {:?}", reset.findings);
         assert_eq!(left(&journal), BTreeMap::from([("/etc/x".to_owned(), [sha("ours")].into())]));
     }
+}
+
+#[test]
+fn a_file_of_logins_goes_or_is_put_back_as_it_was_first() {
+    let logins = || Action::RegistryLogins(RegistryLogins { logins: Vec::new() });
+    let seen = |exists| Observed::RegistryLogins(LoginsSeen { exists, ..LoginsSeen::default() });
+    let step = |journal: &[Entry]| {
+        let reset = steps("h", journal);
+        let of = |step: &&Step| step.id == "h/file:/var/lib/kubelet/config.json";
+        let steps: Vec<&Step> = reset.steps.iter().filter(of).collect();
+        assert_eq!(steps.len(), 1, "{:?}", reset.steps);
+        steps[0].action.clone()
+    };
+    // Ours, changed once more: the second entry saw a file that was there.
+    let ours = [begun(1, logins(), seen(false)), begun(2, logins(), seen(true))];
+    let absent =
+        |action: &Action| matches!(action, Action::File(File { state: FileState::Absent, .. }));
+    assert!(absent(&step(&ours)));
+    let kept = along(1, &["kept:644,0,0:ab:/var/lib/kubelet/config.json"]);
+    let theirs = [begun(1, logins(), seen(true)), kept, begun(2, logins(), seen(true))];
+    let back = step(&theirs);
+    assert!(format!("{back:?}").contains("Blob(\"ab\")"), "{back:?}");
+}
+
+#[test]
+fn settings_that_go_with_a_purged_package_are_put_back_after_it() {
+    let path = "/etc/containerd/config.toml";
+    let file = |text: &str| Action::File(File::text(path, 0o644, text));
+    let seen = |sha256: Option<&str>| {
+        Observed::File(FileSeen { sha256: sha256.map(str::to_owned), ..FileSeen::default() })
+    };
+    let (goal, before) = (package(&["containerd"], &[]), Observed::Package(PackageSeen::default()));
+    let came = || along(2, &["package:containerd"]);
+    let order = |first: Option<&str>| {
+        let entries =
+            [begun(1, file("ours"), seen(first)), begun(2, goal.clone(), before.clone()), came()];
+        let ids = ids(&entries);
+        let place = |kind: &str| ids.iter().position(|id| id.starts_with(kind)).expect(kind);
+        (place("h/file:"), place("h/package:"))
+    };
+    let (theirs, purge) = order(Some("ab"));
+    assert!(theirs > purge);
+    let (gone, purge) = order(None);
+    assert!(gone < purge);
 }

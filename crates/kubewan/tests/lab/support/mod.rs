@@ -62,7 +62,8 @@ fn has_bundle() -> bool {
     })
 }
 
-fn cache() -> PathBuf {
+/// The operator's cache.
+pub fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))

@@ -1,0 +1,258 @@
+//! A private registry with a certificate of its own making and a login: refused, then trusted, then let in, and pulled from on
+//! every node. One host comes with the recipe's settings for containerd, which are carried over and put back.
+
+mod server;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::support::{HOSTS, Kubernetes, Said, Stage};
+use server::{PASSWORD, Registry, USER};
+
+/// Where the registries are.
+const SITE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+
+/// The one with a login; the one without has the next port.
+const PRIVATE: &str = "192.0.2.200:5000";
+
+/// The image that both have.
+const IMAGE: &str = "kubewan/pause:1";
+
+/// What the recipe has people write, with its placeholders filled in; a login as Harbor's users add it.
+const RECIPE: &str = r#"version = 2
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = ""
+  [plugins."io.containerd.grpc.v1.cri".registry.auths]
+  [plugins."io.containerd.grpc.v1.cri".registry.configs]
+    [plugins."io.containerd.grpc.v1.cri".registry.configs."192.0.2.200:5001".tls]
+      ca_file = "/data/cert/harbor.crt"
+    [plugins."io.containerd.grpc.v1.cri".registry.configs."harbor.example".auth]
+      username = "robot"
+      password = "carried-Over-0815"
+  [plugins."io.containerd.grpc.v1.cri".registry.headers]
+  [plugins."io.containerd.grpc.v1.cri".registry.mirrors]
+    [plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
+      endpoint = ["https://192.0.2.200:5001"]
+    [plugins."io.containerd.grpc.v1.cri".registry.mirrors."k8s.gcr.io"]
+      endpoint = ["https://registry.aliyuncs.com/k8sxio"]
+"#;
+
+struct Scene {
+    stage: Stage,
+    /// The inventory as the lab wrote it.
+    plain: String,
+    registry: Registry,
+}
+
+impl Scene {
+    /// `None` where there is no real Kubernetes or no registry.
+    fn set() -> Option<Scene> {
+        if Kubernetes::told() != [Kubernetes::Bundle] {
+            eprintln!("no real Kubernetes that could pull: not shown");
+            return None;
+        }
+        let program = server::program()?;
+        let stage = Stage::hosts_only(Kubernetes::Bundle);
+        let plain = fs::read_to_string(stage.inventory()).unwrap();
+        let bundle = plain.lines().find_map(|line| line.trim().strip_prefix("bundle:")).unwrap();
+        let bundle = PathBuf::from(bundle.trim().trim_matches('"'));
+        let dir = stage.claim.lab_dir().with_file_name("registry");
+        let namespace = stage.lab.add_site(SITE).unwrap();
+        let registry = Registry::start(&program, &namespace, SITE, &dir, &bundle);
+        Some(Scene { stage, plain, registry })
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.stage.claim.lab_dir().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        let path = self.beside(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Has the inventory say this of the private registry.
+    fn say(&self, of: &str) {
+        let text = format!(
+            "{}\nregistries:\n  - {{ address: \"{PRIVATE}\", probe: \"{IMAGE}\"{of} }}\n",
+            self.plain
+        );
+        fs::write(self.stage.inventory(), text).unwrap();
+    }
+
+    fn up(&self, code: i32) -> Said {
+        let up = self.stage.kubewan(&["up", "--yes"]);
+        up.expect_code(code);
+        up
+    }
+
+    /// Every node fails to pull, in these words.
+    fn no_node_pulls(&self, up: &Said, words: &[&str]) {
+        for host in HOSTS {
+            let begin = format!("registry-pull {host} <- {PRIVATE}/{IMAGE}");
+            let line = up.stderr.lines().find(|line| {
+                let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+                line.contains(&begin) && line.contains("FAILED")
+            });
+            let line = line.unwrap_or_else(|| panic!("{host} pulled:\n{}", up.stderr));
+            let at = up.stderr.find(line).unwrap();
+            let said: String = up.stderr[at..].chars().take(2000).collect();
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            for word in words {
+                assert!(said.contains(word), "no `{word}` in {said}");
+            }
+            eprintln!("  {}", said.chars().take(400).collect::<String>());
+        }
+    }
+
+    fn is_refused(&self, words: &[&str]) {
+        let said = self.stage.kubewan(&["up", "--yes"]);
+        said.expect_code(3);
+        for word in words {
+            assert!(said.stderr.contains(word), "no `{word}` in:\n{}", said.stderr);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root and a lab: cargo xtask lab"]
+fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
+    let Some(scene) = Scene::set() else { return };
+    let ca = scene.beside("ca.pem");
+    fs::copy(scene.registry.dir.join("registry.pem"), &ca).unwrap();
+    let pem = fs::read_to_string(&ca).unwrap();
+    scene.stage.on(
+        "node02",
+        &format!(
+            "mkdir -p /etc/containerd /data/cert && cat > /data/cert/harbor.crt <<'E'\n{pem}E\n\
+             cat > /etc/containerd/config.toml <<'E'\n{RECIPE}E\n"
+        ),
+    );
+    bad_files_are_refused(&scene);
+
+    // Nobody knows who has signed its certificate.
+    scene.say("");
+    let up = scene.up(6);
+    scene.no_node_pulls(&up, &["x509: certificate signed by unknown authority", "`caFile`"]);
+    carried_over(&scene, &up);
+
+    // It is trusted, and asks who is there.
+    scene.say(", caFile: ca.pem");
+    let up = scene.up(6);
+    scene.no_node_pulls(&up, &["auth", "`username` and `passwordFile`"]);
+
+    // Somebody else's password.
+    scene.write("password", "not-the-Password\n", 0o600);
+    let login = format!(", caFile: ca.pem, username: {USER}, passwordFile: password");
+    scene.say(&login);
+    let up = scene.up(6);
+    scene.no_node_pulls(&up, &["auth", "`username` and `passwordFile`"]);
+
+    scene.write("password", &format!("{PASSWORD}\n"), 0o600);
+    let plan = scene.stage.kubewan(&["plan", "--detailed-exitcode"]);
+    plan.expect_code(2);
+    assert!(plan.stdout.contains(&format!("{USER} with another password")), "{}", plan.stdout);
+    let up = scene.up(0);
+    let flat = up.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    for host in HOSTS {
+        let proof = format!("registry-pull {host} <- {PRIVATE}/{IMAGE}");
+        assert!(flat.contains(&proof) && flat.contains("pulled sha256:"), "{}", up.stderr);
+    }
+    assert!(!flat.contains("FAILED registry-pull"), "{}", up.stderr);
+    scene.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    nothing_is_on_show(&scene);
+
+    // Every program of the hosts trusts it once that is asked for.
+    let ask = format!("curl -s -o /dev/null -w '%{{http_code}}' https://{PRIVATE}/v2/ || true");
+    assert_eq!(scene.stage.on("node01", &ask), "000");
+    scene.say(&format!("{login}, trustInSystem: true"));
+    scene.up(0);
+    for host in HOSTS {
+        assert_eq!(scene.stage.on(host, &ask), "401", "{host}");
+    }
+    scene.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+
+    scene.stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+    for host in HOSTS {
+        let gone = "test ! -e /var/lib/kubelet/config.json && test ! -e /etc/containerd/certs.d && \
+                    ! ls /usr/local/share/ca-certificates/kubewan-* 2>/dev/null";
+        scene.stage.on(host, gone);
+        assert_eq!(scene.stage.on(host, &ask), "000", "{host}");
+    }
+    assert_eq!(scene.stage.on("node02", "cat /etc/containerd/config.toml"), RECIPE);
+    scene.stage.on("node01", "test ! -e /etc/containerd");
+}
+
+/// What is none of the kind is refused before anything is changed.
+fn bad_files_are_refused(scene: &Scene) {
+    scene.write("no.pem", "<html>not here</html>\n", 0o644);
+    scene.say(", caFile: no.pem");
+    scene.is_refused(&["error[ca-file-unusable]", "no.pem", "no certificate in PEM"]);
+    fs::copy(scene.registry.dir.join("expired.pem"), scene.beside("expired.pem")).unwrap();
+    scene.say(", caFile: expired.pem");
+    scene.is_refused(&["error[ca-file-unusable]", "expired on"]);
+    scene.write("open", PASSWORD, 0o644);
+    scene.say(&format!(", username: {USER}, passwordFile: open"));
+    scene.is_refused(&["error[password-file-unusable]", "chmod 600"]);
+    for host in HOSTS {
+        scene
+            .stage
+            .on(host, "test ! -e /etc/containerd/certs.d && test ! -e /usr/local/bin/kubeadm");
+    }
+}
+
+/// The recipe's settings are named, and what they said is so: a mirror with its authority, and a login.
+fn carried_over(scene: &Scene, up: &Said) {
+    let flat = up.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in [
+        "warning[registry-settings-carried]",
+        "docker.io: its mirror https://192.0.2.200:5001 to /etc/containerd/certs.d/docker.io/hosts.toml",
+        "k8s.gcr.io: its mirror https://registry.aliyuncs.com/v2/k8sxio",
+        "harbor.example: the login of robot to /var/lib/kubelet/config.json",
+    ] {
+        assert!(flat.contains(word), "no `{word}` in:\n{}", up.stderr);
+    }
+    assert!(!up.stderr.contains("carried-Over-0815") && !up.stdout.contains("carried-Over-0815"));
+    // containerd's CRI plugin runs, and Docker's name leads to the mirror.
+    let pull = format!(
+        "ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d docker.io/{IMAGE}"
+    );
+    scene.stage.on("node02", &pull);
+    let files = scene
+        .stage
+        .on("node02", "stat -c %a /var/lib/kubelet/config.json; cat /var/lib/kubelet/config.json");
+    // robot:carried-Over-0815
+    assert!(
+        files.starts_with("600\n") && files.contains("cm9ib3Q6Y2FycmllZC1PdmVyLTA4MTU="),
+        "{files}"
+    );
+    assert!(scene.stage.on("node02", "cat /etc/containerd/config.toml").contains("config_path"));
+}
+
+/// The password is in the kubelet's own file, for root alone, and nowhere else.
+fn nothing_is_on_show(scene: &Scene) {
+    // puller:open-Sesame-4711
+    let encoded = "cHVsbGVyOm9wZW4tU2VzYW1lLTQ3MTE=";
+    for host in HOSTS {
+        let find = format!(
+            "grep -rlF -e {PASSWORD} -e {encoded} /etc /var/lib/kubewan /var/lib/kubelet /var/log /run /tmp /root 2>/dev/null | sort"
+        );
+        let found = scene.stage.on(host, &format!("{{ {find}; }} || true"));
+        assert_eq!(found, "/var/lib/kubelet/config.json\n", "{host}");
+        let mode = scene.stage.on(host, "stat -c '%a %u:%g' /var/lib/kubelet/config.json");
+        assert_eq!(mode, "600 0:0\n", "{host}");
+        let journal = scene.stage.on(
+            host,
+            &format!("journalctl --no-pager | grep -cF -e {PASSWORD} -e {encoded} || true"),
+        );
+        assert_eq!(journal, "0\n", "{host}");
+    }
+    for arguments in [&["plan", "-o", "json"][..], &["-vv", "plan"]] {
+        let said = scene.stage.kubewan(arguments);
+        let text = format!("{}{}", said.stdout, said.stderr);
+        assert!(!text.contains(PASSWORD) && !text.contains(encoded), "{arguments:?}");
+    }
+}
