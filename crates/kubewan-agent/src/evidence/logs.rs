@@ -91,6 +91,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 /// The last lines, whole ones, without tokens and keys.
 pub(crate) fn bounded(text: &str) -> String {
+    let text = text.trim_end_matches('\n');
     let from = text.len().saturating_sub(LOG_BYTES);
     let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let lines: Vec<&str> = text[from..].lines().collect();
