@@ -171,6 +171,13 @@ fn etcd_on_an_address_that_is_on_no_interface(stage: &Stage) {
         &format!("sed '{listen}' /root/etcd.yaml > /root/new && mv /root/new {manifest}"),
     );
     settles(stage, &set(&["master01 etcd-cannot-bind"]));
+    // The manifest alone tells it at once; etcd itself once it was started anew.
+    let until = Instant::now() + PATIENCE;
+    let logs = "cat /var/log/pods/kube-system_etcd-*/etcd/*.log";
+    while !stage.on("master01", logs).contains("cannot assign requested address") {
+        assert!(Instant::now() < until, "etcd is not started with its new manifest");
+        sleep(Duration::from_secs(1));
+    }
     let said = stage.kubewan(&["doctor"]);
     said.expect_code(1);
     for words in [
