@@ -12,6 +12,7 @@ pub mod artifacts;
 pub mod batch;
 pub mod command;
 pub mod disk;
+pub mod evidence;
 pub mod facts;
 #[doc(hidden)]
 pub mod fuzz;

@@ -107,6 +107,7 @@ impl<W: Write> Connection<'_, W> {
         let host = self.host;
         let answer = match request {
             Request::Gather => crate::facts::gather(host).map(|f| Response::Facts(Box::new(f))),
+            Request::Evidence => Ok(Response::Evidence(Box::new(crate::evidence::evidence()))),
             Request::Observe { goals, values } => {
                 let host = host.clone().with_values(values);
                 Ok(Response::Observed(act::observe_all(&goals, &host)))

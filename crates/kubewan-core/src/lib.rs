@@ -10,6 +10,7 @@ pub mod action;
 pub mod bundle;
 pub mod download;
 pub mod event;
+pub mod evidence;
 pub mod facts;
 pub mod finding;
 pub mod frame;

@@ -30,7 +30,7 @@ pub fn public_key_info(der: &[u8]) -> Option<&[u8]> {
 }
 
 /// The first element: whole, its content, and what comes after it.
-fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(crate) fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let first = usize::from(*der.get(1)?);
     let (header, length) = if first < 0x80 {
         (2, first)

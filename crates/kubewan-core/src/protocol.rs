@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Change, Observed};
+use crate::evidence::HostEvidence;
 use crate::facts::Facts;
 use crate::journal::Entry;
 
@@ -36,6 +37,8 @@ pub fn hello(nonce: &str) -> String {
 pub enum Request {
     /// Read everything about the host.
     Gather,
+    /// Read what may tell why something is wrong: logs, units, certificates.
+    Evidence,
     /// Look at goals.
     Observe {
         /// The goals.
@@ -120,6 +123,7 @@ impl Request {
     pub fn summary(&self) -> Option<String> {
         Some(match self {
             Request::Gather => "facts".into(),
+            Request::Evidence => "evidence".into(),
             Request::Observe { goals, .. } => format!("state of {} goals", goals.len()),
             Request::Offset { sha256 } => {
                 format!("bytes that are there of {}", sha256.get(..12).unwrap_or(sha256))
@@ -155,6 +159,8 @@ impl Request {
 pub enum Response {
     /// To [`Request::Gather`].
     Facts(Box<Facts>),
+    /// To [`Request::Evidence`].
+    Evidence(Box<HostEvidence>),
     /// To [`Request::Observe`], in the goals' order.
     Observed(Vec<Result<Observed, String>>),
     /// To [`Request::Offset`] and [`Request::Upload`]: bytes that are there; `complete` once checked.

@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod error;
+pub mod evidence;
 pub mod executor;
 pub mod fleet;
 #[doc(hidden)]
@@ -30,5 +31,6 @@ pub mod operator;
 pub mod random;
 pub mod ssh;
 pub mod ssh_config;
+pub mod tar;
 pub mod trace;
 pub mod trust;

@@ -1,5 +1,6 @@
 //! What can be typed. Only names, types and help texts: what a command does stands in [`crate::commands`].
 
+mod doctor;
 mod init;
 mod join;
 mod lab;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use self::doctor::{DoctorArgs, SupportArgs};
 pub use self::init::InitArgs;
 pub use self::join::{
     JoinCommandArgs, TokenCommand, TokenCreateArgs, TokenDeleteArgs, TokenListArgs,
@@ -143,6 +145,10 @@ pub enum Command {
     Up(UpArgs),
     /// Show hosts, nodes, versions, addresses, and what is not right
     Status(StatusArgs),
+    /// Say what is wrong, why, and what to do; read logs that someone sent
+    Doctor(DoctorArgs),
+    /// Pack logs and facts of all hosts for someone else, without secrets
+    Support(SupportArgs),
     /// Prove the cluster: pods on every node, HTTP, Services, DNS, logs, exec
     Smoke(SmokeArgs),
     /// Show what must be reachable, from whom, and why
@@ -190,6 +196,8 @@ impl Command {
             Command::Plan(_) => "plan",
             Command::Up(_) => "up",
             Command::Status(_) => "status",
+            Command::Doctor(_) => "doctor",
+            Command::Support(_) => "support",
             Command::Smoke(_) => "smoke",
             Command::Ports(_) => "ports",
             Command::Kubeconfig(_) => "kubeconfig",
@@ -210,6 +218,7 @@ impl Command {
     pub fn answers_one_document(&self) -> bool {
         match self {
             Command::Plan(PlanArgs { output, .. })
+            | Command::Doctor(DoctorArgs { output, .. })
             | Command::Smoke(SmokeArgs { output, .. })
             | Command::Ports(PortsArgs { output, .. })
             | Command::Token(TokenCommand::List(TokenListArgs { output, .. }))

@@ -162,6 +162,17 @@ fn generated_tables_of_the_reference_are_those_of_the_code() {
     holds_between_marks("hosts", &versions::hosts());
     holds_between_marks("marks", &versions::marks());
     holds_between_marks("arguments", &versions::arguments());
+    holds_between_marks("doctor", &doctor());
+}
+
+/// A line for each check of the doctor's.
+fn doctor() -> String {
+    let mut lines = String::from("| code | means | looks at |\n|---|---|---|\n");
+    for check in kubewan_doctor::checks::CHECKS {
+        lines +=
+            &format!("| `{}` | {} | {} |\n", check.code, cell(check.means), cell(check.looks_at));
+    }
+    lines
 }
 
 /// What each profile says, and where that is known from.

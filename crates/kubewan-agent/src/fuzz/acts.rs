@@ -2,6 +2,7 @@
 
 use kubewan_core::action::cluster::{MANAGED_ANNOTATION, NodeMeta};
 use kubewan_core::action::firewall::{FirewallGoal, FirewallState, Opening};
+use kubewan_core::evidence::{LOG_BYTES, LOG_LINES};
 use kubewan_core::facts::FirewallTool;
 use kubewan_core::inventory::{Taint, TaintEffect};
 use kubewan_core::pin;
@@ -14,6 +15,7 @@ use crate::act::kubeadm::config::Config;
 use crate::act::kubeadm::rules::{self, Ruleset};
 use crate::act::kubeadm::{etcd, failure, parts, stuck, traces};
 use crate::act::{docker, file, firewall, image, package, rpm};
+use crate::evidence::{certificates, logs};
 use crate::facts::firewall as rulesets;
 
 /// ufw, firewalld, `iptables-save` and `nft -j`, as facts and goals read them.
@@ -190,6 +192,30 @@ pub fn certificate(bytes: &[u8]) {
     if let Some(info) = pin::public_key_info(bytes) {
         assert!(!info.is_empty() && info.len() < bytes.len());
     }
+    let path = std::path::Path::new("a.crt");
+    let of_kubeconfig = certificates::of_kubeconfig(&text(bytes), path);
+    for read in certificates::of_pem(&text(bytes), path).into_iter().chain(of_kubeconfig) {
+        assert!(!read.subject.contains(char::is_control), "{read:?} steers the terminal");
+    }
+}
+
+/// What logs and units say: the end of it, in whole lines, without tokens.
+pub fn evidence(bytes: &[u8]) {
+    let said = text(bytes);
+    let kept = logs::bounded(&said);
+    // A mask may be longer than what it stands for by some bytes, and there are not more of them than words.
+    assert!(
+        kept.lines().count() <= LOG_LINES && kept.len() <= 2 * LOG_BYTES,
+        "{} bytes",
+        kept.len()
+    );
+    assert_eq!(
+        logs::bounded(&kept).lines().count(),
+        kept.lines().count(),
+        "bounded, and not for good"
+    );
+    crate::evidence::parse_units(&said);
+    crate::evidence::udp_checksum_errors(&said);
 }
 
 /// What kubectl prints: whatever a node says of itself, one patch makes it as it should be.

@@ -14,7 +14,8 @@ use crate::command::Kept;
 use crate::{batch, journal, overhear, probe, redact, relay};
 
 pub use acts::{
-    certificate, firewalls, images, kubeadm_files, kubectl, mounts, packages, packet_filter,
+    certificate, evidence, firewalls, images, kubeadm_files, kubectl, mounts, packages,
+    packet_filter,
 };
 pub use facts::{host_files, kubelet_flags, network, sockets, units, versions};
 

@@ -36,6 +36,7 @@ targets! {
         ["src/act/kubeadm/config.rs", "src/act/kubeadm/failure.rs", "src/act/kubeadm/etcd.rs",
          "src/act/kubeadm/second_run.rs", "src/act/kubeadm/stuck.rs", "src/act/kubeadm/token.rs"], vec![];
     certificate: 50_000, ["../kubewan-core/src/testdata"], samples::certificates();
+    evidence: 3_000, ["src/evidence/mod.rs", "src/evidence/logs.rs"], vec![];
     kubectl: 50_000, ["src/act/cluster/node.rs", "src/act/cluster/spread.rs", "src/act/kubeadm/parts.rs"],
         samples::nodes();
 }

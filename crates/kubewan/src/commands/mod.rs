@@ -3,6 +3,7 @@
 
 mod bundle;
 mod completions;
+mod doctor;
 mod init;
 mod join_command;
 mod kubeconfig;
@@ -15,6 +16,7 @@ mod schema;
 mod smoke;
 mod ssh;
 pub mod status;
+mod support;
 mod token;
 mod up;
 
@@ -33,6 +35,8 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Support(args) => support::run(&args),
         Command::Smoke(args) => smoke::run(&args),
         Command::Ports(args) => ports::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),

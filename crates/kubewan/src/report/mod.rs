@@ -2,6 +2,7 @@
 //! file, where there is one.
 
 pub mod board;
+pub mod doctor_view;
 pub mod downloads;
 pub mod json;
 pub mod lab;

@@ -12,6 +12,7 @@ mod closed_ports;
 mod control_planes;
 mod distributions;
 mod docker;
+mod doctor;
 mod drift;
 mod first_contact;
 mod foreign_state;

@@ -1,0 +1,60 @@
+//! An API server on which nobody answers.
+
+use kubewan_core::evidence::Component;
+
+use super::Check;
+use crate::case::{Case, HostCase, has_all};
+use crate::diagnosis::Diagnosis;
+
+pub(super) const CHECK: Check = Check {
+    code: "api-refused",
+    means: "nobody answers on 6443 of a control plane",
+    looks_at: "listening sockets, `dial tcp …:6443: connect: connection refused`, the last words of kube-apiserver and etcd",
+    explains: &["node-not-ready", "init-timeout"],
+    explains_everywhere: &["node-not-ready"],
+    run: |case| case.present().filter_map(|host| of(case, host)).collect(),
+};
+
+fn is_said(line: &str) -> bool {
+    has_all(line, &[":6443", "connection refused"])
+        || line.contains("The connection to the server") && line.contains("was refused")
+}
+
+fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
+    let said = host.said(&[Component::Kubelet], is_said);
+    let quote = if host.is_pasted() {
+        said?
+    } else if host.control_plane_lacks(6443) {
+        host.quote("listening sockets", "none on 6443")
+    } else {
+        let silent = case.cluster.as_ref().and_then(|cluster| cluster.silent.as_ref());
+        let silent = silent.filter(|_| {
+            host.has_control_plane()
+                && case
+                    .present()
+                    .find(|h| h.has_control_plane())
+                    .is_some_and(|h| h.name == host.name)
+        })?;
+        host.quote("kubectl", silent)
+    };
+    // What etcd and the API server said last is where it goes on.
+    let fatal = |by: Component| {
+        host.said(&[by], |line| {
+            !host.is_pasted()
+                && (has_all(line, &["\"level\":\"fatal\""])
+                    || line.starts_with("F1")
+                    || line.starts_with("F0")
+                    || line.contains("Error: "))
+        })
+    };
+    let last = fatal(Component::Etcd).or_else(|| fatal(Component::ApiServer));
+    Some(
+        Diagnosis::error("api-refused", host.who(), "kubectl and all kubelets get `connection refused` from 6443")
+            .cause("the API server does not run; mostly because etcd does not. That log tells why, and this one does not")
+            .seen([quote].into_iter().chain(last))
+            .remedy(
+                "`crictl ps -a`: which container is Exited? Then its log: `sudo sh -c 'tail -n 50 /var/log/pods/kube-system_etcd-*/etcd/*.log'`, and \
+                 kube-apiserver's. `kubewan doctor --log FILE` reads them",
+            ),
+    )
+}

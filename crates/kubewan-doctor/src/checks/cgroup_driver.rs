@@ -1,0 +1,128 @@
+//! A runtime whose cgroup driver is not the kubelet's: the pods of the control plane are ended again and again.
+
+use kubewan_core::evidence::Component;
+use kubewan_core::versions::series;
+
+use super::{API, Check};
+use crate::case::{HostCase, has_all};
+use crate::diagnosis::{Diagnosis, Quote, goal};
+
+pub(super) const CHECK: Check = Check {
+    code: "cgroup-driver",
+    means: "the runtime's cgroup driver is not the kubelet's, so etcd and the rest of the control plane are stopped and started all the time",
+    looks_at: "`SystemdCgroup` in containerd's configuration, the kubelet's `cgroupDriver`, etcd's `received signal; shutting down`",
+    explains: NODE_AND_API,
+    explains_everywhere: API,
+    run: |case| {
+        case.present()
+            .filter_map(|host| if host.is_pasted() { pasted(host) } else { living(host) })
+            .collect()
+    },
+};
+
+const NODE_AND_API: &[&str] =
+    &["node-not-ready", "kubelet-down", "no-cni", "init-timeout", "api-refused", "hairpin"];
+
+/// etcd says so where it was told to end; one that fails by itself says why.
+fn is_stop(line: &str) -> bool {
+    has_all(line, &["received signal; shutting down", "terminated"])
+}
+
+/// The kubelet with dockershim, up to 1.23 (cmd/kubelet, `misconfiguration: …`).
+fn is_refusal(line: &str) -> bool {
+    has_all(line, &["kubelet cgroup driver", "is different from", "cgroup driver"])
+}
+
+fn said(host: &HostCase, quotes: impl IntoIterator<Item = Quote>, cause: String) -> Diagnosis {
+    Diagnosis::error("cgroup-driver", host.who(), "etcd and the other pods of the control plane are stopped and started all the time, and the API on 6443 with them")
+        .cause(cause)
+        .seen(quotes)
+        .remedy(
+            "`SystemdCgroup = true` below [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options] in \
+             /etc/containerd/config.toml, then `systemctl restart containerd` (with Docker: \
+             `\"exec-opts\": [\"native.cgroupdriver=systemd\"]` in daemon.json)",
+        )
+        .fix(&[goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")])
+}
+
+fn pasted(host: &HostCase) -> Option<Diagnosis> {
+    let stop = host.said(&[], |line| is_stop(line) || is_refusal(line));
+    let cgroupfs = host.said(&[], |line| {
+        line.trim() == "SystemdCgroup = false"
+            || line.contains("native.cgroupdriver=cgroupfs")
+            || line.trim() == "Cgroup Driver: cgroupfs"
+    });
+    let systemd = host.said(&[], |line| line.trim() == "SystemdCgroup = true");
+    let cause = match (&stop, &cgroupfs, systemd.is_some()) {
+        (None, None, _) => return None,
+        (_, Some(_), _) => "the runtime puts containers into cgroupfs, and the kubelet, by its default, into systemd's cgroups".to_owned(),
+        (Some(_), None, true) => "etcd did not fail, it was told to end: so it is where the runtime's cgroup driver is not the kubelet's. \
+             The configuration here says SystemdCgroup = true: containerd has to be restarted for it"
+            .to_owned(),
+        (Some(_), None, false) => "etcd did not fail, it was told to end: so it is where the runtime's cgroup driver (cgroupfs unless \
+             told otherwise) is not the kubelet's (systemd)"
+            .to_owned(),
+    };
+    Some(said(host, stop.into_iter().chain(cgroupfs), cause))
+}
+
+/// daemon.json says so; what Docker's default is depends on the host.
+fn by_docker(host: &HostCase) -> Option<Diagnosis> {
+    let kubelet = host.file("/var/lib/kubelet/config.yaml")?;
+    let file = host.file("/etc/docker/daemon.json")?;
+    let line = file.lines().find(|line| line.contains("native.cgroupdriver=cgroupfs"))?;
+    let wants_systemd = kubelet.lines().any(|line| line.trim() == "cgroupDriver: systemd");
+    let cause = "Docker puts containers into cgroupfs, and the kubelet into systemd's cgroups";
+    wants_systemd.then(|| said(host, [host.quote("/etc/docker/daemon.json", line)], cause.into()))
+}
+
+fn living(host: &HostCase) -> Option<Diagnosis> {
+    let facts = host.facts.as_ref().filter(|_| host.has_cluster())?;
+    if host.uses_docker() {
+        return by_docker(host);
+    }
+    let kubelet = host.file("/var/lib/kubelet/config.yaml")?;
+    let wants_systemd = kubelet.lines().any(|line| line.trim() == "cgroupDriver: systemd");
+    let containerd = series(facts.runtime.containerd.as_deref()?)?;
+    let config = facts.runtime.containerd_config.as_deref().unwrap_or_default();
+    let line = config.lines().map(str::trim).find(|line| line.starts_with("SystemdCgroup"));
+    if !wants_systemd || line.is_some_and(|line| line.ends_with("true")) {
+        return None;
+    }
+    let setting = host.quote(
+        "/etc/containerd/config.toml",
+        line.unwrap_or("no SystemdCgroup: false is the default"),
+    );
+    let kubelet = host.quote("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd");
+    let stop = host.said(&[Component::Etcd], is_stop);
+    let quotes = [setting, kubelet].into_iter().chain(stop);
+    // From containerd 2.0 and Kubernetes 1.34 on the kubelet asks the runtime (KEP-4033, `KubeletCgroupDriverFromCRI`).
+    let asks = containerd >= (2, 0)
+        && facts.kubernetes.kubelet.as_deref().and_then(series).is_some_and(|v| v >= (1, 34));
+    let cause = "containerd puts containers into cgroupfs, beside systemd, which takes all cgroups for its own";
+    let diagnosis = said(host, quotes, cause.into());
+    Some(match asks {
+        false => diagnosis,
+        true => Diagnosis {
+            severity: kubewan_core::finding::Severity::Warning,
+            symptom: "containers are not in systemd's cgroups: a reload of systemd may take their limits off".into(),
+            ..diagnosis
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_told_from_a_failure() {
+        assert!(is_stop(
+            r#"{"caller":"osutil/interrupt_unix.go:64","msg":"received signal; shutting down","signal":"terminated"}"#
+        ));
+        assert!(!is_stop(r#"{"level":"fatal","msg":"discovery failed"}"#));
+        assert!(is_refusal(
+            "misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\""
+        ));
+    }
+}

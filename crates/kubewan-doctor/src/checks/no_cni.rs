@@ -1,0 +1,70 @@
+//! A node without a pod network.
+
+use kubewan_core::evidence::Component;
+
+use super::Check;
+use crate::case::{HostCase, has_any};
+use crate::diagnosis::Diagnosis;
+
+/// pkg/cri of containerd, and dockershim's.
+const WORDS: [&str; 5] = [
+    "cni plugin not initialized",
+    "cni config uninitialized",
+    "no networks found in /etc/cni/net.d",
+    "NetworkPluginNotReady",
+    "failed to find plugin \"",
+];
+
+pub(super) const CHECK: Check = Check {
+    code: "no-cni",
+    means: "the node has no pod network: no CNI configuration, or a plugin that is missing",
+    looks_at: "the node's condition, `cni plugin not initialized`, `failed to find plugin`",
+    explains: &["node-not-ready"],
+    explains_everywhere: &[],
+    run: |case| {
+        let of = |host: &HostCase| {
+            let node = case.node(host).filter(|node| !node.ready && has_any(&node.said, &WORDS));
+            let from_node = node.map(|node| host.quote(&format!("node {}", node.name), &node.said));
+            let plugin = |line: &str| line.contains("failed to find plugin \"");
+            let said =
+                host.says_now(&[Component::Kubelet, Component::Containerd], |line| {
+                    match host.is_pasted() {
+                        true => has_any(line, &WORDS),
+                        false => plugin(line) && case.node_may_be_ill(host),
+                    }
+                });
+            if from_node.is_none() && said.is_none() {
+                return None;
+            }
+            let quotes: Vec<_> = from_node.into_iter().chain(said).collect();
+            let is_plugin = quotes.iter().any(|quote| plugin(&quote.text));
+            let (cause, remedy) = match is_plugin {
+                true => (
+                    "a CNI plugin's program is missing in /opt/cni/bin",
+                    "put the CNI plugins there (the package kubernetes-cni); `kubewan up` brings them",
+                ),
+                false => (
+                    "no pod network was installed yet, or its pod on this node does not run, so that /etc/cni/net.d is empty",
+                    "install one: `kubectl apply -f kube-flannel.yml`; where there is one, look at its pod: `kubectl -n kube-flannel get pods -o wide`, and its log. \
+                     `kubewan up` brings flannel",
+                ),
+            };
+            Some(
+                Diagnosis::error(
+                    "no-cni",
+                    host.who(),
+                    "the node is NotReady, and its pods stay in ContainerCreating",
+                )
+                .cause(cause)
+                .seen(quotes)
+                .remedy(remedy)
+                .fix(&[
+                    crate::diagnosis::goal("file", "/opt/cni/bin/"),
+                    crate::diagnosis::goal("object", ""),
+                    crate::diagnosis::goal("node-meta", ""),
+                ]),
+            )
+        };
+        case.present().filter_map(of).collect()
+    },
+};

@@ -1,0 +1,43 @@
+//! A node that is not ready, or is not there, and nothing else says why.
+
+use super::Check;
+use crate::case::{Case, HostCase};
+use crate::diagnosis::{Diagnosis, goal};
+
+pub(super) const CHECK: Check = Check {
+    code: "node-not-ready",
+    means: "a node is NotReady or missing, and nothing else says why",
+    looks_at: "the nodes as the API has them",
+    explains: &[],
+    explains_everywhere: &[],
+    run: |case| case.hosts.iter().filter_map(|host| of(case, host)).collect(),
+};
+
+fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
+    let cluster = case.cluster.as_ref().filter(|cluster| cluster.silent.is_none())?;
+    let name = host.who()?;
+    let (quote, cause) = match cluster.nodes.iter().find(|node| node.name == name) {
+        Some(node) if node.ready => return None,
+        Some(node) => (
+            host.quote(&format!("node {name}"), &node.said),
+            "its kubelet says so, or says nothing any more",
+        ),
+        None => (
+            host.quote("kubectl get nodes", format!("no {name}")),
+            "the host has not joined, or its node was deleted",
+        ),
+    };
+    Some(
+        Diagnosis::error(
+            "node-not-ready",
+            Some(name),
+            "the node takes no pods, and after five minutes its pods are started elsewhere",
+        )
+        .cause(cause)
+        .seen([quote])
+        .remedy(format!(
+            "`journalctl -u kubelet -n 50` on {name}; `kubewan up` joins a host that is missing"
+        ))
+        .fix(&[goal("unit", "kubelet.service")]),
+    )
+}

@@ -1,0 +1,49 @@
+//! A pause image that can't be had: no pod gets a sandbox.
+
+use kubewan_core::evidence::Component;
+
+use super::Check;
+use crate::case::{HostCase, has_any};
+use crate::diagnosis::{Diagnosis, goal};
+
+pub(super) const CHECK: Check = Check {
+    code: "pause-image",
+    means: "the pause image can't be pulled, so that no pod starts",
+    looks_at: "`failed to get sandbox image` and `failed to pull image …pause` in the logs of kubelet and containerd",
+    explains: &["init-timeout", "node-not-ready", "no-cni", "api-refused"],
+    explains_everywhere: &[],
+    run: |case| {
+        let of = |host: &HostCase| {
+            let said = host.says_now(&[Component::Kubelet, Component::Containerd], is_said)?;
+            // A registry that was away for a minute leaves the words, and pods that run.
+            let ill = host.is_pasted() || case.node_may_be_ill(host) || is_stuck(case, host);
+            ill.then(|| {
+                Diagnosis::error("pause-image", host.who(), "no pod starts, and `kubeadm init` waits in vain for the control plane")
+                    .cause("the runtime can't get the pause image that every pod begins with: its registry can't be reached, or the image is not there")
+                    .seen([said])
+                    .remedy(
+                        "name one that can be had: `sandbox_image` in /etc/containerd/config.toml (containerd 1), \
+                         `pinned_images.sandbox` (2), for instance registry.aliyuncs.com/google_containers/pause; \
+                         kubeadm's `imageRepository` does not reach containerd. With kubewan: `kubernetes.imageRepository`, \
+                         `mirrors.images`, or a bundle",
+                    )
+                    .fix(&[goal("image", "/pause:"), goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")])
+            })
+        };
+        case.present().filter_map(of).collect()
+    },
+};
+
+fn is_said(line: &str) -> bool {
+    line.contains("failed to get sandbox image")
+        || (line.contains("/pause:")
+            && has_any(
+                line,
+                &["failed to pull image", "failed to pull and unpack image", "failed to resolve"],
+            ))
+}
+
+fn is_stuck(case: &crate::Case, host: &HostCase) -> bool {
+    let mut pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
+    pods.any(|pod| Some(pod.node.as_str()) == host.who() && !pod.ready && !pod.waiting.is_empty())
+}

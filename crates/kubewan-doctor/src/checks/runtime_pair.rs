@@ -1,0 +1,76 @@
+//! A kubelet and a runtime that don't speak with each other.
+
+use kubewan_core::evidence::Component;
+use kubewan_core::versions::{Version, series};
+
+use super::{Check, NODE};
+use crate::case::{HostCase, has_any};
+use crate::diagnosis::{Diagnosis, goal};
+
+/// gRPC's words for a plugin that is switched off, or for a version of the CRI that the runtime does not have.
+const WORDS: [&str; 4] = [
+    "unknown service runtime.v1.RuntimeService",
+    "unknown service runtime.v1alpha2.RuntimeService",
+    "unknown service runtime.v1.ImageService",
+    "CRI v1 runtime API is not implemented for endpoint",
+];
+
+pub(super) const CHECK: Check = Check {
+    code: "runtime-pair",
+    means: "kubelet and container runtime are of versions that can't work together, or containerd's CRI plugin is off",
+    looks_at: "both versions, `disabled_plugins`, `unknown service runtime.v1.RuntimeService`",
+    explains: NODE,
+    explains_everywhere: &[],
+    run: |case| {
+        case.present().filter_map(|host| disabled(host).or_else(|| versions(host))).collect()
+    },
+};
+
+/// `disabled_plugins = ["cri"]`, as Docker's package of containerd has it.
+fn disables_cri(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with("disabled_plugins")
+        && has_any(line, &["\"cri\"", "\"io.containerd.grpc.v1.cri\""])
+}
+
+fn disabled(host: &HostCase) -> Option<Diagnosis> {
+    let line = match &host.facts {
+        Some(facts) if host.has_cluster() => {
+            let text = facts.runtime.containerd_config.as_deref()?;
+            host.quote("/etc/containerd/config.toml", text.lines().find(|line| disables_cri(line))?)
+        }
+        Some(_) => return None,
+        None => host.said(&[], disables_cri)?,
+    };
+    let said = host.said(&[Component::Kubelet], |line| has_any(line, &WORDS));
+    Some(
+        Diagnosis::error("runtime-pair", host.who(), "kubeadm and the kubelet say that the container runtime is not running")
+            .cause("containerd runs without its CRI plugin: Docker's package switches it off in /etc/containerd/config.toml")
+            .seen([line].into_iter().chain(said))
+            .remedy("take `cri` out of `disabled_plugins`, set `SystemdCgroup = true`, `systemctl restart containerd`")
+            .fix(&[goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")]),
+    )
+}
+
+fn versions(host: &HostCase) -> Option<Diagnosis> {
+    let said = host.said(&[Component::Kubelet], |line| has_any(line, &WORDS));
+    let pair = host.facts.as_ref().and_then(|facts| {
+        let containerd = facts.runtime.containerd.as_deref()?;
+        let kubelet = facts.kubernetes.kubelet.as_deref()?;
+        let works = kubelet.parse::<Version>().ok()?.release()?.containerd;
+        let is = series(containerd)?;
+        let wrong = is < works.oldest || works.is_too_new(is);
+        wrong.then(|| host.quote("versions", format!("kubelet {kubelet}, containerd {containerd}")))
+    });
+    // Words of a day when it was so are no trouble of today.
+    let said = said.filter(|_| host.is_pasted() || pair.is_some());
+    if pair.is_none() && said.is_none() {
+        return None;
+    }
+    Some(
+        Diagnosis::error("runtime-pair", host.who(), "kubeadm and the kubelet say that the container runtime is not running")
+            .cause("the runtime does not have the version of the CRI that the kubelet speaks: containerd is too old or too new for it, or its CRI plugin is off")
+            .seen(pair.into_iter().chain(said))
+            .remedy("docs/reference.md, \"Versions\", has what works with what; Kubernetes 1.26 and later want containerd 1.6 or later, and `disabled_plugins` without `cri`"),
+    )
+}

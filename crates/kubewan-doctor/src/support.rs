@@ -1,0 +1,355 @@
+//! `kubewan support`: what is packed, without secrets.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use kubewan_core::evidence::ClusterAnswers;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::case::Case;
+use crate::diagnosis::Diagnosis;
+
+/// What stands for a secret.
+const HIDDEN: &str = "[hidden]";
+
+/// Words before a `:` or `=` after which a secret stands.
+const SECRET_WORDS: [&str; 16] = [
+    "client-key-data",
+    "certificatekey",
+    "certificate-key",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token-secret",
+    "token",
+    "identitytoken",
+    "auth",
+    "authorization",
+    "privatekey",
+    "presharedkey",
+    "psk",
+    "apikey",
+];
+
+/// A file of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedFile {
+    /// Its path in the bundle.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// All that is packed, redacted, with a list of it as the first file.
+pub fn files(
+    version: &str,
+    case: &Case,
+    answers: &ClusterAnswers,
+    found: &[Diagnosis],
+    hide_addresses: bool,
+) -> Vec<PackedFile> {
+    let mut addresses = Addresses::default();
+    let mut files = Vec::new();
+    let mut add = |path: String, text: String| {
+        let text = redacted(&text);
+        let text = if hide_addresses { addresses.hidden(&text) } else { text };
+        files.push(PackedFile { path, text });
+    };
+    add("findings.json".into(), json(&found));
+    for (number, host) in case.hosts.iter().enumerate() {
+        let Some(name) = &host.name else { continue };
+        // A path in a tar archive has less than a hundred letters.
+        let name = format!("{:02}-{}", number + 1, plain(name));
+        if let Some((code, said)) = &host.unreachable {
+            add(format!("hosts/{name}/unreachable.txt"), format!("{code}\n{said}\n"));
+            continue;
+        }
+        add(format!("hosts/{name}/facts.json"), json(&host.facts));
+        let mut evidence = host.evidence.clone();
+        for (number, log) in evidence.logs.drain(..).enumerate() {
+            add(
+                format!("hosts/{name}/logs/{:02}-{}.log", number + 1, plain(&log.source)),
+                log.text,
+            );
+        }
+        add(format!("hosts/{name}/evidence.json"), json(&evidence));
+    }
+    let texts = [
+        ("nodes.json", &answers.nodes),
+        ("cluster-info.json", &answers.cluster_info),
+        ("api-silent.txt", &answers.silent),
+    ];
+    for (path, text) in texts {
+        if let Some(text) = text {
+            add(format!("cluster/{path}"), readable(text));
+        }
+    }
+    for (number, pods) in answers.pods.iter().enumerate() {
+        add(format!("cluster/pods-{}.json", number + 1), readable(pods));
+    }
+    files.insert(
+        0,
+        PackedFile { path: "README.txt".into(), text: contents(version, &files, hide_addresses) },
+    );
+    files
+}
+
+/// What is in a bundle, and what is not.
+fn contents(version: &str, files: &[PackedFile], hide_addresses: bool) -> String {
+    let addresses = match hide_addresses {
+        true => "Addresses are replaced by address-1, address-2, …",
+        false => "Addresses and host names are in it: `--hide-addresses` leaves addresses out.",
+    };
+    let mut text = format!(
+        "kubewan support, kubewan {version}\n\nFacts, ends of logs, dates of certificates and what the API says of nodes and pods of Kubernetes' own.\n\
+         Left out: private keys, tokens, passwords, Secrets, and all objects of yours. {addresses}\nLook at it before you pass it on.\n\n"
+    );
+    for file in files {
+        text += &format!("{:>9}  {}\n", file.text.len(), file.path);
+    }
+    text
+}
+
+fn json(value: &impl Serialize) -> String {
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    hide_in(&mut value);
+    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+}
+
+/// JSON with its secrets hidden, or the text where it is none.
+fn readable(text: &str) -> String {
+    serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |value| json(&value))
+}
+
+/// In each text of a document: a secret in the middle of one must not take the document's form away.
+fn hide_in(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = redacted(text),
+        Value::Array(items) => items.iter_mut().for_each(hide_in),
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                match value {
+                    Value::String(text)
+                        if SECRET_WORDS.contains(&key.to_ascii_lowercase().as_str()) =>
+                    {
+                        *text = HIDDEN.into();
+                    }
+                    value => hide_in(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn plain(text: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+    let name: String = text.chars().map(keep).collect();
+    name.trim_matches('_').chars().rev().take(36).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+/// A text without private keys, tokens, passwords, and what else looks like one.
+pub fn redacted(text: &str) -> String {
+    let mut lines = Vec::new();
+    let mut in_key = false;
+    for line in text.split('\n') {
+        let begins = line.contains("-----BEGIN") && line.contains("PRIVATE KEY");
+        let ends = line.contains("-----END") && line.contains("PRIVATE KEY");
+        if begins && !in_key {
+            lines.push("[private key left out]".to_owned());
+        }
+        match (begins, ends, in_key) {
+            (true, true, _) => in_key = line.rfind("-----BEGIN") > line.rfind("-----END"),
+            (true, false, _) => in_key = true,
+            (false, true, true) => in_key = false,
+            (false, _, true) => {}
+            (false, _, false) => lines.push(redacted_line(line)),
+        }
+    }
+    lines.join("\n")
+}
+
+fn redacted_line(line: &str) -> String {
+    let line = without_values(line);
+    let is_part =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=');
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line.as_str();
+    while !rest.is_empty() {
+        let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        out.push_str(if is_secret(word) { HIDDEN } else { word });
+        let gap = after.find(is_part).unwrap_or(after.len());
+        out.push_str(&after[..gap]);
+        rest = &after[gap..];
+    }
+    without_login(&out)
+}
+
+/// JSON web tokens, bootstrap tokens, and PEM in base64, which may be a key.
+fn is_secret(word: &str) -> bool {
+    let lower = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let is_token = |part: &str| matches!(part.split_once('.'), Some((id, secret)) if id.len() == 6 && secret.len() == 16 && lower(id) && lower(secret));
+    word.starts_with("LS0tLS1CRUdJTi")
+        || (word.starts_with("eyJ") && word.len() >= 20)
+        || word.split(['/', '=', '-', '_', '+']).any(|part| is_token(part.trim_matches('.')))
+}
+
+/// What stands behind a word such as `password` and a `:` or `=`, to the line's end.
+fn without_values(line: &str) -> String {
+    // Letters of ASCII keep their places.
+    let lower = line.to_ascii_lowercase();
+    let mut from = 0;
+    while let Some((at, word)) = SECRET_WORDS
+        .iter()
+        .filter_map(|word| Some((from + lower[from..].find(word)?, *word)))
+        .min_by_key(|(at, word)| (*at, std::cmp::Reverse(word.len())))
+    {
+        let end = at + word.len();
+        let rest = &line[end..];
+        let after = rest.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
+        let whole = !lower[..at].ends_with(|c: char| c.is_ascii_alphabetic());
+        if whole && after.starts_with([':', '=']) && !after[1..].trim_start().is_empty() {
+            let kept = line.len() - after.len() + 1;
+            return format!("{} {HIDDEN}", &line[..kept]);
+        }
+        from = end;
+    }
+    line.to_owned()
+}
+
+/// `https://user:password@host` without what is before the `@`.
+fn without_login(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''))
+            .unwrap_or(after.len());
+        match after[..end].rfind('@') {
+            Some(at) => {
+                out.push_str(HIDDEN);
+                rest = &after[at..];
+            }
+            None => rest = after,
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Addresses by what stands for them in one bundle.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    known: BTreeMap<String, usize>,
+}
+
+impl Addresses {
+    /// A text with `address-N` in the place of every address but those of the host itself (127.0.0.0/8, ::1).
+    pub fn hidden(&mut self, text: &str) -> String {
+        let of_six = self.each(
+            text,
+            |c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'),
+            |word| {
+                // Shorter ones are halves of words, as `d::f`.
+                let address: Ipv6Addr = (word.len() > 5).then_some(word)?.parse().ok()?;
+                (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
+            },
+        );
+        self.each(
+            &of_six,
+            |c| c.is_ascii_digit() || c == '.',
+            |word| {
+                let address: Ipv4Addr = word.parse().ok()?;
+                (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
+            },
+        )
+    }
+
+    fn each(
+        &mut self,
+        text: &str,
+        is_part: impl Fn(char) -> bool,
+        address: impl Fn(&str) -> Option<String>,
+    ) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            let bare = word.trim_matches('.');
+            match address(bare) {
+                Some(address) => {
+                    let next = self.known.len() + 1;
+                    let number = *self.known.entry(address).or_insert(next);
+                    let (before, behind) = word.split_once(bare).unwrap_or(("", ""));
+                    out.push_str(&format!("{before}address-{number}{behind}"));
+                }
+                None => out.push_str(word),
+            }
+            let gap = after.find(&is_part).unwrap_or(after.len());
+            out.push_str(&after[..gap]);
+            rest = &after[gap..];
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_left_out() {
+        for (text, kept) in [
+            (
+                "a\n-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\nb",
+                "a\n[private key left out]\nb",
+            ),
+            ("  password = \"hunter2\"", "  password = [hidden]"),
+            ("    client-key-data: LS0tLS1CRUdJTiBSU0E=", "    client-key-data: [hidden]"),
+            (
+                "kubeadm join a:6443 --token abcdef.0123456789abcdef --x",
+                "kubeadm join a:6443 --token [hidden] --x",
+            ),
+            ("Authorization: Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6", "Authorization: [hidden]"),
+            ("GET with eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.e30.abc", "GET with [hidden]"),
+            (
+                "proxy https://me:secret@proxy.example:3128/",
+                "proxy https://[hidden]@proxy.example:3128/",
+            ),
+            (
+                "the tokencleaner controller is started: ok",
+                "the tokencleaner controller is started: ok",
+            ),
+            ("PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "PrivateKey = [hidden]"),
+        ] {
+            assert_eq!(redacted(text), kept);
+            assert_eq!(redacted(kept), kept);
+        }
+    }
+
+    #[test]
+    fn addresses_keep_their_differences() {
+        let mut addresses = Addresses::default();
+        let text =
+            "198.51.100.10 asks 192.0.2.7:6443, 198.51.100.10. fe80::1 127.0.0.1 v1.36.2 10:20:30";
+        assert_eq!(
+            addresses.hidden(text),
+            "address-2 asks address-3:6443, address-2. address-1 127.0.0.1 v1.36.2 10:20:30"
+        );
+        assert_eq!(addresses.hidden("192.0.2.7"), "address-3");
+    }
+
+    #[test]
+    fn a_document_stays_one() {
+        let found = json(&serde_json::json!({"text": "a\npassword: x\nb", "token": "y", "n": [1]}));
+        let value: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(value["text"], "a\npassword: [hidden]\nb");
+        assert_eq!(value["token"], HIDDEN);
+    }
+}

@@ -1,0 +1,457 @@
+//! Hosts and a cluster in which one thing is wrong: exactly that is found, and nothing in a cluster that is well, although
+//! its logs still hold the troubles of the day when it was made.
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+use kubewan_core::evidence::{
+    Certificate, ClusterAnswers, Component, Disk, HostEvidence, Log, UnitState,
+};
+use kubewan_core::facts::{
+    ClusterState, Facts, FirewallFacts, FirewallTool, InterfaceAddress, Listener, TextFile,
+};
+use kubewan_core::inventory::{Firewall, Inventory};
+use kubewan_doctor::cluster::{Cluster, TokenState};
+use kubewan_doctor::{Case, HostCase, diagnose};
+
+const NOW: i64 = 1_795_651_200;
+
+fn inventory() -> Inventory {
+    serde_json::from_value(serde_json::json!({
+        "name": "home",
+        "kubernetes": { "version": "1.36.2" },
+        "network": { "backend": "vxlan" },
+        "hosts": [
+            { "name": "master01", "address": "198.51.100.10", "roles": ["control-plane"] },
+            { "name": "node01", "address": "198.51.100.20", "roles": ["worker"] },
+        ],
+    }))
+    .unwrap()
+}
+
+fn facts(name: &str, address: &str, master: bool) -> Facts {
+    let mut facts = Facts::default();
+    facts.os.id = "debian".into();
+    facts.hostname = name.into();
+    facts.clock_unix_ms = NOW * 1000;
+    facts.hostname_resolves = true;
+    facts.machine_id = format!("machine-{name}");
+    facts.product_uuid = format!("uuid-{name}");
+    facts.runtime.containerd = Some("1.7.24".into());
+    facts.runtime.containerd_active = true;
+    facts.runtime.containerd_config = Some("version = 2\n  SystemdCgroup = true\n".into());
+    facts.kubernetes.kubelet = Some("1.36.2".into());
+    facts.kubernetes.kubelet_active = true;
+    facts.kubernetes.kubelet_args = vec![format!("--node-ip={address}")];
+    facts.kubernetes.state = ClusterState::Done;
+    let address = Ipv4Net::new_assert(address.parse().unwrap(), 32);
+    facts.addresses = vec![InterfaceAddress { interface: "kubewan0".into(), address }];
+    if master {
+        facts.kubernetes.manifests = vec!["etcd.yaml".into(), "kube-apiserver.yaml".into()];
+        let port = |port| Listener {
+            protocol: "tcp".into(),
+            address: "0.0.0.0".parse().unwrap(),
+            port,
+            process: String::new(),
+        };
+        facts.listeners = vec![port(6443), port(2379)];
+    }
+    facts
+}
+
+/// Lines of the day on which the cluster was made.
+fn log(component: Component, text: &str) -> Log {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("2026-11-25T23:00:00+0000 {}", line.trim_start()))
+        .collect();
+    Log { component, source: format!("{component:?}"), text: lines.join("\n"), recent: true }
+}
+
+/// Of those lines one, written just now.
+fn says(host: &mut HostCase, component: Component, word: &str) {
+    for log in host.evidence.logs.iter_mut().filter(|log| log.component == component) {
+        let lines: Vec<String> = log
+            .text
+            .lines()
+            .filter(|line| line.contains(word))
+            .map(|line| line.replace("2026-11-25T23:00:00+0000", "2026-11-26T00:59:30+0100"))
+            .collect();
+        log.text = lines.join("\n");
+    }
+}
+
+/// What every cluster's logs hold of the minutes in which it was made.
+fn evidence(master: bool) -> HostEvidence {
+    let mut logs = vec![
+        log(
+            Component::Kubelet,
+            "E1126 09:00:00.1 1 x.go:1] \"Error\" err=\"dial tcp 198.51.100.10:6443: connect: connection refused\"\n\
+            E1126 09:00:01.1 1 x.go:1] \"Container runtime network not ready\" networkReady=\"NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized\"\n\
+            E1126 09:00:02.1 1 x.go:1] validate CRI: dial unix /run/containerd/containerd.sock: connect: connection refused\n\
+            E1126 09:00:02.2 1 x.go:1] Unable to register: Post https://198.51.100.10:6443: x509: certificate signed by unknown authority\n\
+            E1126 09:00:03.1 1 x.go:1] failed to get sandbox image \"registry.k8s.io/pause:3.10\": failed to pull image",
+        ),
+        log(
+            Component::KubeProxy,
+            "E1126 09:00:00.1 1 server.go:1] set nf_conntrack_max: permission denied",
+        ),
+        log(
+            Component::CoreDns,
+            "[FATAL] plugin/loop: Loop (127.0.0.1:1 -> :53) detected for zone \".\"",
+        ),
+    ];
+    if master {
+        logs.push(log(
+            Component::Etcd,
+            "{\"msg\":\"received signal; shutting down\",\"signal\":\"terminated\"}\n\
+            {\"error\":\"listen tcp 198.51.100.10:2380: bind: cannot assign requested address\"}",
+        ));
+    }
+    let sysctl = |name: &str| (name.to_owned(), Some("1".to_owned()));
+    HostEvidence {
+        logs,
+        units: vec![UnitState {
+            name: "kubelet.service".into(),
+            active: "active".into(),
+            ..UnitState::default()
+        }],
+        certificates: vec![
+            certificate("/etc/kubernetes/pki/ca.crt", 3000),
+            certificate("/etc/kubernetes/pki/apiserver.crt", 360),
+        ],
+        sysctls: BTreeMap::from([
+            sysctl("net.ipv4.ip_forward"),
+            sysctl("net.bridge.bridge-nf-call-iptables"),
+        ]),
+        disks: vec![Disk {
+            path: "/".into(),
+            total: 20 << 30,
+            free: 10 << 30,
+            free_files: 1 << 20,
+        }],
+        files: vec![TextFile {
+            path: "/var/lib/kubelet/config.yaml".into(),
+            text: "cgroupDriver: systemd\n".into(),
+        }],
+        ..HostEvidence::default()
+    }
+}
+
+fn certificate(path: &str, days: i64) -> Certificate {
+    Certificate {
+        path: path.into(),
+        subject: "kubernetes".into(),
+        issuer: "kubernetes".into(),
+        not_before: NOW - 86_400,
+        not_after: NOW + days * 86_400,
+    }
+}
+
+/// As kubectl prints them.
+fn cluster() -> Cluster {
+    let node = |name: &str, address: &str| {
+        serde_json::json!({
+            "metadata": { "name": name, "annotations": { "flannel.alpha.coreos.com/public-ip": address } },
+            "status": {
+                "conditions": [
+                    { "type": "DiskPressure", "status": "False", "reason": "KubeletHasNoDiskPressure", "message": "m" },
+                    { "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status" },
+                ],
+                "addresses": [{ "type": "InternalIP", "address": address }],
+                "nodeInfo": { "kubeletVersion": "v1.36.2", "containerRuntimeVersion": "containerd://1.7.24" },
+            },
+        })
+    };
+    let pod = |name: &str, on: &str| {
+        serde_json::json!({
+            "metadata": { "name": name, "namespace": "kube-system" },
+            "spec": { "nodeName": on },
+            "status": { "containerStatuses": [{ "name": "c", "ready": true, "state": { "running": {} } }] },
+        })
+    };
+    let list = |items: Vec<serde_json::Value>| serde_json::json!({ "items": items }).to_string();
+    Cluster::read(&ClusterAnswers {
+        nodes: Some(list(vec![node("master01", "198.51.100.10"), node("node01", "198.51.100.20")])),
+        pods: vec![list(vec![
+            pod("kube-proxy-a", "master01"),
+            pod("kube-proxy-b", "node01"),
+            pod("coredns-a", "node01"),
+        ])],
+        cluster_info: Some(r#"{"data":{"kubeconfig":"","jws-kubeconfig-abcdef":"x"}}"#.into()),
+        tokens: Some("YWJjZGVm MjAyNi0xMS0yNlQxMDowMDowMFo= dHJ1ZQ==\n".into()),
+        silent: None,
+    })
+}
+
+fn well() -> Case {
+    let inventory = inventory();
+    let hosts = inventory.hosts.iter().map(|host| {
+        let mut case = HostCase::new(&inventory, host, host.address.parse().ok());
+        case.facts = Some(facts(&host.name, &host.address, host.is_control_plane()));
+        case.evidence = evidence(host.is_control_plane());
+        case.own_api = host.is_control_plane().then_some(Ok(()));
+        case
+    });
+    Case { hosts: hosts.collect(), cluster: Some(cluster()), now_unix: NOW }
+}
+
+#[test]
+fn a_healthy_cluster_has_nothing() {
+    let found = diagnose(&well());
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+type Fault = (&'static str, &'static [&'static str], fn(&mut Case));
+
+fn of(case: &mut Case, host: usize) -> &mut Facts {
+    case.hosts[host].facts.as_mut().unwrap()
+}
+
+fn node(case: &mut Case, at: usize) -> &mut kubewan_doctor::cluster::NodeState {
+    &mut case.cluster.as_mut().unwrap().nodes[at]
+}
+
+/// What is wrong, and what is found of it.
+const FAULTS: &[Fault] = &[
+    ("a host that is away", &["node01 host-unreachable"], |case| {
+        case.hosts[1].unreachable = Some(("ssh-no-answer".into(), "timed out".into()));
+        node(case, 1).ready = false;
+    }),
+    ("CentOS 7.5", &["node01 centos-too-old"], |case| {
+        of(case, 1).os.id = "centos".into();
+        of(case, 1).kernel.release = "3.10.0-862.el7.x86_64".into();
+    }),
+    ("a full disk", &["node01 disk-full"], |case| {
+        case.hosts[1].evidence.disks[0].free = 5 << 20;
+        let node = node(case, 1);
+        node.pressures = vec![("DiskPressure".into(), "KubeletHasDiskPressure: m".into())];
+    }),
+    ("a clock that is off", &["node01 clock-skew"], |case| {
+        case.hosts[1].clock_offset_ms = -7_200_000
+    }),
+    ("a copied machine", &["node01 identity-twice"], |case| {
+        of(case, 1).product_uuid = "uuid-master01".into()
+    }),
+    ("no name", &["node01 hostname-unresolved"], |case| of(case, 1).hostname_resolves = false),
+    ("swap", &["node01 swap-on"], |case| {
+        of(case, 1).swaps = vec!["/swapfile".into()];
+        of(case, 1).kubernetes.kubelet_active = false;
+        node(case, 1).ready = false;
+    }),
+    ("a firewall", &["node01 firewall-on-again"], |case| {
+        case.hosts[1].firewall = Some(Firewall::Off);
+        let ufw = FirewallFacts { tool: FirewallTool::Ufw, active: true, enabled: true };
+        of(case, 1).firewalls = vec![ufw];
+    }),
+    ("daemon.json", &["node01 daemon-json-invalid"], |case| {
+        let text =
+            "{\n  \"log-driver\": \"json-file\"\n  \"storage-driver\": \"overlay2\"\n}\n".into();
+        case.hosts[1]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/docker/daemon.json".into(), text });
+    }),
+    ("containerd stopped", &["node01 runtime-down"], |case| {
+        of(case, 1).runtime.containerd_active = false;
+        of(case, 1).kubernetes.kubelet_active = false;
+        let node = node(case, 1);
+        (node.ready, node.said) = (false, "NodeStatusUnknown: m".into());
+    }),
+    ("Docker stopped", &["node01 runtime-down"], |case| {
+        of(case, 1)
+            .kubernetes
+            .kubelet_args
+            .push("--container-runtime-endpoint=unix:///run/cri-dockerd.sock".into());
+        let unit = UnitState {
+            name: "docker.service".into(),
+            active: "failed".into(),
+            ..UnitState::default()
+        };
+        case.hosts[1].evidence.units.push(unit);
+    }),
+    ("Docker with cgroupfs", &["node01 cgroup-driver"], |case| {
+        of(case, 1)
+            .kubernetes
+            .kubelet_args
+            .push("--container-runtime-endpoint=unix:///run/cri-dockerd.sock".into());
+        let text = "{ \"exec-opts\": [\"native.cgroupdriver=cgroupfs\"] }\n".into();
+        case.hosts[1]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/docker/daemon.json".into(), text });
+    }),
+    ("containerd too old", &["node01 runtime-pair"], |case| {
+        of(case, 1).runtime.containerd = Some("1.4.13".into());
+        node(case, 1).ready = false;
+    }),
+    ("the CRI plugin is off", &["node01 runtime-pair"], |case| {
+        of(case, 1).runtime.containerd_config =
+            Some("disabled_plugins = [\"cri\"]\nSystemdCgroup = true\n".into());
+    }),
+    ("cgroupfs", &["master01 cgroup-driver"], |case| {
+        of(case, 0).runtime.containerd_config = Some("version = 2\n".into());
+        of(case, 0).listeners.clear();
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
+    }),
+    ("cgroupfs, and a kubelet that asks", &["master01 cgroup-driver"], |case| {
+        of(case, 0).runtime.containerd = Some("2.1.9".into());
+        of(case, 0).runtime.containerd_config =
+            Some("version = 3\n  SystemdCgroup = false\n".into());
+    }),
+    ("no pause image", &["node01 pause-image"], |case| {
+        node(case, 1).ready = false;
+        says(&mut case.hosts[1], Component::Kubelet, "sandbox image");
+    }),
+    ("a registry's certificate", &["node01 registry-certificate"], |case| {
+        let pods = &mut case.cluster.as_mut().unwrap().pods;
+        let said = "failed to do request: Head \"https://r.example:5000/v2/a/manifests/1\": x509: certificate signed by unknown authority";
+        pods[1].waiting = vec![("ErrImagePull".into(), said.into())];
+    }),
+    ("a certificate that ended", &["master01 certificate-expired"], |case| {
+        case.hosts[0]
+            .evidence
+            .certificates
+            .push(certificate("/etc/kubernetes/pki/apiserver-etcd-client.crt", -2));
+    }),
+    ("a certificate that ends soon", &["master01 certificate-ends-soon"], |case| {
+        case.hosts[0].evidence.certificates.push(certificate("/etc/kubernetes/admin.conf", 20));
+    }),
+    ("etcd can't bind", &["master01 etcd-cannot-bind"], |case| {
+        of(case, 0).listeners.clear();
+        of(case, 0).addresses.clear();
+        of(case, 0).kubernetes.kubelet_args.clear();
+        says(&mut case.hosts[0], Component::Etcd, "cannot assign");
+        let text = "    - --listen-peer-urls=https://198.51.100.10:2380\n".into();
+        case.hosts[0]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/kubernetes/manifests/etcd.yaml".into(), text });
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
+    }),
+    ("etcd refuses a member", &["master01 etcd-peer-rejected"], |case| {
+        let text = r#"{"msg":"rejected connection on peer endpoint","remote-addr":"192.0.2.77:1","error":"tls: \"192.0.2.77\" does not match any of DNSNames [\"a\"]"}"#;
+        case.hosts[0].evidence.logs.push(log(Component::Etcd, text));
+        says(&mut case.hosts[0], Component::Etcd, "rejected");
+    }),
+    ("a node-ip on no interface", &["node01 node-ip-nowhere"], |case| {
+        of(case, 1).addresses.clear()
+    }),
+    ("no hairpin", &["master01 hairpin"], |case| {
+        of(case, 0).addresses.clear();
+        of(case, 0).kubernetes.kubelet_args.clear();
+        case.hosts[0].own_api = Some(Err("timed out".into()));
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("i/o timeout".into()), ..Cluster::default() };
+    }),
+    ("no br_netfilter", &["node01 no-br-netfilter"], |case| {
+        case.hosts[1].evidence.sysctls.insert("net.bridge.bridge-nf-call-iptables".into(), None);
+    }),
+    ("no forwarding", &["node01 no-ip-forward"], |case| {
+        case.hosts[1].evidence.sysctls.insert("net.ipv4.ip_forward".into(), Some("0".into()));
+    }),
+    ("another address announced", &["node01 flannel-address"], |case| {
+        node(case, 1).flannel_address = Some("10.0.4.7".into());
+    }),
+    ("wrong checksums", &["node01 udp-checksum"], |case| {
+        case.hosts[1].evidence.udp_checksum_errors = 5000
+    }),
+    ("kube-proxy may not", &["node01 conntrack-refused"], |case| {
+        case.cluster.as_mut().unwrap().pods[1].ready = false;
+        says(&mut case.hosts[1], Component::KubeProxy, "conntrack");
+    }),
+    ("CoreDNS asks itself", &["node01 coredns-loop"], |case| {
+        case.cluster.as_mut().unwrap().pods[2].ready = false;
+        says(&mut case.hosts[1], Component::CoreDns, "plugin/loop");
+    }),
+    ("a token that is not signed", &["token-unsigned"], |case| {
+        let token = TokenState { id: "zzzzzz".into(), end: String::new(), signs: true };
+        case.cluster.as_mut().unwrap().tokens.push(token);
+    }),
+    ("a kubelet that is stopped", &["node01 kubelet-down"], |case| {
+        of(case, 1).kubernetes.kubelet_active = false;
+        node(case, 1).ready = false;
+        case.hosts[1].evidence.logs.clear();
+    }),
+    ("no pod network", &["node01 no-cni"], |case| {
+        let node = node(case, 1);
+        node.ready = false;
+        node.said = "KubeletNotReady: container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized".into();
+        case.hosts[1].evidence.logs.clear();
+    }),
+    ("pressure", &["node01 disk-pressure"], |case| {
+        node(case, 1).pressures =
+            vec![("MemoryPressure".into(), "KubeletHasInsufficientMemory: m".into())];
+    }),
+    ("an API that is away", &["master01 api-refused"], |case| {
+        of(case, 0).listeners.remove(0);
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
+        case.hosts.iter_mut().for_each(|host| host.evidence.logs.clear());
+    }),
+    ("an API of another authority", &["node01 api-certificate"], |case| {
+        node(case, 1).ready = false;
+        says(&mut case.hosts[1], Component::Kubelet, "x509");
+    }),
+    ("a node that is not there", &["node01 node-not-ready"], |case| {
+        case.cluster.as_mut().unwrap().nodes.pop();
+        case.hosts[1].evidence.logs.clear();
+    }),
+];
+
+#[test]
+fn one_fault_is_one_diagnosis() {
+    let mut told = String::new();
+    for (name, expected, fault) in FAULTS {
+        let mut case = well();
+        fault(&mut case);
+        let found = diagnose(&case);
+        let codes: Vec<String> = found
+            .iter()
+            .map(|d| {
+                d.host.iter().map(String::as_str).chain([d.code]).collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        assert_eq!(codes, *expected, "{name}: {found:#?}");
+        told += &format!("== {name}\n");
+        for d in &found {
+            assert!(!d.evidence.is_empty() && !d.remedy.is_empty() && !d.cause.is_empty());
+            told += &format!("{:?}[{}] {}\n  why: {}\n", d.severity, d.code, d.symptom, d.cause);
+            d.evidence.iter().for_each(|q| told += &format!("  {}: {}\n", q.source, q.text));
+            told +=
+                &format!("  do: {}\n  fix: {:?}\n  explains: {:?}\n", d.remedy, d.fix, d.explains);
+        }
+    }
+    insta::assert_snapshot!("living", told);
+}
+
+/// Every check has a fault here or a text that was pasted.
+#[test]
+fn every_check_is_shown() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/pasted__pasted.snap");
+    let pasted = std::fs::read_to_string(path).unwrap_or_default();
+    let shown =
+        |code: &str| FAULTS.iter().any(|(_, found, _)| found.iter().any(|f| f.ends_with(code)));
+    for check in kubewan_doctor::checks::CHECKS {
+        assert!(
+            shown(check.code) || pasted.contains(&format!("[{}]", check.code)),
+            "{}",
+            check.code
+        );
+    }
+}
+
+/// A goal's kind is the name of a kind of action.
+#[test]
+fn goals_are_actions() {
+    let actions = include_str!("../../kubewan-core/src/action/mod.rs");
+    for (_, _, fault) in FAULTS {
+        let mut case = well();
+        fault(&mut case);
+        for goal in diagnose(&case).into_iter().flat_map(|d| d.fix) {
+            assert!(actions.contains(&format!(": \"{}\"", goal.kind)), "{goal:?}");
+        }
+    }
+}
