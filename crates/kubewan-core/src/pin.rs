@@ -29,8 +29,8 @@ pub fn public_key_info(der: &[u8]) -> Option<&[u8]> {
     Some(element(rest)?.0)
 }
 
-/// The first element: whole, its content, and what comes after it.
-pub(crate) fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// The first element of DER (ITU-T X.690): whole, its content, and what comes after it.
+pub fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let first = usize::from(*der.get(1)?);
     let (header, length) = if first < 0x80 {
         (2, first)

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kubewan_core::evidence::Certificate;
 
-use crate::act::kubeadm::pin::element;
+use kubewan_core::pin::element;
 
 /// Folders with certificates of Kubernetes'.
 const FOLDERS: [&str; 3] = ["etc/kubernetes/pki", "etc/kubernetes/pki/etcd", "var/lib/kubelet/pki"];
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn equals_openssl_s() {
         let path = Path::new("ca.crt");
-        let rsa = of_pem(include_str!("../act/kubeadm/testdata/ca-rsa.crt"), path).unwrap();
-        let ec = of_pem(include_str!("../act/kubeadm/testdata/ca-ec.crt"), path).unwrap();
+        let rsa = of_pem(include_str!("../../../kubewan-core/src/testdata/ca-rsa.crt"), path).unwrap();
+        let ec = of_pem(include_str!("../../../kubewan-core/src/testdata/ca-ec.crt"), path).unwrap();
         assert_eq!((rsa.subject.as_str(), rsa.not_before, rsa.not_after), RSA);
         assert_eq!((ec.subject.as_str(), ec.not_before, ec.not_after), EC);
     }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn kubeconfigs_hold_one() {
-        let pem = include_str!("../act/kubeadm/testdata/ca-ec.crt");
+        let pem = include_str!("../../../kubewan-core/src/testdata/ca-ec.crt");
         let text = format!(
             "users:\n- user:\n    client-certificate-data: {}\n    client-key-data: eA==\n",
             STANDARD.encode(pem)
