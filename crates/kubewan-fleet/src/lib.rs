@@ -10,6 +10,7 @@ pub mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod nodes;
+pub mod passing;
 pub mod program;
 pub mod proofs;
 pub mod reach;

@@ -16,6 +16,7 @@ mod foreign_state;
 mod interruptions;
 mod kill_sweep;
 mod network_stacks;
+mod passing;
 mod secrets;
 mod sources;
 mod straight_road;
