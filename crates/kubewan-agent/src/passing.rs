@@ -191,7 +191,7 @@ mod tests {
         let giving = give(&host(&one), 0, "sesame").unwrap();
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, giving.port));
         let size = bytes.len() as u64;
-        let mut take = |most| take(&host(&two), from, "sesame", (&sha256, size), most);
+        let take = |most| take(&host(&two), from, "sesame", (&sha256, size), most);
         let part = 3 << 20;
         assert_eq!(take(part).unwrap(), Response::Stored { bytes: part, complete: false });
         assert_eq!(take(size).unwrap(), Response::Stored { bytes: size, complete: true });

@@ -84,7 +84,6 @@ pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
             hosts: hosts.iter().cloned().collect(),
         });
         if let Some(giver) = run.giver {
-            let needed = |steps: &Vec<&PlannedStep>| needed(steps);
             let needed = work.iter().map(|(host, steps)| (host.clone(), needed(steps))).collect();
             passing::ahead(fleet, giver, &needed, run.sources, run.emit)?;
         }
