@@ -42,10 +42,30 @@ pub fn upload(
     last: bool,
     frame: &[u8],
 ) -> Result<Response, String> {
-    let (whole, part) = paths(host, sha256)?;
+    paths(host, sha256)?;
     let bytes = zstd::bulk::decompress(frame, CHUNK).map_err(|e| {
         format!("the bytes for artifact {sha256} at {offset} can't be unpacked: {e}")
     })?;
+    append(host, sha256, offset, last, &bytes)
+}
+
+/// An artifact's path, where it is here and whole.
+pub(crate) fn whole(host: &Host, sha256: &str) -> Option<PathBuf> {
+    paths(host, sha256).ok().map(|(whole, _)| whole).filter(|path| path.is_file())
+}
+
+/// Appends bytes, as [`upload`] does with those of a frame.
+///
+/// # Errors
+/// As [`upload`].
+pub(crate) fn append(
+    host: &Host,
+    sha256: &str,
+    offset: u64,
+    last: bool,
+    bytes: &[u8],
+) -> Result<Response, String> {
+    let (whole, part) = paths(host, sha256)?;
     if let Ok(metadata) = std::fs::metadata(&whole) {
         return Ok(Response::Stored { bytes: metadata.len(), complete: true });
     }
@@ -60,7 +80,7 @@ pub fn upload(
     let failed = |e: std::io::Error| format!("can't write {}: {e}", part.display());
     let mut options = OpenOptions::new();
     let mut file = options.append(true).create(true).mode(0o600).open(&part).map_err(failed)?;
-    file.write_all(&bytes).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
     let have = have + bytes.len() as u64;
     if !last {
         return Ok(Response::Stored { bytes: have, complete: false });

@@ -19,6 +19,7 @@ pub mod fuzz;
 pub mod journal;
 pub mod listen;
 pub mod overhear;
+pub mod passing;
 pub mod probe;
 pub mod redact;
 pub mod relay;

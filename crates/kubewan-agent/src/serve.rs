@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use kubewan_core::protocol::{self, BatchEnd, FRAME_MAX, JOURNAL_PART, Request, R
 
 use crate::act::{self, Host};
 use crate::listen::{self, Listening};
+use crate::passing::{self, Giving};
 use crate::relay::{self, Taken, UnitState};
 use crate::{artifacts, journal, probe};
 
@@ -45,7 +47,8 @@ pub fn serve(
             }
         }
     });
-    let mut connection = Connection { host, frames, next: None, stdout, listening: None };
+    let mut connection =
+        Connection { host, frames, next: None, stdout, listening: None, giving: None };
     connection
         .stdout
         .write_all(protocol::hello(nonce).as_bytes())
@@ -78,6 +81,8 @@ struct Connection<'a, W> {
     stdout: W,
     /// Ports that answer for the moment.
     listening: Option<Listening>,
+    /// Artifacts for other hosts.
+    giving: Option<Giving>,
 }
 
 impl<W: Write> Connection<'_, W> {
@@ -154,6 +159,19 @@ impl<W: Write> Connection<'_, W> {
                     let timeout = Duration::from_millis(timeout_ms.clamp(1, 120_000));
                     Ok(Response::Probed(probe::all(&targets, timeout)))
                 }
+            }
+            Request::Give { port, word } => {
+                let is_it = |giving: &Giving| Some(giving.port) == port && giving.word == word;
+                if !self.giving.as_ref().is_some_and(is_it) {
+                    // What was there goes first: it may have the port.
+                    drop(self.giving.take());
+                    self.giving = port.and_then(|port| passing::give(host, port, &word));
+                }
+                Ok(Response::Giving(self.giving.is_some()))
+            }
+            Request::Take { address, port, word, sha256, size, most } => {
+                let from = SocketAddr::from((address, port));
+                passing::take(host, from, &word, (&sha256, size), most)
             }
             Request::Farewell => farewell(host).map(|()| Response::Gone),
         };

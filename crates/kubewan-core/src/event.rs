@@ -41,6 +41,9 @@ pub enum Event {
         bytes: u64,
         /// Bytes in all.
         total: u64,
+        /// The host that they come from, where it is not the operator's machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
     },
     /// News of a step.
     Step {

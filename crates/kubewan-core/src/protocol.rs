@@ -113,6 +113,29 @@ pub enum Request {
         /// Milliseconds for each.
         timeout_ms: u64,
     },
+    /// Give artifacts to other hosts, until the next such request or the end of the connection; once more for the same port and word
+    /// changes nothing.
+    Give {
+        /// On this TCP port; `None`: no longer.
+        port: Option<u16>,
+        /// To those who know this word.
+        word: String,
+    },
+    /// Take the next bytes of an artifact from a host that gives it: what comes within some seconds.
+    Take {
+        /// That host's address.
+        address: Ipv4Addr,
+        /// Its port.
+        port: u16,
+        /// Its word.
+        word: String,
+        /// The artifact.
+        sha256: String,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes at most.
+        most: u64,
+    },
     /// Forget this host: remove /var/lib/kubewan, the agent with it. The connection ends.
     Farewell,
 }
@@ -148,6 +171,12 @@ impl Request {
                 format!("listen on {} TCP and {} UDP ports", tcp.len(), udp.len())
             }
             Request::Probe { targets, .. } => format!("probe {} addresses", targets.len()),
+            Request::Give { port: Some(port), .. } => format!("give files on port {port}"),
+            Request::Give { port: None, .. } => "give no files any longer".into(),
+            Request::Take { address, port, sha256, .. } => {
+                let short = sha256.get(..12).unwrap_or(sha256);
+                format!("take bytes of {short} from {address}:{port}")
+            }
             Request::Farewell => "remove itself".into(),
         })
     }
@@ -163,7 +192,7 @@ pub enum Response {
     Evidence(Box<HostEvidence>),
     /// To [`Request::Observe`], in the goals' order.
     Observed(Vec<Result<Observed, String>>),
-    /// To [`Request::Offset`] and [`Request::Upload`]: bytes that are there; `complete` once checked.
+    /// To [`Request::Offset`], [`Request::Upload`] and [`Request::Take`]: bytes that are there; `complete` once checked.
     Stored {
         /// Bytes.
         bytes: u64,
@@ -203,6 +232,8 @@ pub enum Response {
     },
     /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
     Probed(Vec<Result<String, String>>),
+    /// To [`Request::Give`]: the port is ours and is answered on.
+    Giving(bool),
     /// To [`Request::Farewell`].
     Gone,
     /// The request could not be served: what was attempted and what came back.

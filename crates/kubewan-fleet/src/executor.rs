@@ -16,6 +16,7 @@ use kubewan_core::secret::Secret;
 
 use crate::error::HostError;
 use crate::fleet::{Emit, Fleet, Losses, Member, tell};
+use crate::passing::{self, Giver};
 use crate::random;
 use crate::upload::{Sources, UploadError, upload};
 
@@ -36,6 +37,8 @@ pub struct Run<'a> {
     pub sources: &'a Sources,
     /// `reset`: journal entries that steps take back, by step id.
     pub undoes: &'a BTreeMap<String, Vec<u64>>,
+    /// The host that may pass on what it was sent, where there is one.
+    pub giver: Option<&'a Giver>,
     /// Hears what happens.
     pub emit: &'a Emit<'a>,
 }
@@ -80,6 +83,10 @@ pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
             phase: name.clone(),
             hosts: hosts.iter().cloned().collect(),
         });
+        if let Some(giver) = run.giver {
+            let needed = work.iter().map(|(host, steps)| (host.clone(), needed(steps))).collect();
+            passing::ahead(fleet, giver, &needed, run.sources, run.emit)?;
+        }
         for hosts in turns(phase, &order) {
             let known = &outputs;
             let results = fleet.each_of(&hosts, |member| {
@@ -151,16 +158,16 @@ pub(crate) fn inputs_of(action: &Action) -> Vec<&Input> {
 
 /// Brings what the steps need to the host. A lost link is made anew and the upload goes on where it was.
 fn send_artifacts(member: &mut Member, steps: &[&PlannedStep], run: &Run) -> Result<(), HostError> {
-    // Those with a URL the host downloads itself.
-    let needed: BTreeSet<&Artifact> = steps
-        .iter()
-        .flat_map(|planned| planned.step.action.artifacts())
-        .filter(|artifact| artifact.url.is_none())
-        .collect();
-    for artifact in needed {
+    for artifact in needed(steps) {
         send_artifact(member, artifact, run.sources, run.emit)?;
     }
     Ok(())
+}
+
+/// What has to be brought to a host: what has a URL it downloads itself.
+fn needed<'a>(steps: &[&'a PlannedStep]) -> BTreeSet<&'a Artifact> {
+    let artifacts = steps.iter().flat_map(|planned| planned.step.action.artifacts());
+    artifacts.filter(|artifact| artifact.url.is_none()).collect()
 }
 
 /// Brings one artifact to a host.
@@ -185,7 +192,7 @@ pub fn send_artifact(
         let mut progress = |bytes| {
             there = bytes;
             let (host, name) = (host.clone(), artifact.name.clone());
-            emit(Event::Upload { host, name, bytes, total: artifact.size });
+            emit(Event::Upload { host, name, bytes, total: artifact.size, from: None });
         };
         match upload(member.agent(), artifact, source, &mut progress) {
             Ok(()) => return Ok(()),

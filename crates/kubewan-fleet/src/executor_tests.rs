@@ -167,7 +167,8 @@ fn apply_to(world: World, plan: &Plan) -> (Result<usize, Vec<HostError>>, World,
         let (mut fleet, errors) = Fleet::connect(&dial, &[host("one"), host("two")], &emit);
         assert!(errors.is_empty());
         let (sources, undoes) = (Sources::new(), BTreeMap::new());
-        let run = Run { name: "run", plan, sources: &sources, undoes: &undoes, emit: &emit };
+        let run =
+            Run { name: "run", plan, sources: &sources, undoes: &undoes, giver: None, emit: &emit };
         apply(&mut fleet, &run)
     };
     let world = Arc::into_inner(world).expect("all agents are gone").into_inner().unwrap();

@@ -11,6 +11,7 @@ pub mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod nodes;
+pub mod passing;
 pub mod private;
 pub mod program;
 pub mod proofs;

@@ -134,8 +134,10 @@ mod tests {
     #[test]
     fn equals_openssl_s() {
         let path = Path::new("ca.crt");
-        let rsa = of_pem(include_str!("../../../kubewan-core/src/testdata/ca-rsa.crt"), path).unwrap();
-        let ec = of_pem(include_str!("../../../kubewan-core/src/testdata/ca-ec.crt"), path).unwrap();
+        let rsa =
+            of_pem(include_str!("../../../kubewan-core/src/testdata/ca-rsa.crt"), path).unwrap();
+        let ec =
+            of_pem(include_str!("../../../kubewan-core/src/testdata/ca-ec.crt"), path).unwrap();
         assert_eq!((rsa.subject.as_str(), rsa.not_before, rsa.not_after), RSA);
         assert_eq!((ec.subject.as_str(), ec.not_before, ec.not_after), EC);
     }

@@ -228,7 +228,14 @@ fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String
         })?;
     let name = executor::run_name();
     let undoes = BTreeMap::new();
-    let run = Run { name: &name, plan: &plan, sources: &sources, undoes: &undoes, emit: test.emit };
+    let run = Run {
+        name: &name,
+        plan: &plan,
+        sources: &sources,
+        undoes: &undoes,
+        giver: None,
+        emit: test.emit,
+    };
     executor::apply(fleet, &run)?;
     Ok(references)
 }

@@ -54,7 +54,14 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
     let name = executor::run_name();
     emit(Event::RunStarted { run: name.clone(), cluster: plan.cluster.clone(), rehearsal: false });
     let sources = Sources::new();
-    let run = Run { name: &name, plan: &plan, sources: &sources, undoes: &undoes, emit: &emit };
+    let run = Run {
+        name: &name,
+        plan: &plan,
+        sources: &sources,
+        undoes: &undoes,
+        giver: None,
+        emit: &emit,
+    };
     *changed = executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
     drop(progress);
     farewell(&mut cluster)?;

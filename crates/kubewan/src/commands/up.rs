@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::plan::Plan;
+use kubewan_core::render::kubeadm::API_PORT;
 use kubewan_fleet::executor::{self, Run};
 use kubewan_fleet::fleet::Emit;
+use kubewan_fleet::passing::Giver;
 use kubewan_fleet::supply::Supply;
 use kubewan_fleet::{proofs, smoke};
 
@@ -95,7 +97,15 @@ fn carry_out(
     let (cluster_name, rehearsal) = (plan.cluster.clone(), plan.rehearsal);
     emit(Event::RunStarted { run: name.clone(), cluster: cluster_name, rehearsal });
     let (sources, undoes) = (supply.bundle.sources(), BTreeMap::new());
-    let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, emit };
+    let first = cluster.site.inventory.first_control_plane().name.clone();
+    let giver = cluster.addresses.get(&first).map(|address| Giver {
+        host: first.clone(),
+        address: *address,
+        // Every host has to reach it there, and before `kubeadm init` nobody listens.
+        port: API_PORT,
+    });
+    let run =
+        Run { name: &name, plan, sources: &sources, undoes: &undoes, giver: giver.as_ref(), emit };
     executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }
 

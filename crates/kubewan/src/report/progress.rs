@@ -103,7 +103,9 @@ impl Progress {
             Event::RunStarted { .. } | Event::RunDone { .. } | Event::PhaseDone { .. } => {}
             Event::Connected { host, pushed_agent } => self.connected(host, *pushed_agent),
             Event::PhaseStarted { phase, hosts } => self.phase(phase, hosts),
-            Event::Upload { host, name, bytes, total } => self.upload(host, name, *bytes, *total),
+            Event::Upload { host, name, bytes, total, from } => {
+                self.upload(host, name, *bytes, *total, from.as_deref());
+            }
             Event::Step { host, news } => self.step(host, news),
             Event::Link { host, up, reason } => {
                 self.board.link(host, *up);
@@ -210,19 +212,27 @@ impl Progress {
         }
     }
 
-    fn upload(&self, host: &str, name: &str, bytes: u64, total: u64) {
+    fn upload(&self, host: &str, name: &str, bytes: u64, total: u64, from: Option<&str>) {
         let percent = (bytes * 100).checked_div(total).unwrap_or(100);
         let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
         if bytes == total {
             self.state.lock().map(|mut state| state.uploads.remove(host)).ok();
             if total >= UPLOAD_WORTH {
                 let level = if self.crowd { Verbosity::Verbose } else { Verbosity::Usual };
-                self.say(level, host, &format!("sent {name} ({} MiB)", mebi(total)));
+                let text = match from {
+                    None => format!("sent {name} ({} MiB)", mebi(total)),
+                    Some(from) => format!("took {name} from {from} ({} MiB)", mebi(total)),
+                };
+                self.say(level, host, &text);
             }
             return;
         }
         let note = format!("{percent} % of {} MiB", mebi(total));
-        self.board.doing(host, &format!("send {name}"), &note);
+        let what = match from {
+            None => format!("send {name}"),
+            Some(from) => format!("take {name} from {from}"),
+        };
+        self.board.doing(host, &what, &note);
         if self.crowd || screen::is_terminal() {
             return;
         }

@@ -66,13 +66,14 @@ fn crowd(names: &[String]) -> Vec<(u64, Event)> {
                     Event::Step { host: name, news: StepNews { step, ..news.clone() } }
                 })
                 .collect(),
-            Event::Upload { host, name, bytes, total } => others(host)
+            Event::Upload { host, name, bytes, total, from } => others(host)
                 .into_iter()
                 .map(|host| Event::Upload {
                     host,
                     name: name.clone(),
                     bytes: *bytes,
                     total: *total,
+                    from: from.clone(),
                 })
                 .collect(),
             Event::PhaseStarted { phase, hosts } => vec![Event::PhaseStarted {

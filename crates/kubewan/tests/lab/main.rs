@@ -19,6 +19,7 @@ mod foreign_state;
 mod interruptions;
 mod kill_sweep;
 mod network_stacks;
+mod passing;
 mod registries;
 mod secrets;
 mod sources;
