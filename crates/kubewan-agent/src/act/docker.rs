@@ -89,13 +89,20 @@ pub fn perform_docker_engine(
 /// The bridge of Docker's own network, which it leaves behind.
 const BRIDGE: &str = "docker0";
 
-/// Takes away what a Docker that is gone has left in the kernel: its bridge, and its packet filter rules.
+/// A namespace that Docker holds by a mount, and does not let go of where it is stopped in the middle.
+const NAMESPACE: &str = "/run/docker/netns/default";
+
+/// Takes away what a Docker that is gone has left in the kernel: its bridge, a mount, and its packet filter rules.
 ///
 /// # Errors
 /// Says what could not be removed.
 pub(super) fn remove_network() -> Result<(), String> {
     if Path::new("/sys/class/net").join(BRIDGE).exists() {
         Program::new("ip").args(["link", "delete", BRIDGE]).stdout()?;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    if super::file::is_mount(&mounts, NAMESPACE) {
+        Program::new("umount").arg(NAMESPACE).stdout()?;
     }
     rules::remove_dockers()
 }
