@@ -252,7 +252,8 @@ fn carry_out(cluster: &mut Cluster, supply: &Supply, plan: &Plan) -> Result<(), 
     let progress = Progress::for_plan(Output::Table, &cluster.site.inventory.hosts, plan);
     let emit = |event: Event| progress.hear(&event);
     let (name, sources, undoes) = (executor::run_name(), supply.bundle.sources(), BTreeMap::new());
-    let run = Run { name: &name, plan, sources: &sources, undoes: &undoes, giver: None, emit: &emit };
+    let run =
+        Run { name: &name, plan, sources: &sources, undoes: &undoes, giver: None, emit: &emit };
     executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))?;
     Ok(())
 }
