@@ -1,21 +1,20 @@
 //! Distribution packages, through dpkg and apt; where a host has rpm, [`super::rpm`] does the same. apt orders what it
 //! gets, so files of the bundle go through it too; it needs no package lists for that where they satisfy each other.
 
+mod locks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kubewan_core::action::package::PackageSeen;
 use kubewan_core::action::{Artifact, Package, Unheld};
 use kubewan_core::packages::PackageManager;
-use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use self::locks::wait_for_locks;
 use super::{Host, Performing, rpm};
 use crate::command::{Program, exists};
 use crate::disk;
-
-/// How long another program may hold the package lock. A first boot's upgrades take minutes.
-const LOCK_MAX: Duration = Duration::from_secs(600);
 
 /// How long a run of apt may take.
 const APT_MAX: Duration = Duration::from_secs(1800);
@@ -37,10 +36,6 @@ const DOCKER: &[&str] = &[
 /// Packages that bring a containerd or a Docker.
 const RUNTIMES: [&str; 2] = ["containerd", "containerd.io"];
 const DOCKERS: [&str; 2] = ["docker.io", "docker-ce"];
-
-/// Locks of dpkg and apt, as they take them.
-const LOCKS: &[&str] =
-    &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock"];
 
 /// A package in dpkg's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -558,51 +553,6 @@ fn mend_interrupted(cx: &mut Performing<'_>) -> Result<(), String> {
         apt("install", &[], &["--yes", "--fix-broken", "--no-install-recommends"]).stdout()?;
     }
     Ok(())
-}
-
-/// Waits until nobody else installs packages.
-fn wait_for_locks(manager: PackageManager, cx: &mut Performing<'_>) -> Result<(), String> {
-    let begun = Instant::now();
-    let mut told: Option<Instant> = None;
-    while let Some(pid) = installing(manager) {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let holder = format!("{} (pid {pid})", name.trim());
-        if begun.elapsed() > LOCK_MAX {
-            return Err(format!(
-                "the package lock is held by {holder} for more than {} minutes; see what it does there \
-                 (`ps -fp {pid}`), then run kubewan again",
-                LOCK_MAX.as_secs() / 60
-            ));
-        }
-        if told.is_none_or(|at| at.elapsed() > Duration::from_secs(15)) {
-            told = Some(Instant::now());
-            (cx.progress)(&format!("waits for the package lock, held by {holder}"));
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    Ok(())
-}
-
-/// The process that installs packages now.
-fn installing(manager: PackageManager) -> Option<i32> {
-    let locks: &[&str] = if manager.is_rpm() { &rpm::LOCKS } else { LOCKS };
-    let locked = locks.iter().find_map(|path| lock_holder(Path::new(path)));
-    let named = || rpm::PID_FILES.iter().find_map(|path| running(Path::new(path)));
-    locked.or_else(|| manager.is_rpm().then(named).flatten())
-}
-
-/// The process that a file names, if there is one of that number.
-fn running(path: &Path) -> Option<i32> {
-    let pid: i32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
-}
-
-/// The process that holds a lock on a file.
-fn lock_holder(path: &Path) -> Option<i32> {
-    let file = std::fs::File::open(path).ok()?;
-    let wanted = Flock::from(FlockType::WriteLock);
-    let held = fcntl_getlk(&file, &wanted).ok()??;
-    Some(held.pid.map_or(0, |pid| pid.as_raw_nonzero().get()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Tests of what dpkg and apt print, from Debian 12.
 
+use super::locks::lock_holder;
 use super::*;
 
 #[test]

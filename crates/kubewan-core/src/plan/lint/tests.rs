@@ -1,5 +1,6 @@
 //! Findings on recorded facts: one golden that shows every check of a host with its severity, reason and remedy.
 
+mod hosts;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -7,13 +8,12 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use self::hosts::{alias, engine, stuck};
 use super::*;
-use crate::action::docker::DockerEngineSeen;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
 use crate::facts::{
-    CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, InterfaceAddress, Listener,
-    Route, StuckInit, SwapSource,
+    CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, Listener, Route, SwapSource,
 };
 use crate::finding::Severity;
 use crate::inventory::{Acceptance, Backend, HostnamePolicy, Inventory};
@@ -466,36 +466,6 @@ root = "/data/containerd"
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = "/etc/docker/certs.d"
 "#;
-
-fn engine(cgroup_driver: &str, storage_driver: &str) -> DockerEngineSeen {
-    DockerEngineSeen {
-        version: Some("20.10.24".into()),
-        cgroup_driver: cgroup_driver.into(),
-        storage_driver: storage_driver.into(),
-    }
-}
-
-/// A `kubeadm init` by hand, with etcd on the public address.
-fn stuck(cluster: &mut Cluster, node: &str) {
-    let kubernetes = &mut cluster.master().kubernetes;
-    kubernetes.state = ClusterState::Foreign;
-    kubernetes.stuck_init = Some(StuckInit {
-        ca_hash: "sha256:00".into(),
-        node: Some(node.into()),
-        etcd_listens: Some("https://198.51.100.10:2380".into()),
-        advertises: Some("198.51.100.10".into()),
-        service_subnet: Some("10.96.0.0/12".into()),
-        pod_subnet: None,
-        said: Some("listen tcp 198.51.100.10:2380: bind: cannot assign requested address".into()),
-    });
-}
-
-/// The public address beside the NIC's own.
-fn alias(facts: &mut Facts, prefix: u8) {
-    let address = "198.51.100.10".parse().expect("an address");
-    let address = ipnet::Ipv4Net::new_assert(address, prefix);
-    facts.addresses.push(InterfaceAddress { interface: "eth0".into(), address });
-}
 
 fn own_unit() -> SwapSource {
     SwapSource::Unit {
