@@ -39,6 +39,13 @@ impl fmt::Debug for Secret {
 /// carry tokens.
 const NAMES: [&str; 6] = ["password", "token", "auth", "secret", "headers", "env"];
 
+/// Whether a text has an address with a login in it: `https://me:password@host/`.
+pub fn is_in_address(text: &str) -> bool {
+    text.split("://").skip(1).any(|rest| {
+        rest.split(['/', '"', '\'']).next().is_some_and(|authority| authority.contains('@'))
+    })
+}
+
 /// Whether a setting of that name, in someone's file, may carry what nobody else is to see.
 pub fn may_be_in(name: &str) -> bool {
     let name = name.to_ascii_lowercase();

@@ -25,13 +25,8 @@ const CONTAINERD: &[&str] =
     &["/var/lib/containerd", "/run/containerd", "/opt/containerd", "/etc/cni", "/etc/cni/net.d"];
 
 /// The same of Docker's. Below /run its sockets come and go with it; the key is its own, also in a folder of someone's.
-const DOCKER: &[&str] = &[
-    "/etc/docker",
-    "/etc/docker/key.json",
-    "/var/lib/docker",
-    "/var/lib/docker-engine",
-    "/var/lib/cri-dockerd",
-];
+const DOCKER: &[&str] =
+    &["/etc/docker/key.json", "/var/lib/docker", "/var/lib/docker-engine", "/var/lib/cri-dockerd"];
 
 /// Packages that bring a containerd or a Docker.
 const RUNTIMES: [&str; 2] = ["containerd", "containerd.io"];

@@ -347,22 +347,31 @@ impl Removed {
     }
 }
 
-/// Lines of a unified diff without its header. What is taken out was someone's, and may hold what nobody else is to see.
+/// Lines of a unified diff without its header. Its lines may be someone's, and hold what nobody else is to see.
 pub fn unified_diff(old: &str, new: &str) -> Vec<String> {
     similar::TextDiff::from_lines(old, new)
         .unified_diff()
         .context_radius(2)
         .to_string()
         .lines()
-        .map(|line| if line.starts_with('-') { masked(line) } else { line.to_owned() })
+        .map(masked)
         .collect()
 }
 
-/// Hides the value of a line that by its name carries a secret: `password = "…"`, `token: …`.
+/// Hides the value of a line that by its name carries a secret: `password = "…"`, `token: …`; or that has an address with a login.
 fn masked(line: &str) -> String {
     let Some(at) = line.find(['=', ':']) else { return line.to_owned() };
     let name = line[..at].trim_end_matches([' ', '"', '\'', '\t']);
-    if secret::may_be_in(name) { format!("{} (hidden)", &line[..=at]) } else { line.to_owned() }
+    // Several keys may stand on one line of JSON.
+    let mut keys = line[at..].split([',', '{']).filter_map(|part| Some(part.split_once("\":")?.0));
+    let hides =
+        secret::may_be_in(name) || keys.any(secret::may_be_in) || secret::is_in_address(line);
+    if hides { format!("{} (hidden)", &line[..=at]) } else { line.to_owned() }
+}
+
+/// A text as it may be shown: of a file with lines of someone's.
+pub fn shown(text: &str) -> String {
+    text.lines().map(|line| masked(line) + "\n").collect()
 }
 
 #[cfg(test)]
@@ -419,5 +428,18 @@ mod tests {
     fn markers_are_whole_lines() {
         let text = format!("# not {}\nx\n{} either\n", Block::BEGIN, Block::END);
         assert_eq!(rendered(&text), format!("{text}{BLOCK}"));
+    }
+
+    #[test]
+    fn someones_secrets_are_hidden_wherever_they_stand_in_a_line() {
+        let one = "{\"log-opts\": {\"splunk-token\": \"s3same\"}, \"debug\": true}\n";
+        let two = "{\n    \"https-proxy\": \"http://me:s3same@proxy.example:3128\",\n    \"password\": \"s3same\"\n}\n";
+        for (old, new) in [(one, two), (two, one), ("", one), (two, &format!("{two}\n"))] {
+            let told = unified_diff(old, new).join("\n");
+            assert!(!told.contains("s3same") && told.contains("(hidden)"), "{told}");
+        }
+        assert!(!shown(&format!("{one}{two}")).contains("s3same"));
+        let plain = "ExecStart=/usr/bin/a --x=y\n[plugins.\"io.containerd\"]\nserver = \"https://mirror.example\"\n";
+        assert_eq!(shown(plain), plain);
     }
 }

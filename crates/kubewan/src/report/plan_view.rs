@@ -1,12 +1,15 @@
 //! A plan for people: per host and phase, with a sign before each change, its reason, and its diff.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 
 use anstyle::Style;
-use kubewan_core::action::ChangeKind;
+use kubewan_core::action::file::{self, FileState};
+use kubewan_core::action::{Action, ChangeKind, Content};
 use kubewan_core::plan::{Phase, Plan, PlannedStep};
+use kubewan_core::render::docker::DAEMON_JSON;
 use serde::Serialize;
 
 use super::style::{FAINT, GONE, GOOD, HEAD, NEXT, WARN, styled, wrapped};
@@ -34,14 +37,29 @@ pub struct Summary {
 #[derive(Serialize)]
 pub struct PlanDocument<'a> {
     #[serde(flatten)]
-    plan: &'a Plan,
+    plan: Cow<'a, Plan>,
     summary: Summary,
 }
 
 impl<'a> PlanDocument<'a> {
     /// The document of a plan.
     pub fn new(plan: &'a Plan) -> Self {
-        PlanDocument { plan, summary: Summary::of(plan) }
+        let summary = Summary::of(plan);
+        let theirs = |planned: &PlannedStep| planned.step.action.subject() == DAEMON_JSON;
+        if !plan.steps.iter().any(theirs) {
+            return PlanDocument { plan: Cow::Borrowed(plan), summary };
+        }
+        // It has lines of someone's in it.
+        let mut shown = plan.clone();
+        for planned in &mut shown.steps {
+            if let Action::File(file) = &mut planned.step.action
+                && file.path == DAEMON_JSON
+                && let FileState::Present { content: Content::Text(text), .. } = &mut file.state
+            {
+                *text = file::shown(text);
+            }
+        }
+        PlanDocument { plan: Cow::Owned(shown), summary }
     }
 }
 

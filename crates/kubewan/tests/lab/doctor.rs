@@ -41,6 +41,7 @@ fn the_doctor_finds_what_was_broken_and_mends_what_it_can() {
             told("etcd on an address on no interface");
         }
         a_host_that_is_away(&stage);
+        the_api_is_back(&stage);
         the_bundle_holds_no_secrets(&stage);
         told("support");
     }
@@ -196,6 +197,18 @@ fn etcd_on_an_address_that_is_on_no_interface(stage: &Stage) {
     assert_eq!(codes(&offline), set(&["cluster etcd-cannot-bind"]));
     stage.on("master01", &format!("mv /root/etcd.yaml {manifest}"));
     settles(stage, &none());
+}
+
+/// The kubelet may still be starting the API server anew that had no etcd.
+fn the_api_is_back(stage: &Stage) {
+    let until = Instant::now() + PATIENCE;
+    let ready = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=5s get --raw /readyz || true";
+    let mut times = 0;
+    while times < 5 {
+        assert!(Instant::now() < until, "the API does not come back");
+        times = if stage.on("master01", ready).trim() == "ok" { times + 1 } else { 0 };
+        sleep(Duration::from_secs(1));
+    }
 }
 
 fn a_host_that_is_away(stage: &Stage) {

@@ -123,10 +123,7 @@ fn line(path: &[String], value: &Value) -> String {
 
 /// By its name, or an address with a password in it.
 fn is_secret(path: &[String], text: &str) -> bool {
-    path.iter().any(|key| secret::may_be_in(key))
-        || text.split("://").skip(1).any(|rest| {
-            rest.split(['/', '"', '\'']).next().is_some_and(|authority| authority.contains('@'))
-        })
+    path.iter().any(|key| secret::may_be_in(key)) || secret::is_in_address(text)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::foreign::named;
 use crate::facts::{Container, Facts};
 use crate::finding::Finding;
 use crate::inventory::{Host, RuntimeSource};
+use crate::packages;
 use crate::plan::phase::docker::{MIRRORED, bundled, daemon_json, has_other_storage};
 use crate::plan::planner::View;
 use crate::render::docker::{CGROUP_DRIVER, DAEMON_JSON, LOG_DRIVER, STORAGE_DRIVER, setting};
@@ -92,8 +93,18 @@ fn container(of: &Container) -> String {
 
 /// The distribution's package and Docker's can't be beside each other.
 fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
-    let there = facts.runtime.docker.package.as_deref()?;
     let wants_dockers = view.inventory.runtime.source == RuntimeSource::Docker;
+    if packages::manager(&facts.os).is_rpm() {
+        return Some(Finding::error(
+            "packages-unavailable",
+            &host.name,
+            format!("kubewan installs Docker by apt only, and {} has rpm", facts.os.pretty_name),
+            "take containerd: leave `runtime.kind` out, with `runtime: { source: docker }` or `release` where the distribution has none",
+        ));
+    }
+    let Some(there) = facts.runtime.docker.package.as_deref() else {
+        return containerd_package(host, facts, wants_dockers);
+    };
     if wants_dockers == (there == "docker-ce") {
         return None;
     }
@@ -104,6 +115,28 @@ fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
         format!("Docker is installed by the package {there}, and another one would take its place"),
         format!(
             "use it: `runtime: {{ kind: docker, source: {instead} }}`; or, if nobody needs it here, `apt-get remove {there}`"
+        ),
+    ))
+}
+
+/// Docker is not there, and a containerd that its packages would take the place of.
+fn containerd_package(host: &Host, facts: &Facts, wants_dockers: bool) -> Option<Finding> {
+    let runtime = &facts.runtime;
+    let there = match wants_dockers {
+        true if runtime.containerd.is_some() && !runtime.containerd_io => "containerd",
+        false if runtime.containerd_io => "containerd.io",
+        _ => return None,
+    };
+    let instead = if wants_dockers { "distribution" } else { "docker" };
+    Some(Finding::error(
+        "foreign-containerd-package",
+        &host.name,
+        format!(
+            "the package {there} is installed, which the Docker that is asked for would take the place of"
+        ),
+        format!(
+            "use the Docker that goes with it: `runtime: {{ kind: docker, source: {instead} }}`; or, if nobody needs it here, \
+             `apt-get remove {there}`"
         ),
     ))
 }

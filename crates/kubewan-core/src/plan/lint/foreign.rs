@@ -56,7 +56,7 @@ pub(super) fn configuration(view: &View, host: &Host, facts: &Facts) -> Option<F
     let finding = |message: String, remedy: &str| {
         Finding::error("foreign-containerd-config", &host.name, message, remedy)
     };
-    let carried = legacy::read(there).carried;
+    let carried = carried(view, there);
     match lost(there, facts.runtime.containerd_defaults.as_deref(), &ours, &carried) {
         Ok(lost) if lost.is_empty() => None,
         Ok(lost) => Some(finding(
@@ -111,6 +111,22 @@ pub(super) fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding
             ),
         )
     })
+}
+
+/// The settings of registries that what kubewan writes has the sense of: how a registry is spoken to is lost where the inventory names
+/// that registry and says nothing of its certificate.
+fn carried(view: &View, there: &str) -> Vec<Vec<String>> {
+    let mut carried = legacy::read(there).carried;
+    let silent = |address: &String| {
+        let mut registries = view.inventory.registries.iter();
+        registries.any(|of| of.address == *address && of.ca_file.is_none() && !of.skip_verify)
+    };
+    carried.retain(|path| {
+        let is_tls = path.get(3).is_some_and(|kind| kind == "configs")
+            && path.get(5).is_some_and(|key| key == "tls");
+        !(is_tls && path.get(4).is_some_and(silent))
+    });
+    carried
 }
 
 pub(super) fn named(mut names: Vec<String>) -> String {

@@ -12,7 +12,7 @@ use crate::plan::planner::View;
 /// What an older configuration says is carried over, and said.
 pub(super) fn carried_over(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let legacy = carried(view, facts);
-    (!legacy.is_empty()).then(|| {
+    (!legacy.is_empty() && !view.inventory.is_docker()).then(|| {
         let message = format!(
             "{CONFIG} says of registries in the old way what containerd does not take beside its folder of registries; carried over: {}",
             told(&legacy).join("; ")

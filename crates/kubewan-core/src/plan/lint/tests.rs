@@ -434,6 +434,19 @@ const CASES: &[Case] = &[
         c.docker().package = Some("docker-ce".into());
         c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
     }),
+    (
+        "Docker that does not run and a containerd of Docker's, and the distribution's is asked for",
+        |c| {
+            c.docker().installed = false;
+            c.node().runtime.containerd_io = true;
+            c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
+        },
+    ),
+    ("Docker on a host with dnf", |c| {
+        c.docker();
+        c.inventory.runtime.source = crate::inventory::RuntimeSource::Docker;
+        c.node().os = samples::rpm_system("rocky", "9.6");
+    }),
     ("Docker and mirrors that it does not ask", |c| {
         c.docker();
         c.inventory.mirrors.images = [

@@ -18,9 +18,8 @@ pub(in crate::plan) const DOCKER_UNIT: &str = "docker.service";
 const SERVICE: &str = "/etc/systemd/system/cri-docker.service";
 const SOCKET: &str = "/etc/systemd/system/cri-docker.socket";
 
-/// The distribution's packages of Docker, and what of it is held.
-const DISTRIBUTIONS: [&str; 1] = ["docker.io"];
-const DISTRIBUTIONS_HELD: [&str; 3] = ["docker.io", "containerd", "runc"];
+/// The distribution's packages of Docker; they are held.
+const DISTRIBUTIONS: [&str; 3] = ["docker.io", "containerd", "runc"];
 /// Docker's own (docs.docker.com, "Install Docker Engine on Debian").
 const DOCKERS: [&str; 3] = ["docker-ce", "docker-ce-cli", "containerd.io"];
 
@@ -82,7 +81,8 @@ pub(in crate::plan) fn daemon_json(
         there,
         &Daemon {
             mirrors: mirror.into_iter().cloned().collect(),
-            storage_driver: (!has_other_storage(facts)).then_some(STORAGE_DRIVER),
+            // One that is there may keep images with another, also while it does not run and can't say so.
+            storage_driver: (!facts.runtime.docker.installed).then_some(STORAGE_DRIVER),
             extra: &view.inventory.runtime.docker,
         },
     )
@@ -138,13 +138,13 @@ fn package(view: &View, facts: &Facts) -> Package {
             Package {
                 names: packages.iter().map(|package| package.name.clone()).collect(),
                 artifacts: packages.iter().map(|package| artifact(package)).collect(),
-                held: owned(&DISTRIBUTIONS_HELD),
+                held: owned(&DISTRIBUTIONS),
                 ..Package::default()
             }
         }
         RuntimeSource::Distribution | RuntimeSource::Release => Package {
             names: with_tools(&DISTRIBUTIONS),
-            held: owned(&DISTRIBUTIONS_HELD),
+            held: owned(&DISTRIBUTIONS),
             ..Package::default()
         },
     }

@@ -38,6 +38,13 @@ fn a_fresh_hosts_plan_with_docker() {
             let telling = change.details.iter().filter(|_| change.details.len() < 60);
             text.extend(telling.map(|line| format!("    {line}\n")));
         }
+        // What is not asked about is never seen as held.
+        for planned in &plan.steps {
+            if let Action::Package(package) = &planned.step.action {
+                let asked = |held: &String| package.names.contains(held);
+                assert!(package.held.iter().all(asked), "{runtime:?}: {package:?}");
+            }
+        }
         let errors: Vec<_> =
             plan.findings.iter().filter(|f| f.severity == Severity::Error).collect();
         assert!(errors.is_empty(), "{errors:?}");
