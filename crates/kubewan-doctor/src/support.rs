@@ -13,8 +13,8 @@ use crate::diagnosis::Diagnosis;
 /// What stands for a secret.
 const HIDDEN: &str = "[hidden]";
 
-/// Words before a `:` or `=` after which a secret stands.
-const SECRET_WORDS: [&str; 16] = [
+/// Words before a `:` or `=`, or as an argument's name before a blank, after which a secret stands.
+const SECRET_WORDS: [&str; 20] = [
     "client-key-data",
     "certificatekey",
     "certificate-key",
@@ -31,7 +31,21 @@ const SECRET_WORDS: [&str; 16] = [
     "presharedkey",
     "psk",
     "apikey",
+    "pwd",
+    "accesskey",
+    "access_key",
+    "signature",
 ];
+
+/// Of these the end of a longer name is enough: `DB_PASSWORD`, `accessToken`.
+const ENDINGS: [&str; 8] =
+    ["password", "passwd", "secret", "token", "apikey", "pwd", "accesskey", "access_key"];
+
+/// Values that are no secret, whatever stands before them: an argument's switch, a document's next level.
+const PLAIN: [&str; 4] = ["true", "false", "{", "["];
+
+/// What kubectl keeps of an object as it was applied: all that is in the object, once more and as one text.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A file of the bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +67,9 @@ pub fn files(
     let mut addresses = Addresses::default();
     let mut files = Vec::new();
     let mut add = |path: String, text: String| {
-        let text = redacted(&text);
+        // Documents were redacted text by text: by lines, a secret in one would take its form away.
+        let is_document = path.ends_with(".json") && serde_json::from_str::<Value>(&text).is_ok();
+        let text = if is_document { text } else { redacted(&text) };
         let text = if hide_addresses { addresses.hidden(&text) } else { text };
         files.push(PackedFile { path, text });
     };
@@ -127,13 +143,27 @@ fn readable(text: &str) -> String {
 fn hide_in(value: &mut Value) {
     match value {
         Value::String(text) => *text = redacted(text),
-        Value::Array(items) => items.iter_mut().for_each(hide_in),
+        Value::Array(items) => {
+            // A program's arguments: the name in one text, its value in the next.
+            let mut names_secret = false;
+            for item in items {
+                let names = item.as_str().is_some_and(|text| {
+                    text.strip_prefix('-').is_some_and(|name| is_name(name.trim_start_matches('-')))
+                });
+                match item {
+                    Value::String(text) if names_secret && !names => *text = HIDDEN.into(),
+                    item => hide_in(item),
+                }
+                names_secret = names;
+            }
+        }
         Value::Object(map) => {
+            map.remove(LAST_APPLIED);
+            // A container's environment.
+            let of_secret = map.get("name").and_then(Value::as_str).is_some_and(is_name);
             for (key, value) in map.iter_mut() {
                 match value {
-                    Value::String(text)
-                        if SECRET_WORDS.contains(&key.to_ascii_lowercase().as_str()) =>
-                    {
+                    Value::String(text) if is_name(key) || (of_secret && key == "value") => {
                         *text = HIDDEN.into();
                     }
                     value => hide_in(value),
@@ -142,6 +172,12 @@ fn hide_in(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// The name of a secret.
+fn is_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.contains(&name.as_str()) || ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
 fn plain(text: &str) -> String {
@@ -172,7 +208,7 @@ pub fn redacted(text: &str) -> String {
 }
 
 fn redacted_line(line: &str) -> String {
-    let line = without_values(line);
+    let line = without_credentials(&without_values(line));
     let is_part =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=');
     let mut out = String::with_capacity(line.len());
@@ -211,13 +247,41 @@ fn without_values(line: &str) -> String {
         let rest = &line[end..];
         let after = rest.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
         let whole = !lower[..at].ends_with(|c: char| c.is_ascii_alphabetic());
-        if whole && after.starts_with([':', '=']) && !after[1..].trim_start().is_empty() {
+        let named = whole || ENDINGS.contains(&word);
+        if named && after.starts_with([':', '=']) && is_value(&after[1..]) {
             let kept = line.len() - after.len() + 1;
             return format!("{} {HIDDEN}", &line[..kept]);
+        }
+        // `--password hunter2`: to the end of the word.
+        let argument = lower[..at].rfind([' ', '\t']).map_or(0, |blank| blank + 1);
+        let blank = rest.len() - rest.trim_start_matches(' ').len();
+        if lower[argument..].starts_with("--") && blank > 0 && is_value(rest) {
+            let value = rest[blank..].split(' ').next().unwrap_or_default();
+            let behind = without_values(&rest[blank + value.len()..]);
+            return format!("{} {HIDDEN}{behind}", &line[..end]);
         }
         from = end;
     }
     line.to_owned()
+}
+
+/// Something that may be a secret.
+fn is_value(text: &str) -> bool {
+    let text = text.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
+    let word = text.split([' ', ',', '"', '\'', ';']).next().unwrap_or_default();
+    !word.is_empty() && !PLAIN.contains(&word) && word != HIDDEN && !word.starts_with("--")
+}
+
+/// `Bearer x` and `Basic x`, however the header before them is called.
+fn without_credentials(line: &str) -> String {
+    let mut words: Vec<&str> = line.split(' ').collect();
+    for at in 1..words.len() {
+        let is_long = words[at].len() >= 8 && words[at].is_ascii();
+        if is_long && matches!(words[at - 1].trim_matches('"'), "Bearer" | "Basic") {
+            words[at] = HIDDEN;
+        }
+    }
+    words.join(" ")
 }
 
 /// `https://user:password@host` without what is before the `@`.
@@ -326,6 +390,13 @@ mod tests {
                 "the tokencleaner controller is started: ok",
                 "the tokencleaner controller is started: ok",
             ),
+            ("login --password hunter2 --user me", "login --password [hidden] --user me"),
+            ("--token opaque", "--token [hidden]"),
+            ("DB_PASSWORD=x accessToken: y", "DB_PASSWORD= [hidden]"),
+            ("AWS_SECRET_ACCESS_KEY=x", "AWS_SECRET_ACCESS_KEY= [hidden]"),
+            ("header Bearer opaque-token here", "header Bearer [hidden] here"),
+            ("    - --client-cert-auth=true", "    - --client-cert-auth=true"),
+            ("--enable-bootstrap-token-auth=true --x", "--enable-bootstrap-token-auth=true --x"),
             ("PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "PrivateKey = [hidden]"),
         ] {
             assert_eq!(redacted(text), kept);
@@ -351,5 +422,17 @@ mod tests {
         let value: Value = serde_json::from_str(&found).unwrap();
         assert_eq!(value["text"], "a\npassword: [hidden]\nb");
         assert_eq!(value["token"], HIDDEN);
+        let pod = serde_json::json!({
+            "annotations": { LAST_APPLIED: "{\"env\":\"hunter2\"}" },
+            "env": [{ "name": "REGISTRY_PASSWORD", "value": "hunter2" }, { "name": "MODE", "value": "a" }],
+            "command": ["etcd", "--client-cert-auth=true", "--password", "hunter2", "--data-dir=/var/lib/etcd"],
+            "secret": { "secretName": "x" },
+        });
+        let told = json(&pod);
+        assert!(!told.contains("hunter2"), "{told}");
+        let value: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(value["command"][1], "--client-cert-auth=true");
+        assert_eq!(value["command"][4], "--data-dir=/var/lib/etcd");
+        assert_eq!(value["env"][1]["value"], "a");
     }
 }

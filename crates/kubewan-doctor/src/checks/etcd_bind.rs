@@ -6,6 +6,14 @@ use super::{API, Check};
 use crate::case::{HostCase, addresses, has_all, has_any};
 use crate::diagnosis::{Diagnosis, Quote, goal};
 
+/// What comes of it: kubeadm has given up, or nobody answers.
+const FAILED: [&str; 4] = [
+    "Initial timeout of",
+    "timed out waiting for the condition",
+    "context deadline exceeded",
+    "6443: connect: connection refused",
+];
+
 const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
 pub(super) const CHECK: Check = Check {
@@ -63,8 +71,11 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
                   /etc/kubernetes/manifests/etcd.yaml, and in kubeadm's configuration (`etcd.local.extraArgs`), or an upgrade brings it back; \
                   no `kubeadm reset`. With several control planes: on 0.0.0.0, behind a firewall. kubewan tells etcd so before `init` begins";
     if let Some(quote) = manifest_alone {
+        // What came of it stands in the same text.
+        let failed = host.said(&[], |line| has_any(line, &FAILED)).is_some();
+        let say = if failed { Diagnosis::error } else { Diagnosis::warning };
         return Some(
-            Diagnosis::warning("etcd-cannot-bind", None, "`kubeadm init` waits in vain for the control plane, where the host is behind NAT")
+            say("etcd-cannot-bind", None, "`kubeadm init` waits in vain for the control plane, where the host is behind NAT")
                 .cause("etcd is to listen on a public address, which is on no interface of a server behind NAT")
                 .seen([quote])
                 .remedy(remedy),

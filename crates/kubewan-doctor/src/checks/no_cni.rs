@@ -26,13 +26,13 @@ pub(super) const CHECK: Check = Check {
             let node = case.node(host).filter(|node| !node.ready && has_any(&node.said, &WORDS));
             let from_node = node.map(|node| host.quote(&format!("node {}", node.name), &node.said));
             let plugin = |line: &str| line.contains("failed to find plugin \"");
-            let said =
-                host.says_now(&[Component::Kubelet, Component::Containerd], |line| {
-                    match host.is_pasted() {
-                        true => has_any(line, &WORDS),
-                        false => plugin(line) && case.node_may_be_ill(host),
-                    }
-                });
+            let said = host.says_now(&[Component::Kubelet, Component::Containerd], |line| {
+                match host.is_pasted() {
+                    // A kubelet says so as it starts, before flannel has written its file.
+                    true => has_any(line, &WORDS) && !became_ready(host),
+                    false => plugin(line) && case.node_may_be_ill(host),
+                }
+            });
             if from_node.is_none() && said.is_none() {
                 return None;
             }
@@ -68,3 +68,8 @@ pub(super) const CHECK: Check = Check {
         case.present().filter_map(of).collect()
     },
 };
+
+/// The node is well in the same text.
+fn became_ready(host: &HostCase) -> bool {
+    host.said(&[], |line| line.contains("it just became ready")).is_some()
+}

@@ -19,6 +19,8 @@ const CONFIG: &str = r#"version = 2
 [plugins."io.containerd.grpc.v1.cri".registry.configs."registry.example.org".auth]
   username = "shop"
   password = "open-sesame"
+[plugins."io.containerd.grpc.v1.cri".registry.headers]
+  X-Shop-Token = ["open-sesame"]
 "#;
 
 const CONFIG_PATH: &str = "/etc/containerd/config.toml";
