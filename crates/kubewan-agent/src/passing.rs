@@ -147,6 +147,11 @@ pub fn take(
             return Err(failed(gone));
         }
         let bytes = zstd::bulk::decompress(&part, CHUNK).map_err(failed)?;
+        // Nobody on the way may fill the disk.
+        if have + bytes.len() as u64 > size {
+            let more = std::io::Error::new(ErrorKind::InvalidData, "more comes than the file has");
+            return Err(failed(more));
+        }
         let last = have + bytes.len() as u64 == size;
         stored = artifacts::append(host, sha256, have, last, &bytes)?;
         let Response::Stored { bytes: now, complete } = stored else { break };
@@ -212,6 +217,9 @@ mod tests {
         assert!(take("barley", &sha256).contains("nothing came from there"));
         assert!(take("sesame", &"0".repeat(64)).contains("it has no such file"));
         assert!(take("sesame", "../../etc/shadow").contains("no SHA-256"));
+        let longer = with_artifact(&one, b"longer");
+        let error = super::take(&host(&two), from, "sesame", (&longer, 5), 9).unwrap_err();
+        assert!(error.contains("more comes than the file has"), "{error}");
         let mut stream = TcpStream::connect(from).unwrap();
         stream.write_all(b"sesame ../../../../../etc/passwd 0 9999\n").unwrap();
         let mut said = Vec::new();
