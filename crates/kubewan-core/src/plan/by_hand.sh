@@ -7,6 +7,11 @@ trap 'for file in "$config" "$discovery"; do if [ -n "$file" ]; then rm -f "$fil
 say() { printf '── %s\n' "$*" >&2; }
 stop() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
+# Before anything is changed.
+if [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
+  stop "this host is a control plane already: nothing was changed"
+fi
+
 # What was there is kept beside it, once.
 keep() {
   mkdir -p "$(dirname "$1")"
