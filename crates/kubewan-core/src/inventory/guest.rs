@@ -28,7 +28,15 @@ impl Inventory {
             }
         }
         let mut inventory = self.clone();
-        inventory.hosts.push(Host {
+        inventory.hosts.push(Host::worker(name, address));
+        Ok(inventory)
+    }
+}
+
+impl Host {
+    /// A worker of which nothing is said but its name and its address.
+    pub fn worker(name: impl Into<String>, address: impl Into<String>) -> Host {
+        Host {
             name: name.into(),
             address: address.into(),
             private_address: None,
@@ -41,8 +49,7 @@ impl Inventory {
             hostname: None,
             accept: None,
             kubelet_args: Default::default(),
-        });
-        Ok(inventory)
+        }
     }
 }
 

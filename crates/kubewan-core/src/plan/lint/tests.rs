@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use self::hosts::{alias, engine, stuck};
+use self::hosts::{alias, engine, stuck, web};
 use super::*;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
@@ -397,30 +397,18 @@ const CASES: &[Case] = &[
     ("Docker with another cgroup driver, and containers of others", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("cgroupfs", "overlay2"));
-        docker.others = vec![Container {
-            id: "web".into(),
-            program: "nginx:1.27".into(),
-            ..Container::default()
-        }];
+        docker.others = vec![web()];
     }),
     ("the same, accepted", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("cgroupfs", "overlay2"));
-        docker.others = vec![Container {
-            id: "web".into(),
-            program: "nginx:1.27".into(),
-            ..Container::default()
-        }];
+        docker.others = vec![web()];
         c.inventory.accept = vec![Acceptance::DockerCgroupDriver];
     }),
     ("Docker with systemd's, and containers of others", |c| {
         let docker = c.docker();
         docker.engine = Some(engine("systemd", "overlay2"));
-        docker.others = vec![Container {
-            id: "web".into(),
-            program: "nginx:1.27".into(),
-            ..Container::default()
-        }];
+        docker.others = vec![web()];
     }),
     ("Docker with another storage driver, log driver and an argument", |c| {
         let docker = c.docker();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kubewan_core::inventory::{Host, Role, Ssh};
+use kubewan_core::inventory::{Host, Ssh};
 use kubewan_fleet::ssh_config;
 
 use super::can_ask;
@@ -28,20 +28,7 @@ impl Target {
 
     /// A host to connect to, named as it was typed.
     pub fn host(&self) -> Host {
-        Host {
-            name: self.destination().to_owned(),
-            address: self.address.clone(),
-            private_address: None,
-            ssh: self.ssh.clone(),
-            roles: vec![Role::Worker],
-            labels: Default::default(),
-            taints: Vec::new(),
-            firewall: None,
-            time: None,
-            hostname: None,
-            accept: None,
-            kubelet_args: Default::default(),
-        }
+        Host { ssh: self.ssh.clone(), ..Host::worker(self.destination(), &self.address) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::action::docker::DockerEngineSeen;
-use crate::facts::{ClusterState, Facts, InterfaceAddress, StuckInit};
+use crate::facts::{ClusterState, Container, Facts, InterfaceAddress, StuckInit};
 
 /// What a Docker says of itself.
 pub(super) fn engine(cgroup_driver: &str, storage_driver: &str) -> DockerEngineSeen {
@@ -33,4 +33,9 @@ pub(super) fn alias(facts: &mut Facts, prefix: u8) {
     let address = "198.51.100.10".parse().expect("an address");
     let address = ipnet::Ipv4Net::new_assert(address, prefix);
     facts.addresses.push(InterfaceAddress { interface: "eth0".into(), address });
+}
+
+/// A container of someone's, in Docker.
+pub(super) fn web() -> Container {
+    Container { id: "web".into(), program: "nginx:1.27".into(), ..Container::default() }
 }
