@@ -63,6 +63,9 @@ pub fn tell(names: &[String], line: &(dyn Fn(&str) + Sync)) -> Result<(), String
             name: name.to_owned(),
         }));
     }
+    if stories.is_empty() {
+        return Err("there is no story of such a name".into());
+    }
     let logs = Path::new("target/stories");
     fs::create_dir_all(logs).map_err(|e| format!("can't make {}: {e}", logs.display()))?;
     let (alone, side_by_side): (Vec<Story>, Vec<Story>) = stories.into_iter().partition(is_alone);

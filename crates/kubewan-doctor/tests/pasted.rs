@@ -9,11 +9,12 @@ use kubewan_core::finding::Severity;
 use kubewan_doctor::{Case, diagnose};
 
 /// What must come of each text: the recipe's answer, or the check's own.
-const EXPECTED: [(&str, &[&str]); 40] = [
+const EXPECTED: [(&str, &[&str]); 41] = [
     ("api-certificate", &["api-certificate"]),
     ("br-netfilter", &["no-br-netfilter"]),
     ("certificate-expired", &["certificate-expired"]),
     ("cgroup-driver-1.23", &["cgroup-driver"]),
+    ("cgroup-driver-1.23-rebooted", &["cgroup-driver"]),
     ("clock-skew", &["clock-skew"]),
     ("conntrack", &["conntrack-refused"]),
     ("containers-exited", &["api-refused"]),

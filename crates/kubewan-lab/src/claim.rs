@@ -27,6 +27,10 @@ impl Claim {
     /// # Errors
     /// Fails where the folder can't be made or such a lab can't be removed.
     pub fn new() -> Result<Claim, LabError> {
+        // Two that begin at once must not remove the same lab.
+        let all = std::env::temp_dir().join(format!("{PREFIX}lock"));
+        let one_at_a_time = File::create(&all).on("make", &all)?;
+        one_at_a_time.lock().on("lock", &all)?;
         for state in State::all().iter().filter(|state| is_orphan(&state.dir)) {
             Lab::down(state.name(), &mut |_| {})?;
         }

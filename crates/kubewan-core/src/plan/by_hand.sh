@@ -3,6 +3,10 @@ files=$(cd "${1:-$(dirname "$0")}" && pwd)
 config=
 discovery=
 trap 'for file in "$config" "$discovery"; do if [ -n "$file" ]; then rm -f "$file"; fi; done' EXIT
+# dash runs that of EXIT only where the script ends by itself.
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 say() { printf '── %s\n' "$*" >&2; }
 stop() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -118,7 +122,7 @@ package_files() {
 }
 # pulled REFERENCE: as the kubelet would pull it, for as long as an agent would wait.
 pulled() {
-  timeout 900 ctr --namespace k8s.io images pull --hosts-dir "$certs_d" "$1" > /dev/null ||
+  timeout --foreground 900 ctr --namespace k8s.io images pull --hosts-dir "$certs_d" "$1" > /dev/null ||
     stop "containerd can't pull $1: the last line above has its reason; run this again where that has changed"
 }
 # image REFERENCE NAME SHA256

@@ -54,10 +54,10 @@ fn said(host: &HostCase, quotes: impl IntoIterator<Item = Quote>, cause: String)
 }
 
 fn pasted(host: &HostCase) -> Option<Diagnosis> {
-    let stop = host.said(&[], |line| is_stop(line) || is_refusal(line));
-    let stops = host.lines().filter(|line| is_stop(line) || is_refusal(line)).count();
     // One for each time that the host went down is as it should be.
-    let stop = stop.filter(|_| stops > shutdowns(host));
+    let stops = host.lines().filter(|line| is_stop(line)).count();
+    let stop = host.said(&[], is_stop).filter(|_| stops > shutdowns(host));
+    let stop = host.said(&[], is_refusal).or(stop);
     let cgroupfs = host.said(&[], |line| {
         line.trim() == "SystemdCgroup = false"
             || line.contains("native.cgroupdriver=cgroupfs")

@@ -68,7 +68,8 @@ fn pasted(text: &str, source: &str) -> Vec<Fault> {
     let of_file = || {
         let key = lines.iter().position(|line| keys.iter().any(|key| line.contains(key)))?;
         let begin = lines[..=key].iter().rposition(|line| line.trim_start().starts_with('{'))?;
-        let end = key + lines[key..].iter().position(|line| line.trim() == "}")?;
+        let bare = |line: &str| line[..remark(line).unwrap_or(line.len())].trim() == "}";
+        let end = key + lines[key..].iter().position(|line| bare(line))?;
         Some(faults(&lines[begin..=end].join("\n"), source, begin))
     };
     of_file().unwrap_or_default()

@@ -88,6 +88,11 @@ pub fn add(folder: &Path, cache: &Path, tell: &dyn Fn(Step)) -> Result<Added, Pa
     for deb in &found {
         artifacts.push(artifact(deb, folder, &place, &distribution, &arch)?);
     }
+    // What the old description names stays as it was until all of the new lies beside it.
+    for artifact in &artifacts {
+        let to = folder.join(&artifact.path);
+        fs::rename(coming(&to), &to).map_err(|error| local(&to, error))?;
+    }
     let added = Added {
         count: artifacts.len(),
         bytes: artifacts.iter().map(|artifact| artifact.size).sum(),
@@ -99,7 +104,12 @@ pub fn add(folder: &Path, cache: &Path, tell: &dyn Fn(Step)) -> Result<Added, Pa
     // Not before: what is described has to be there.
     for path in gone {
         let path = folder.join(path);
-        fs::remove_file(&path).map_err(|error| local(&path, error))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(local(&path, error));
+            }
+            _ => {}
+        }
     }
     Ok(added)
 }
@@ -160,6 +170,8 @@ impl Apt {
             "Debug::NoLocking=true".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Retries=3".to_owned(),
+            // A mirror that is away is an error, not a reason to take what it had the last time (apt 2.3 and later).
+            "APT::Update::Error-Mode=any".to_owned(),
             "APT::Keep-Downloaded-Packages=true".to_owned(),
         ];
         let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
@@ -177,22 +189,30 @@ impl Apt {
         // apt names only what is not there yet, so it is asked with a folder where nothing ever is.
         let named = self.get("none", &[&["install", "--print-uris"], &wanted[..]].concat())?;
         self.get("archives", &[&["install", "--download-only"], &wanted[..]].concat())?;
-        Ok(files(&named).into_iter().map(|name| self.work.join("archives").join(name)).collect())
+        Ok(files(&named, &self.work.join("archives")))
     }
 }
 
-/// The files' names in what `--print-uris` prints: `'URI' NAME SIZE HASH` (apt-get(8)).
-fn files(printed: &str) -> Vec<String> {
-    let name = |line: &str| {
-        let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+/// The files that `--print-uris` names in `'URI' NAME SIZE HASH` (apt-get(8)): where apt puts what it downloads, or where those of a
+/// `file:` source lie, which it does not copy.
+fn files(printed: &str, archives: &Path) -> Vec<PathBuf> {
+    let file = |line: &str| {
+        let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
         let name = rest.split(' ').next()?;
         let plain = name.ends_with(".deb") && !name.contains('/');
-        plain.then(|| name.to_owned())
+        let here =
+            uri.strip_prefix("file:").map(|path| format!("/{}", path.trim_start_matches('/')));
+        plain.then(|| here.map_or_else(|| archives.join(name), PathBuf::from))
     };
-    printed.lines().filter_map(name).collect()
+    printed.lines().filter_map(file).collect()
 }
 
-/// A package at its place in the bundle, described by itself.
+/// Where a file lies until it takes its place.
+fn coming(path: &Path) -> PathBuf {
+    path.with_extension("deb.new")
+}
+
+/// A package beside its place in the bundle, described by itself.
 fn artifact(
     deb: &Path,
     folder: &Path,
@@ -206,7 +226,8 @@ fn artifact(
     let path = format!("{place}/{}", deb.file_name().unwrap_or_default().to_string_lossy());
     let to = folder.join(&path);
     let sha256 = sha256_of(deb).map_err(|error| local(deb, error))?;
-    copy(deb, &to, &sha256).map_err(|error| local(&to, error))?;
+    let new = coming(&to);
+    copy(deb, &new, &sha256).map_err(|error| local(&new, error))?;
     Ok(Artifact {
         kind: ArtifactKind::Package,
         name: field("Package")?,
@@ -214,7 +235,7 @@ fn artifact(
         arch: arch.into(),
         distribution: Some(distribution.into()),
         runtime: None,
-        size: fs::metadata(&to).map_err(|error| local(&to, error))?.len(),
+        size: fs::metadata(&new).map_err(|error| local(&new, error))?.len(),
         sha256,
         path,
         url: None,
@@ -250,8 +271,13 @@ mod tests {
     fn the_files_that_apt_names() {
         let printed = "'http://deb.debian.org/debian/pool/main/l/libx/libx1_1%3a2-3_amd64.deb' libx1_1%3a2-3_amd64.deb 1234 SHA256:00\n\
             'http://deb.debian.org/a.deb' ../a.deb 1 \n\
+            'file:/srv/mirror/y_1_all.deb' y_1_all.deb 12 SHA256:00\n\
             Reading package lists...\n'broken\n";
-        assert_eq!(files(printed), ["libx1_1%3a2-3_amd64.deb"]);
+        let found = files(printed, Path::new("/w"));
+        assert_eq!(
+            found,
+            [Path::new("/w/libx1_1%3a2-3_amd64.deb"), Path::new("/srv/mirror/y_1_all.deb")]
+        );
     }
 
     fn package(name: &str, path: &str, distribution: &str) -> Artifact {
