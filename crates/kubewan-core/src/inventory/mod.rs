@@ -14,6 +14,7 @@ mod recorded;
 mod registries;
 mod reserved;
 mod schema;
+mod servers;
 mod shape;
 mod subnets;
 mod suggest;
@@ -34,6 +35,7 @@ pub use profile::{Profile, Setting};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
 pub use registries::Registry;
 pub use schema::schema;
+pub use servers::Servers;
 
 use crate::versions::{Release, Version};
 
@@ -97,9 +99,10 @@ pub struct Kubernetes {
     /// is the bundle cache, by version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
-    /// The registry that the control plane's images are named by.
+    /// The registry that the control plane's images are named by. Of several the first that serves them is taken when the
+    /// cluster is built, and kept.
     #[serde(default = "default_image_repository")]
-    pub image_repository: String,
+    pub image_repository: Servers,
     /// Extra settings for kubeadm.
     #[serde(default)]
     pub kubeadm: Kubeadm,
@@ -186,17 +189,17 @@ pub enum RuntimeSource {
 }
 
 /// `mirrors:` servers that things are downloaded from. Each takes the place of the publisher's own, and has the same
-/// folders below its URL.
+/// folders below its URL. Of several the first that serves what is asked is taken, and kept while it does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Mirrors {
     /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
     #[serde(default = "kubernetes_server")]
-    pub kubernetes: String,
+    pub kubernetes: Servers,
     /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` and `rpm/` lie below it, or `/v1.36/deb/` and
     /// `rpm/` where the URL ends in `/stable` itself.
     #[serde(default = "packages_server")]
-    pub packages: String,
+    pub packages: Servers,
     /// Which folders lie below `packages`.
     #[serde(default)]
     pub packages_layout: PackagesLayout,
@@ -205,13 +208,13 @@ pub struct Mirrors {
     pub gpg_check: GpgCheck,
     /// The server of Docker's package repositories: `/linux/debian/` or `/linux/centos/` lies below it.
     #[serde(default = "docker_server")]
-    pub docker: String,
+    pub docker: Servers,
     /// The server of the releases of the CNI plugins, containerd and runc: `/OWNER/NAME/releases/download/` lies below it.
     #[serde(default = "github_server")]
-    pub github: String,
+    pub github: Servers,
     /// By the name of a registry, as `registry.k8s.io`: the URL of another that is asked in its place.
     #[serde(default)]
-    pub images: BTreeMap<String, String>,
+    pub images: BTreeMap<String, Servers>,
 }
 
 /// Whether packages have to be signed.
@@ -445,21 +448,21 @@ impl Default for Mirrors {
 }
 
 /// kubernetes.io, "Download Kubernetes".
-fn kubernetes_server() -> String {
+fn kubernetes_server() -> Servers {
     "https://dl.k8s.io".into()
 }
 
 /// kubernetes.io, "Installing kubeadm"; packages of 1.24 and later.
-fn packages_server() -> String {
+fn packages_server() -> Servers {
     "https://pkgs.k8s.io".into()
 }
 
 /// docs.docker.com, "Install Docker Engine on Debian".
-fn docker_server() -> String {
+fn docker_server() -> Servers {
     "https://download.docker.com".into()
 }
 
-fn github_server() -> String {
+fn github_server() -> Servers {
     "https://github.com".into()
 }
 
@@ -477,7 +480,7 @@ impl Default for Network {
 }
 
 /// kubeadm's default since v1.25 (`cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go`).
-fn default_image_repository() -> String {
+fn default_image_repository() -> Servers {
     "registry.k8s.io".into()
 }
 

@@ -196,7 +196,7 @@ fn image(
     tell(Step::Begun(&format!("{name} for {arch}")));
     if !archive.exists() {
         let parts = wanted.cache.join(PARTS);
-        let mirrors: &BTreeMap<String, String> = &wanted.inventory.mirrors.images;
+        let mirrors = &wanted.inventory.mirrors.images;
         registry::pull(name, arch, mirrors, &parts, &archive, &|bytes| tell(Step::Bytes(bytes)))?;
     }
     let failed = |error: io::Error| local(&archive, &error);

@@ -4,8 +4,10 @@ use crate::action::{
     Action, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link, Module,
     SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
 };
+use crate::action::file::FileState;
 use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
+use crate::mirror::RECORD;
 use crate::network::ports::openings;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
@@ -15,6 +17,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     [
         stuck(view, host, facts).into_iter().collect(),
         time(view, host),
+        mirrors(view, host, facts).into_iter().collect(),
         address(view, host, facts),
         firewall(view, host, facts),
         swap(view, host),
@@ -55,6 +58,19 @@ fn time(view: &View, host: &Host) -> Vec<Step> {
         Action::TimeSyncOn(TimeSyncOn {}),
         "certificates, tokens and etcd's leases need clocks that agree",
     )]
+}
+
+/// Which mirrors were chosen: a run from another machine has to know, and choose the same.
+fn mirrors(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
+    let file = match view.inputs.mirrors.text() {
+        Some(text) => File::text(RECORD, 0o600, text),
+        None if facts.own.mirrors.is_some() => {
+            File { path: RECORD.into(), state: FileState::Absent }
+        }
+        None => return None,
+    };
+    let why = "the mirrors that were chosen, and why: they are kept until one of them fails";
+    Some(step(host, Action::File(file), why))
 }
 
 /// The public address on an interface of ours, unless a NIC carries it. The kubelet takes no `--node-ip` that
