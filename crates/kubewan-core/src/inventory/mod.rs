@@ -73,6 +73,10 @@ pub struct Inventory {
     /// Whether kubewan switches time synchronisation on.
     #[serde(default)]
     pub time: TimeSync,
+    /// Servers that hosts ask the time of, where kubewan knows their time service's own folder for it: systemd-timesyncd's, and
+    /// chrony's on Debian and Ubuntu.
+    #[serde(default)]
+    pub time_servers: Vec<String>,
     /// Whether hosts are renamed to their inventory name.
     #[serde(default)]
     pub hostname: HostnamePolicy,

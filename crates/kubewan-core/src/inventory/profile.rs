@@ -29,7 +29,7 @@ const DAOCLOUD_NJU: &str =
     "github.com/DaoCloud/public-image-mirror, README.md; Nanjing University's (doc.nju.edu.cn); the registry itself";
 
 /// Servers that are reached from mainland China, and the publishers' own after them, which some networks reach.
-const CN: [Setting; 9] = [
+const CN: [Setting; 10] = [
     Setting {
         key: ("kubernetes", "imageRepository", ""),
         values: &[
@@ -92,6 +92,11 @@ const CN: [Setting; 9] = [
         values: &["https://quay.m.daocloud.io", "https://quay.nju.edu.cn", "https://quay.io"],
         source: DAOCLOUD_NJU,
     },
+    Setting {
+        key: ("", "timeServers", ""),
+        values: &["ntp.ntsc.ac.cn", "ntp.aliyun.com", "ntp.tencent.com"],
+        source: "the National Time Service Center's, Alibaba Cloud's and Tencent Cloud's public ones; all of them",
+    },
 ];
 
 impl Profile {
@@ -117,7 +122,9 @@ impl Setting {
     /// The key as people write it.
     pub fn path(&self) -> String {
         let (section, key, registry) = self.key;
-        if registry.is_empty() {
+        if section.is_empty() {
+            key.to_owned()
+        } else if registry.is_empty() {
             format!("{section}.{key}")
         } else {
             format!("{section}.{key}: {registry}")
@@ -148,7 +155,11 @@ pub(super) fn fill_in(inventory: &mut Value) {
         if (key == "imageRepository" && bundled) || has_own || !asked(registry) {
             continue;
         }
-        let Some(section) = entry(inventory, section) else { continue };
+        let section = match section {
+            "" => inventory.as_object_mut(),
+            section => entry(inventory, section),
+        };
+        let Some(section) = section else { continue };
         let place = match registry {
             "" => Some(section).map(|section| (section, key)),
             registry => entry_of(section, key).map(|images| (images, registry)),
@@ -195,6 +206,7 @@ mod tests {
         assert_eq!(own.mirrors.images["ghcr.io"], "https://g.example");
         assert_eq!(own.mirrors.images["quay.io"], "https://quay.m.daocloud.io");
         assert!(own.mirrors.images["quay.io"].are_several());
+        assert_eq!(own.time_servers.len(), 3);
         assert!(!own.mirrors.images.contains_key("docker.io"));
         let bundled = read("kubernetes: { version: \"1.36.2\", source: bundle }");
         assert_eq!(bundled.kubernetes.image_repository, "registry.k8s.io");
@@ -209,8 +221,8 @@ mod tests {
     fn every_setting_is_a_url_that_an_inventory_takes() {
         for setting in CN {
             let registry = setting.key.2;
-            let is_repository = setting.key.1 == "imageRepository";
-            assert!(setting.values.iter().all(|v| v.starts_with("https://") != is_repository));
+            let is_name = ["imageRepository", "timeServers"].contains(&setting.key.1);
+            assert!(setting.values.iter().all(|v| v.starts_with("https://") != is_name));
             assert!(setting.values.len() > 1, "{}: nothing to choose from", setting.path());
             assert_eq!(registry.is_empty(), setting.key.1 != "images", "{}", setting.path());
         }

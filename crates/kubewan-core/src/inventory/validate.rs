@@ -31,11 +31,26 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         let help = "a DNS domain in lower case, as cluster.local";
         report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
     }
+    time_servers(report, root);
     registries::check(report, root);
     reserved::check(report, root);
     accept::check(report, root, "accept");
     let subnets = subnets::check(report, root);
     hosts::check(report, root, &subnets);
+}
+
+/// They go into files of time services.
+fn time_servers(report: &mut Report<'_>, root: &Node) {
+    let servers = root.get("timeServers").map(Node::items).unwrap_or_default();
+    for (index, node) in servers.iter().enumerate() {
+        let Some(text) = node.text() else { continue };
+        if let Err(reason) = names::dns_subdomain(&text.to_ascii_lowercase()) {
+            let path = format!("timeServers[{index}]");
+            let message = format!("`{path}` cannot be {}: {reason}", quoted(text));
+            let help = "a name or an IPv4 address, as ntp.example.org";
+            report.push(Code::BadName, node.span, &path, message, help);
+        }
+    }
 }
 
 /// The name becomes part of the API's host name.

@@ -114,8 +114,8 @@ fn is_used(inventory: &Inventory, key: &Key, facts: &BTreeMap<String, Facts>) ->
     }
 }
 
-/// Questions that are asked first, by who asks: all of servers among which nothing was chosen yet; of a choice, those of hosts
-/// that are about to take something.
+/// Questions that are asked first, by who asks: everybody asks where nothing was chosen yet, and about a choice hosts that are
+/// about to take something.
 pub fn first_round(
     inventory: &Inventory,
     facts: &BTreeMap<String, Facts>,
@@ -127,8 +127,7 @@ pub fn first_round(
         let chosen = before.mirrors.get(&slot.key.to_string()).map(|one| &one.server);
         let chosen = chosen.filter(|server| slot.candidates.contains(server));
         let candidates = chosen.map_or(slot.candidates.as_slice(), std::slice::from_ref);
-        let all = chosen.is_none() && slot.candidates.len() > 1;
-        let takes = |f: &Facts| all || takes_something(f);
+        let takes = |f: &Facts| chosen.is_none() || takes_something(f);
         // A choice has its digests with it.
         by_all(inventory, facts, slot, candidates, chosen.is_none(), &takes, &mut asks);
     }

@@ -137,15 +137,15 @@ impl One<'_> {
         let candidates = &self.slot.candidates;
         let known = before.map(|before| before.digests.clone()).unwrap_or_default();
         let before = before.filter(|before| candidates.contains(&before.server));
+        if let [only] = candidates.as_slice() {
+            return self.only(only, before, &known, chosen);
+        }
         let mut again = None;
         if let Some(before) = before {
             match verdict(self.questions, &before.server, self.answers, &known) {
                 Verdict::Unfit(complaints) => again = Some((before, told(&complaints))),
                 Verdict::Fit(_) | Verdict::Unasked(_) => return self.take(before.clone(), chosen),
             }
-        }
-        if let [only] = candidates.as_slice() {
-            return self.only(only, before, &known, chosen);
         }
         self.first_that_serves(&known, again.as_ref(), chosen);
     }
@@ -158,18 +158,23 @@ impl One<'_> {
         known: &BTreeMap<String, String>,
         chosen: &mut Chosen,
     ) {
-        match verdict(self.questions, only, self.answers, known) {
+        self.slot.key.set(&mut chosen.inventory, only);
+        match verdict(self.questions, only, self.answers, &BTreeMap::new()) {
             Verdict::Unfit(complaints) => {
                 chosen.findings.push(self.none_serves(&[(only.to_owned(), complaints)]));
             }
-            Verdict::Fit(digests) => chosen.findings.extend(self.unlike_publisher(only, &digests)),
+            Verdict::Fit(digests) => {
+                chosen.findings.extend(self.unlike(only, known, &digests));
+                if before.is_none() {
+                    let why = format!("the only one that the inventory names; it {}", does(&digests));
+                    return self.take(Recorded { server: only.into(), why, digests }, chosen);
+                }
+            }
             Verdict::Unasked(Some(said)) => chosen.findings.push(self.unasked(only, &said)),
             Verdict::Unasked(None) => {}
         }
-        match before {
-            // That of several it was chosen stays written down.
-            Some(before) => self.take(before.clone(), chosen),
-            None => self.slot.key.set(&mut chosen.inventory, only),
+        if let Some(before) = before {
+            self.take(before.clone(), chosen);
         }
     }
 
@@ -230,14 +235,7 @@ impl One<'_> {
         again: Option<&(&Recorded, String)>,
         digests: &BTreeMap<String, String>,
     ) -> String {
-        let what = match digests.is_empty() {
-            true => "answers".to_owned(),
-            false => format!(
-                "serves what is asked ({})",
-                digests.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
-        };
-        let mut why = format!("the first of {} that {what}", self.slot.candidates.len());
+        let mut why = format!("the first of {} that {}", self.slot.candidates.len(), does(digests));
         for (server, complaints) in passed {
             why += &format!("; not {server} ({})", told(complaints));
         }
@@ -328,23 +326,37 @@ impl One<'_> {
     }
 
     /// A server that was named alone may have images of its own making: that is said, and not refused.
-    fn unlike_publisher(&self, server: &str, digests: &BTreeMap<String, String>) -> Option<Finding> {
-        let right = self.right_digests(&BTreeMap::new());
+    fn unlike(
+        &self,
+        server: &str,
+        known: &BTreeMap<String, String>,
+        digests: &BTreeMap<String, String>,
+    ) -> Option<Finding> {
+        let right = self.right_digests(known);
         let other: Vec<&str> = digests
             .iter()
             .filter(|(of, digest)| right.get(*of).is_some_and(|right| right != *digest))
             .map(|(of, _)| of.as_str())
             .collect();
         let message = format!(
-            "`{}`: {server} serves another {} than {} does",
+            "`{}`: {server} serves another {} than {}",
             self.slot.key,
             other.join(", "),
-            publisher(&self.slot.key)?
+            if known.is_empty() { "its publisher" } else { "before" },
         );
-        let remedy = "see whether it has images of its own making; else whoever runs it changes them";
-        (!other.is_empty()).then(|| {
-            Finding::warning("mirror-other-digest", "", message, remedy).for_cluster()
-        })
+        let remedy = "see whether it has images of its own making; else someone changes them";
+        (!other.is_empty())
+            .then(|| Finding::warning("mirror-other-digest", "", message, remedy).for_cluster())
+    }
+}
+
+fn does(digests: &BTreeMap<String, String>) -> String {
+    match digests.is_empty() {
+        true => "answers".to_owned(),
+        false => {
+            let names: Vec<&str> = digests.keys().map(String::as_str).collect();
+            format!("serves what is asked ({})", names.join(", "))
+        }
     }
 }
 

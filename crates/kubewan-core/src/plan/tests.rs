@@ -3,6 +3,7 @@
 mod control_planes;
 mod distributions;
 mod docker;
+mod mirrors;
 mod registries;
 mod versions;
 

@@ -85,6 +85,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         system::kernel(view, host, facts),
         system::cgroups(view, host, facts),
         system::hostname(view, host, facts),
+        clock::servers(view, host, facts),
         runtime::containerd(view, host, facts),
         foreign::containers(view, host, facts),
         foreign::configuration(view, host, facts),

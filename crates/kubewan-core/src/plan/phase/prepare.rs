@@ -9,6 +9,7 @@ use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
 use crate::mirror::RECORD;
 use crate::network::ports::openings;
+use crate::packages;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::{names as render_names, unit};
@@ -16,7 +17,7 @@ use crate::render::{names as render_names, unit};
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     [
         stuck(view, host, facts).into_iter().collect(),
-        time(view, host),
+        time(view, host, facts),
         mirrors(view, host, facts).into_iter().collect(),
         address(view, host, facts),
         firewall(view, host, facts),
@@ -49,15 +50,58 @@ fn stuck(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
 }
 
 /// First of all: whether a unit is older than its files is told by the clock.
-fn time(view: &View, host: &Host) -> Vec<Step> {
+fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     if view.inventory.time_of(host) == TimeSync::Keep {
         return Vec::new();
     }
-    vec![step(
+    let on = step(
         host,
         Action::TimeSyncOn(TimeSyncOn {}),
         "certificates, tokens and etcd's leases need clocks that agree",
-    )]
+    );
+    let servers = &view.inventory.time_servers;
+    let unit = time_service(facts);
+    let Some((path, text)) = time_file(servers, facts).filter(|_| !servers.is_empty()) else {
+        return vec![on];
+    };
+    let why = "the time servers that the inventory names, beside those that the host has";
+    let restart_on = vec![path.to_owned()];
+    let goal = Unit { name: unit.into(), enabled: true, active: Some(true), restart_on };
+    vec![
+        step(host, Action::File(File::text(path, 0o644, text)), why),
+        on,
+        step(host, Action::Unit(goal), "it reads its servers when it starts"),
+    ]
+}
+
+/// The time service that a host has, or gets.
+pub(in crate::plan) fn time_service(facts: &Facts) -> &str {
+    let there = facts.time_sync.active.as_deref().or(facts.time_sync.installed.as_deref());
+    let comes = match packages::manager(&facts.os).is_rpm() {
+        true => "chronyd.service",
+        false => "systemd-timesyncd.service",
+    };
+    there.unwrap_or(comes)
+}
+
+/// A file of time servers in a folder that the host's time service reads beside its own file (timesyncd.conf(5); sourcedir of
+/// Debian's chrony.conf); `None` where it has no such folder.
+pub(in crate::plan) fn time_file(
+    servers: &[String],
+    facts: &Facts,
+) -> Option<(&'static str, String)> {
+    let is_rpm = packages::manager(&facts.os).is_rpm();
+    match time_service(facts) {
+        "systemd-timesyncd.service" => Some((
+            "/etc/systemd/timesyncd.conf.d/60-kubewan.conf",
+            format!("# Written by kubewan.\n[Time]\nNTP={}\n", servers.join(" ")),
+        )),
+        "chrony.service" if !is_rpm => {
+            let lines: String = servers.iter().map(|name| format!("server {name} iburst\n")).collect();
+            Some(("/etc/chrony/sources.d/kubewan.sources", lines))
+        }
+        _ => None,
+    }
 }
 
 /// Which mirrors were chosen: a run from another machine has to know, and choose the same.
