@@ -169,7 +169,7 @@ impl<'a> Cluster<'a> {
             measured: &measured,
             registries: &supply.registries,
             mirrors: chosen.map_or(&nothing, |chosen| &chosen.record),
-            mirror_findings: chosen.map_or(&[], |chosen| chosen.findings.as_slice()),
+            mirror_findings: chosen.map_or(&[] as &[Finding], |chosen| &chosen.findings),
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
         let busy = report::busy(format!("comparing {} goals", planned.steps.len()));

@@ -92,7 +92,7 @@ pub fn slots(inventory: &Inventory, facts: &BTreeMap<String, Facts>, before: &Re
 }
 
 fn kept(servers: &Servers, before: Option<&str>) -> String {
-    let before = before.filter(|before| servers.candidates().iter().any(|c| c == before));
+    let before = before.filter(|before| servers.candidates().iter().any(|c| c == *before));
     before.unwrap_or(servers).to_owned()
 }
 

@@ -56,7 +56,9 @@ pub(super) fn verdict(
         for (ask, answer) in answers.iter().filter(|(ask, _)| asked.contains(ask)) {
             let complain = |what: Unserved| Complaint { who: who.clone(), of: ask.of.clone(), what };
             match answer {
-                Ok(Served { digest: None }) => drop(served.entry(ask.of.clone()).or_default()),
+                Ok(Served { digest: None }) => {
+                    served.entry(ask.of.clone()).or_default();
+                }
                 Ok(Served { digest: Some(digest) }) => {
                     let right = digests.entry(ask.of.clone()).or_insert_with(|| digest.clone());
                     if right == digest {
@@ -89,8 +91,8 @@ fn told(complaints: &[Complaint]) -> String {
     for Complaint { who, of, what } in complaints {
         match grouped.iter_mut().find(|(said, ..)| *said == what.said) {
             Some((_, _, hosts)) if hosts.contains(&who.as_str()) => {}
-            Some((_, _, hosts)) => hosts.push(who),
-            None => grouped.push((&what.said, of, vec![who])),
+            Some((_, _, hosts)) => hosts.push(who.as_str()),
+            None => grouped.push((what.said.as_str(), of.as_str(), vec![who.as_str()])),
         }
     }
     let one = |(said, of, hosts): &(&str, &str, Vec<&str>)| {

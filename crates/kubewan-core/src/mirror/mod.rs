@@ -101,7 +101,7 @@ impl Key {
 }
 
 /// What was chosen for keys that name several servers, as each host keeps it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Version of this record.
     format: u32,

@@ -310,6 +310,7 @@ fn a_record_that_nobody_can_read_is_none() {
     for text in ["", "{", "[]", newer] {
         assert_eq!(Record::read(text), None, "{text}");
     }
-    let huge = format!("{}{}", Record::new().text().unwrap_or("{\"format\":1,\"mirrors\":{}}".into()), " ".repeat(RECORD_MAX));
-    assert_eq!(Record::read(&huge), None);
+    let right = r#"{"format":1,"mirrors":{}}"#;
+    assert_eq!(Record::read(right), Some(Record::new()));
+    assert_eq!(Record::read(&format!("{right}{}", " ".repeat(RECORD_MAX))), None);
 }

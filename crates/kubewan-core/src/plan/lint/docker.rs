@@ -3,7 +3,7 @@
 use super::foreign::named;
 use crate::facts::{Container, Facts};
 use crate::finding::Finding;
-use crate::inventory::{Host, RuntimeSource};
+use crate::inventory::{Host, KubernetesSource, RuntimeSource};
 use crate::packages;
 use crate::plan::phase::docker::{MIRRORED, bundled, daemon_json, has_other_storage};
 use crate::plan::planner::View;
@@ -256,7 +256,8 @@ pub(super) fn mirrors(view: &View) -> Option<Finding> {
     // flannel's images are named by that mirror.
     let (flannel, _) = supply::FLANNEL;
     let is_named = |name: &str| {
-        flannel.starts_with(name)
+        view.inventory.source() != KubernetesSource::Bundle
+            && flannel.starts_with(name)
             && !supply::as_named(view.inventory, supply::FLANNEL).starts_with(name)
     };
     let others: Vec<&str> = images
