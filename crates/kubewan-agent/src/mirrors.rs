@@ -97,8 +97,11 @@ mod tests {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let lines: Vec<String> =
-                    BufReader::new(&stream).lines().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
+                let lines: Vec<String> = BufReader::new(&stream)
+                    .lines()
+                    .map_while(Result::ok)
+                    .take_while(|l| !l.is_empty())
+                    .collect();
                 let path = lines[0].split(' ').nth(1).unwrap().to_owned();
                 let let_in = lines.iter().any(|line| line == "Authorization: Bearer sesame");
                 let manifest = r#"{"schemaVersion":2,"layers":[]}"#;
@@ -109,14 +112,20 @@ mod tests {
                 let (head, body) = match (path.split('?').next().unwrap(), let_in) {
                     ("/token", _) => ("200 OK".to_owned(), r#"{"token":"sesame"}"#),
                     ("/v2/none/manifests/1", true) => ("404 Not Found".to_owned(), ""),
-                    (_, true) => (format!("200 OK\r\nDocker-Content-Digest: sha256:{digest}"), manifest),
+                    (_, true) => {
+                        (format!("200 OK\r\nDocker-Content-Digest: sha256:{digest}"), manifest)
+                    }
                     (_, false) => (
-                        format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{own}/token\",service=\"s\""),
+                        format!(
+                            "401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{own}/token\",service=\"s\""
+                        ),
                         "",
                     ),
                 };
                 let length = body.len();
-                let text = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+                let text = format!(
+                    "HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
                 let _ = stream.write_all(text.as_bytes());
             }
         });
@@ -129,10 +138,18 @@ mod tests {
             return;
         }
         let url = registry();
-        let ask = |what: What, path: &str| Ask { what, url: format!("{url}{path}"), of: path.into() };
+        let ask =
+            |what: What, path: &str| Ask { what, url: format!("{url}{path}"), of: path.into() };
         let manifest = |name: &str| ask(What::Manifest, &format!("/v2/{name}/manifests/1"));
-        let dead = Ask { what: What::Registry, url: "http://127.0.0.1:9/v2/".into(), of: "dead".into() };
-        let asks = [ask(What::Registry, "/v2/"), manifest("pause"), manifest("none"), manifest("lie"), dead];
+        let dead =
+            Ask { what: What::Registry, url: "http://127.0.0.1:9/v2/".into(), of: "dead".into() };
+        let asks = [
+            ask(What::Registry, "/v2/"),
+            manifest("pause"),
+            manifest("none"),
+            manifest("lie"),
+            dead,
+        ];
         let answers = ask_all(&asks);
         let faults: Vec<Option<Fault>> =
             answers.iter().map(|answer| answer.as_ref().err().map(|e| e.fault)).collect();

@@ -49,7 +49,8 @@ pub fn mirrors(bytes: &[u8]) {
     let said = String::from_utf8_lossy(bytes);
     let ask = |what: &What| Ask { what: what.clone(), url: "https://r/".into(), of: "x:1".into() };
     let file = said.split_whitespace().nth(1).unwrap_or("kubeadm").to_owned();
-    let whats = [What::Registry, What::Manifest, What::Sum(file), What::Index, What::Key, What::File];
+    let whats =
+        [What::Registry, What::Manifest, What::Sum(file), What::Index, What::Key, What::File];
     if let Some(reply) = Reply::read(&said) {
         assert!(said.ends_with(&reply.body), "a body that nobody sent");
         for what in &whats {

@@ -297,8 +297,7 @@ pub fn as_named(inventory: &Inventory, (name, tag): (&str, &str)) -> String {
 /// else: CoreDNS may have to be looked for elsewhere ([`crate::versions::Release::coredns_repository`]).
 pub fn as_pulled(inventory: &Inventory, listed: &str) -> String {
     let repository = &inventory.kubernetes.image_repository;
-    let tag =
-        listed.strip_prefix(&**repository).and_then(|rest| rest.strip_prefix("/coredns:"));
+    let tag = listed.strip_prefix(&**repository).and_then(|rest| rest.strip_prefix("/coredns:"));
     match (tag, inventory.coredns_repository()) {
         (Some(tag), Some(its_own)) => format!("{its_own}/coredns:{tag}"),
         _ => listed.to_owned(),

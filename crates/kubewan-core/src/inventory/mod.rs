@@ -7,6 +7,7 @@ mod error;
 mod guest;
 pub mod host_key;
 mod hosts;
+mod mirrors;
 mod names;
 mod parse;
 mod profile;
@@ -14,7 +15,6 @@ mod recorded;
 mod registries;
 mod reserved;
 mod schema;
-mod servers;
 mod shape;
 mod subnets;
 mod suggest;
@@ -30,12 +30,12 @@ use serde::{Deserialize, Serialize};
 
 pub use accept::{Acceptance, KubeletSwitch};
 pub use error::{Code, InventoryError, InventoryErrors};
+pub use mirrors::{GpgCheck, Mirrors, PackagesLayout, Servers};
 pub use parse::{parse, parse_bytes};
 pub use profile::{Profile, Setting};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
 pub use registries::Registry;
 pub use schema::schema;
-pub use servers::Servers;
 
 use crate::versions::{Release, Version};
 
@@ -190,58 +190,6 @@ pub enum RuntimeSource {
     Release,
     /// The packages in the Kubernetes bundle.
     Bundle,
-}
-
-/// `mirrors:` servers that things are downloaded from. Each takes the place of the publisher's own, and has the same
-/// folders below its URL. Of several the first that serves what is asked is taken, and kept while it does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mirrors {
-    /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
-    #[serde(default = "kubernetes_server")]
-    pub kubernetes: Servers,
-    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` and `rpm/` lie below it, or `/v1.36/deb/` and
-    /// `rpm/` where the URL ends in `/stable` itself.
-    #[serde(default = "packages_server")]
-    pub packages: Servers,
-    /// Which folders lie below `packages`.
-    #[serde(default)]
-    pub packages_layout: PackagesLayout,
-    /// Whether packages of Kubernetes' and Docker's repositories have to be signed by the repository's key.
-    #[serde(default)]
-    pub gpg_check: GpgCheck,
-    /// The server of Docker's package repositories: `/linux/debian/` or `/linux/centos/` lies below it.
-    #[serde(default = "docker_server")]
-    pub docker: Servers,
-    /// The server of the releases of the CNI plugins, containerd and runc: `/OWNER/NAME/releases/download/` lies below it.
-    #[serde(default = "github_server")]
-    pub github: Servers,
-    /// By the name of a registry, as `registry.k8s.io`: the URL of another that is asked in its place.
-    #[serde(default)]
-    pub images: BTreeMap<String, Servers>,
-}
-
-/// Whether packages have to be signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum GpgCheck {
-    /// By the repository's key.
-    #[default]
-    On,
-    /// They are taken whoever made them.
-    Off,
-}
-
-/// The folders of a server of Kubernetes' packages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PackagesLayout {
-    /// Those of pkgs.k8s.io, for 1.24 and later: `core:/stable:/v1.36/rpm/`.
-    #[default]
-    Community,
-    /// Those of Google's former servers, as below Aliyun's `/kubernetes`: `yum/repos/kubernetes-el7-x86_64/` and
-    /// `apt/`, with everything up to September 2023.
-    Former,
 }
 
 /// `network:` addresses and encapsulation.
@@ -428,46 +376,6 @@ pub enum TaintEffect {
     PreferNoSchedule,
     /// No pods; those there are evicted.
     NoExecute,
-}
-
-impl Mirrors {
-    /// Whether packages of others than the distribution have to be signed by their repository's key.
-    pub fn checks(&self) -> bool {
-        self.gpg_check == GpgCheck::On
-    }
-}
-
-impl Default for Mirrors {
-    fn default() -> Self {
-        Mirrors {
-            kubernetes: kubernetes_server(),
-            packages: packages_server(),
-            packages_layout: PackagesLayout::default(),
-            gpg_check: GpgCheck::default(),
-            docker: docker_server(),
-            github: github_server(),
-            images: BTreeMap::new(),
-        }
-    }
-}
-
-/// kubernetes.io, "Download Kubernetes".
-fn kubernetes_server() -> Servers {
-    "https://dl.k8s.io".into()
-}
-
-/// kubernetes.io, "Installing kubeadm"; packages of 1.24 and later.
-fn packages_server() -> Servers {
-    "https://pkgs.k8s.io".into()
-}
-
-/// docs.docker.com, "Install Docker Engine on Debian".
-fn docker_server() -> Servers {
-    "https://download.docker.com".into()
-}
-
-fn github_server() -> Servers {
-    "https://github.com".into()
 }
 
 impl Default for Network {

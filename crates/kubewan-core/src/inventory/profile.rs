@@ -25,8 +25,7 @@ pub struct Setting {
 }
 
 const DAOCLOUD: &str = "github.com/DaoCloud/public-image-mirror, README.md";
-const DAOCLOUD_NJU: &str =
-    "github.com/DaoCloud/public-image-mirror, README.md; Nanjing University's (doc.nju.edu.cn); the registry itself";
+const DAOCLOUD_NJU: &str = "github.com/DaoCloud/public-image-mirror, README.md; Nanjing University's (doc.nju.edu.cn); the registry itself";
 
 /// Servers that are reached from mainland China, and the publishers' own after them, which some networks reach.
 const CN: [Setting; 10] = [

@@ -101,7 +101,8 @@ fn repository(report: &mut Report<'_>, node: &Node, path: &str) {
     let Some(text) = node.text() else { return };
     let allowed =
         |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
-    let (host, below) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
+    let (host, below) =
+        text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
     let (name, port) = host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port)));
     let path_is_one = below.is_none_or(|path| {
         path.split('/').all(|part| !part.is_empty() && part.chars().all(allowed))

@@ -82,7 +82,9 @@ impl Reply {
             let headers = lines.filter_map(header).collect();
             reply = Some(Reply { status, headers, body: body.to_owned() });
             // Only what is no answer yet has another head behind it: a proxy's own, or a redirection.
-            let goes_on = status < 200 || (300..400).contains(&status) || head.contains("onnection established");
+            let goes_on = status < 200
+                || (300..400).contains(&status)
+                || head.contains("onnection established");
             if !goes_on {
                 break;
             }
@@ -100,7 +102,8 @@ impl Reply {
     /// clear would be everybody's.
     pub fn token_url(&self, url: &str) -> Option<String> {
         let challenge = self.header("www-authenticate").filter(|_| self.status == 401)?;
-        let encrypted = |realm: &String| realm.starts_with("https://") || url.starts_with("http://");
+        let encrypted =
+            |realm: &String| realm.starts_with("https://") || url.starts_with("http://");
         token_url(challenge).filter(encrypted)
     }
 }
@@ -205,6 +208,7 @@ fn manifest(reply: &Reply) -> Answer {
 
 /// deb822's `Release`, signed in itself or not, or an rpm repository's `repomd.xml`.
 fn is_index(body: &str) -> bool {
-    let release = body.lines().any(|line| line.starts_with("SHA256:") || line.starts_with("MD5Sum:"));
+    let release =
+        body.lines().any(|line| line.starts_with("SHA256:") || line.starts_with("MD5Sum:"));
     release || body.contains("<repomd")
 }

@@ -247,13 +247,7 @@ fn in_registry(name: &str, registry: &str) -> bool {
 }
 
 /// What one host asks of one server.
-fn of_host(
-    inventory: &Inventory,
-    key: &Key,
-    server: &str,
-    host: &Host,
-    facts: &Facts,
-) -> Vec<Ask> {
+fn of_host(inventory: &Inventory, key: &Key, server: &str, host: &Host, facts: &Facts) -> Vec<Ask> {
     let mut with = inventory.clone();
     key.set(&mut with, server);
     let (os, arch) = (&facts.os, &facts.kernel.arch);

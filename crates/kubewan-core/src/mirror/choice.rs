@@ -54,7 +54,8 @@ pub(super) fn verdict(
         (known.clone(), Vec::new(), None, BTreeMap::new());
     for (who, answers) in answers {
         for (ask, answer) in answers.iter().filter(|(ask, _)| asked.contains(ask)) {
-            let complain = |what: Unserved| Complaint { who: who.clone(), of: ask.of.clone(), what };
+            let complain =
+                |what: Unserved| Complaint { who: who.clone(), of: ask.of.clone(), what };
             match answer {
                 Ok(Served { digest: None }) => {
                     served.entry(ask.of.clone()).or_default();
@@ -168,7 +169,8 @@ impl One<'_> {
             Verdict::Fit(digests) => {
                 chosen.findings.extend(self.unlike(only, known, &digests));
                 if before.is_none() {
-                    let why = format!("the only one that the inventory names; it {}", does(&digests));
+                    let why =
+                        format!("the only one that the inventory names; it {}", does(&digests));
                     return self.take(Recorded { server: only.into(), why, digests }, chosen);
                 }
             }
@@ -265,11 +267,12 @@ impl One<'_> {
                 self.last_run()
             );
             let remedy = "nothing has to be done; where it has to be one server alone, write that one into the key";
-            chosen.findings.push(
-                Finding::warning("mirror-chosen-again", "", message, remedy).for_cluster(),
-            );
+            chosen
+                .findings
+                .push(Finding::warning("mirror-chosen-again", "", message, remedy).for_cluster());
         }
-        let news = passed.iter().filter(|(server, _)| again.is_none_or(|(b, _)| b.server != *server));
+        let news =
+            passed.iter().filter(|(server, _)| again.is_none_or(|(b, _)| b.server != *server));
         for (server, complaints) in news {
             let message = format!("`{key}`: {server} is passed over: {}", told(complaints));
             let remedy = "nothing has to be done: another was chosen; where it should serve, see why it does not";
@@ -291,7 +294,8 @@ impl One<'_> {
 
     fn none_serves(&self, passed: &[(String, Vec<Complaint>)]) -> Finding {
         let key = &self.slot.key;
-        let each = passed.iter().map(|(server, complaints)| format!("{server}: {}", told(complaints)));
+        let each =
+            passed.iter().map(|(server, complaints)| format!("{server}: {}", told(complaints)));
         let each = each.collect::<Vec<_>>().join("; ");
         let message = match passed.len() {
             1 => format!("`{key}`: {each}"),
@@ -322,7 +326,10 @@ impl One<'_> {
     }
 
     fn unasked(&self, server: &str, said: &str) -> Finding {
-        let message = format!("`{}`: {server} could not be asked ({said}), and is relied on all the same", self.slot.key);
+        let message = format!(
+            "`{}`: {server} could not be asked ({said}), and is relied on all the same",
+            self.slot.key
+        );
         let remedy = "install curl on that host to know beforehand; else the run tells";
         Finding::warning("mirror-unasked", "", message, remedy).for_cluster()
     }

@@ -143,7 +143,9 @@ fn a_choice_that_fails_a_new_host_or_a_run_is_made_again() {
         let message = &again[0].message;
         assert!(message.contains(RIGHT) && message.contains("asked by node01"), "{message}");
         assert_eq!(message.contains(step), is_told, "{message}");
-        assert!(chosen.record.mirrors["mirrors.images: registry.k8s.io"].why.contains(OTHER) == false);
+        assert!(
+            chosen.record.mirrors["mirrors.images: registry.k8s.io"].why.contains(OTHER) == false
+        );
     }
     // A host that finds it well changes nothing.
     let mut joins = remembering();
@@ -207,7 +209,10 @@ fn a_profile_is_asked_about_what_the_cluster_takes() {
     let mut text = String::new();
     for (title, more) in [
         ("release", "kubernetes: { version: \"1.36.2\" }\nruntime: { source: release }"),
-        ("packages", "kubernetes: { version: \"1.36.2\", source: packages }\nruntime: { source: docker }"),
+        (
+            "packages",
+            "kubernetes: { version: \"1.36.2\", source: packages }\nruntime: { source: docker }",
+        ),
         ("docker", "kubernetes: { version: \"1.36.2\" }\nruntime: { kind: docker }"),
         ("bundle", "kubernetes: { version: \"1.36.2\", source: bundle }"),
     ] {
@@ -220,7 +225,12 @@ fn a_profile_is_asked_about_what_the_cluster_takes() {
         let slots = slots(&inventory, &facts, &before);
         text += &format!("## {title}\n");
         for slot in &slots {
-            text += &format!("{}: {}{}\n", slot.key, if slot.needed { "needed, " } else { "" }, slot.candidates.len());
+            text += &format!(
+                "{}: {}{}\n",
+                slot.key,
+                if slot.needed { "needed, " } else { "" },
+                slot.candidates.len()
+            );
         }
         for (who, asks) in first_round(&inventory, &facts, &slots, &before) {
             for ask in asks {
@@ -241,7 +251,9 @@ fn docker_pulls_flannel_by_the_name_of_the_mirror() {
         inventory.mirrors.images.insert("ghcr.io".into(), url.into());
         named(&inventory)
     };
-    assert!(mirrored("https://ghcr.m.daocloud.io").contains(" ghcr.m.daocloud.io/flannel-io/flannel:v"));
+    assert!(
+        mirrored("https://ghcr.m.daocloud.io").contains(" ghcr.m.daocloud.io/flannel-io/flannel:v")
+    );
     // Docker would look elsewhere, or not speak to it.
     for url in ["https://m.example/ghcr", "http://m.example"] {
         assert!(mirrored(url).contains(" ghcr.io/flannel-io/flannel:v"), "{url}");
@@ -262,11 +274,13 @@ fn answers_are_read_as_curl_prints_them() {
     assert_eq!(Reply::read("HTTP/1.1 \r\n\r\n"), None);
     // ghcr.io
     let challenge = "Bearer realm=\"https://ghcr.io/token\",service=\"ghcr.io\",scope=\"repository:flannel-io/flannel:pull\"";
-    let url = "https://ghcr.io/token?service=ghcr.io&scope=repository%3Aflannel-io%2Fflannel%3Apull";
+    let url =
+        "https://ghcr.io/token?service=ghcr.io&scope=repository%3Aflannel-io%2Fflannel%3Apull";
     assert_eq!(token_url(challenge).as_deref(), Some(url));
     assert_eq!(token_url("Basic realm=\"private\""), None);
     assert_eq!(token_url("Bearer realm=\"file:///etc/passwd\""), None);
-    let asks_in_the_clear = "HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm=\"http://x/t\"\r\n\r\n";
+    let asks_in_the_clear =
+        "HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm=\"http://x/t\"\r\n\r\n";
     let reply = Reply::read(asks_in_the_clear).unwrap();
     assert_eq!(reply.token_url("https://r.example/v2/"), None);
     assert!(reply.token_url("http://r.example/v2/").is_some());

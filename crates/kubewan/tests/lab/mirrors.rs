@@ -49,17 +49,18 @@ impl Cache {
             .stderr(log)
             .spawn()
             .expect("nsenter starts");
-        let answers = format!(
-            "nsenter --net={} curl -sf -o /dev/null {CACHE}/v2/",
-            namespace.display()
-        );
+        let answers =
+            format!("nsenter --net={} curl -sf -o /dev/null {CACHE}/v2/", namespace.display());
         for _ in 0..100 {
             if Command::new("sh").args(["-c", &answers]).status().unwrap().success() {
                 return Cache(child);
             }
             thread::sleep(Duration::from_millis(100));
         }
-        panic!("docker-registry does not answer: {}", fs::read_to_string(dir.join("cache.log")).unwrap());
+        panic!(
+            "docker-registry does not answer: {}",
+            fs::read_to_string(dir.join("cache.log")).unwrap()
+        );
     }
 }
 
@@ -147,7 +148,11 @@ impl Scene {
     fn is_at_rest(&self) {
         let plan = self.kubewan(&["plan", "--detailed-exitcode"]);
         plan.expect_code(0);
-        assert!(!plan.stderr.contains("mirror-chosen") && !plan.stderr.contains("mirror-unus"), "{}", plan.stderr);
+        assert!(
+            !plan.stderr.contains("mirror-chosen") && !plan.stderr.contains("mirror-unus"),
+            "{}",
+            plan.stderr
+        );
     }
 
     /// What a plan says of mirrors: its findings, by code, and the record that it would write on a host.
@@ -158,9 +163,8 @@ impl Scene {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let findings = plan["findings"].as_array().unwrap().iter();
         let findings = findings.map(|f| (text(&f["code"]), text(&f["message"])));
-        let findings = findings.filter(|(code, _)| {
-            code.starts_with("mirror-") && code != "mirror-unencrypted"
-        });
+        let findings = findings
+            .filter(|(code, _)| code.starts_with("mirror-") && code != "mirror-unencrypted");
         let id = format!("{host}/file:{RECORD}");
         let step = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == id.as_str());
         let step = step.unwrap_or_else(|| panic!("no step {id}"));
@@ -201,7 +205,9 @@ fn the_first_mirror_that_serves_is_chosen_kept_and_replaced_when_it_fails() {
     let refused = scene.kubewan(&["up", "--yes"]);
     refused.expect_code(3);
     let flat = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    for word in ["error[mirror-unusable]", "`mirrors.images: registry.k8s.io`", ":81", "asked by master01"] {
+    for word in
+        ["error[mirror-unusable]", "`mirrors.images: registry.k8s.io`", ":81", "asked by master01"]
+    {
         assert!(flat.contains(word), "no `{word}` in:\n{}", refused.stderr);
     }
     scene.stage.on("master01", "test ! -e /etc/containerd && test ! -e /usr/local/bin/kubeadm");
@@ -214,7 +220,10 @@ fn the_first_mirror_that_serves_is_chosen_kept_and_replaced_when_it_fails() {
     scene.ask_for(1, &several);
     let (findings, record) = scene.plan("master01");
     assert!(has(&findings, "mirror-unusable", &[":81 is passed over"]), "{findings:?}");
-    assert!(has(&findings, "mirror-other-digest", &["/liar is passed over", "0000"]), "{findings:?}");
+    assert!(
+        has(&findings, "mirror-other-digest", &["/liar is passed over", "0000"]),
+        "{findings:?}"
+    );
     assert_eq!(of(&record)["server"], CACHE);
     let why = of(&record)["why"].as_str().unwrap();
     assert!(why.starts_with("the first of 4 that serves what is asked (kube-apiserver:"), "{why}");
@@ -241,7 +250,8 @@ fn the_first_mirror_that_serves_is_chosen_kept_and_replaced_when_it_fails() {
     scene.is_at_rest();
 
     // A pull fails in a run; the next plan says which, and chooses again.
-    let pause = scene.stage.on("node01", "ctr -n k8s.io images ls -q | grep '^registry.k8s.io/pause:'");
+    let pause =
+        scene.stage.on("node01", "ctr -n k8s.io images ls -q | grep '^registry.k8s.io/pause:'");
     scene.stage.on("node01", &format!("ctr -n k8s.io images rm {pause}"));
     let manifests = scene.tree.root.join("v2/pause");
     fs::rename(&manifests, manifests.with_extension("away")).unwrap();

@@ -7,8 +7,8 @@ use crate::inventory::{Host, KubernetesSource, RuntimeSource};
 use crate::packages;
 use crate::plan::phase::docker::{MIRRORED, bundled, daemon_json, has_other_storage};
 use crate::plan::planner::View;
-use crate::supply;
 use crate::render::docker::{CGROUP_DRIVER, DAEMON_JSON, LOG_DRIVER, STORAGE_DRIVER, setting};
+use crate::supply;
 use crate::versions::series;
 
 /// Arguments of the daemon that its configuration says too: it does not start where both do (docs.docker.com, "Troubleshooting

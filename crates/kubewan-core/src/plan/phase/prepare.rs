@@ -1,10 +1,10 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
+use crate::action::file::FileState;
 use crate::action::{
     Action, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link, Module,
     SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
 };
-use crate::action::file::FileState;
 use crate::facts::{Facts, FirewallTool, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
 use crate::mirror::RECORD;
@@ -97,7 +97,8 @@ pub(in crate::plan) fn time_file(
             format!("# Written by kubewan.\n[Time]\nNTP={}\n", servers.join(" ")),
         )),
         "chrony.service" if !is_rpm => {
-            let lines: String = servers.iter().map(|name| format!("server {name} iburst\n")).collect();
+            let lines: String =
+                servers.iter().map(|name| format!("server {name} iburst\n")).collect();
             Some(("/etc/chrony/sources.d/kubewan.sources", lines))
         }
         _ => None,

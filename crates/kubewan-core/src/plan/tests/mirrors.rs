@@ -101,7 +101,10 @@ fn time_servers_go_to_the_service_that_a_host_has() {
     assert_eq!(of(Some("ntpsec.service")), [] as [String; 0]);
     inventory.time = crate::inventory::TimeSync::Keep;
     assert_eq!(
-        planned(&inventory, &Record::new(), |_| ()).iter().filter(|s| s.id.contains("timesyncd")).count(),
+        planned(&inventory, &Record::new(), |_| ())
+            .iter()
+            .filter(|s| s.id.contains("timesyncd"))
+            .count(),
         0
     );
 }
