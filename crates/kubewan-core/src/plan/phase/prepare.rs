@@ -84,7 +84,7 @@ pub(in crate::plan) fn time_service(facts: &Facts) -> &str {
     there.unwrap_or(comes)
 }
 
-/// A file of time servers in a folder that the host's time service reads beside its own file (timesyncd.conf(5); sourcedir of
+/// A file of time servers in a folder that the host's time service reads beside its own file (timesyncd.conf(5); `sourcedir` in
 /// Debian's chrony.conf); `None` where it has no such folder.
 pub(in crate::plan) fn time_file(
     servers: &[String],
@@ -96,13 +96,19 @@ pub(in crate::plan) fn time_file(
             "/etc/systemd/timesyncd.conf.d/60-kubewan.conf",
             format!("# Written by kubewan.\n[Time]\nNTP={}\n", servers.join(" ")),
         )),
-        "chrony.service" if !is_rpm => {
+        "chrony.service" if !is_rpm && has_sources_folder(facts) => {
             let lines: String =
                 servers.iter().map(|name| format!("server {name} iburst\n")).collect();
             Some(("/etc/chrony/sources.d/kubewan.sources", lines))
         }
         _ => None,
     }
+}
+
+/// Since chrony 4.0, which Debian 11 and Ubuntu 22.04 have.
+fn has_sources_folder(facts: &Facts) -> bool {
+    let major = facts.os.version_id.split('.').next().and_then(|major| major.parse().ok());
+    major.is_some_and(|major: u32| major >= if facts.os.id == "ubuntu" { 22 } else { 11 })
 }
 
 /// Which mirrors were chosen: a run from another machine has to know, and choose the same.
