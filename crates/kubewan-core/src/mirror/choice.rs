@@ -88,18 +88,27 @@ pub(super) fn verdict(
 
 /// What was complained of, for people: the same from several is said once.
 fn told(complaints: &[Complaint]) -> String {
-    let mut grouped: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    let mut grouped: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
+    let add = |list: &mut Vec<_>, one| {
+        if !list.contains(&one) {
+            list.push(one);
+        }
+    };
     for Complaint { who, of, what } in complaints {
         match grouped.iter_mut().find(|(said, ..)| *said == what.said) {
-            Some((_, _, hosts)) if hosts.contains(&who.as_str()) => {}
-            Some((_, _, hosts)) => hosts.push(who.as_str()),
-            None => grouped.push((what.said.as_str(), of.as_str(), vec![who.as_str()])),
+            Some((_, names, hosts)) => {
+                add(names, of.as_str());
+                add(hosts, who.as_str());
+            }
+            None => grouped.push((what.said.as_str(), vec![of.as_str()], vec![who.as_str()])),
         }
     }
-    let one = |(said, of, hosts): &(&str, &str, Vec<&str>)| {
-        let shown = hosts.iter().take(3).copied().collect::<Vec<_>>().join(", ");
-        let more = if hosts.len() > 3 { ", …" } else { "" };
-        format!("{of}, asked by {shown}{more}: {said}")
+    let some = |list: &[&str], most: usize| {
+        let more = if list.len() > most { ", …" } else { "" };
+        format!("{}{more}", list[..list.len().min(most)].join(", "))
+    };
+    let one = |(said, names, hosts): &(&str, Vec<&str>, Vec<&str>)| {
+        format!("{}, asked by {}: {said}", some(names, 2), some(hosts, 3))
     };
     let shown: Vec<String> = grouped.iter().take(3).map(one).collect();
     let more = if grouped.len() > 3 { "; …" } else { "" };
