@@ -65,7 +65,8 @@ pub(super) fn verdict(
                     if right == digest {
                         served.insert(ask.of.clone(), digest.clone());
                     } else {
-                        let said = format!("it serves {digest}, and {right} is known");
+                        let said =
+                            format!("it serves {}, and {} is known", short(digest), short(right));
                         complaints.push(complain(Unserved::new(Fault::OtherDigest, said)));
                     }
                 }
@@ -84,6 +85,11 @@ pub(super) fn verdict(
             Verdict::Fit(served)
         }
     }
+}
+
+/// As much of a digest as people compare.
+fn short(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }
 
 /// What was complained of, for people: the same from several is said once.
