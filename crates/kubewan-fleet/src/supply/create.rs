@@ -1,7 +1,7 @@
 //! `bundle create`: everything a cluster needs, downloaded into a folder. Interrupted, it goes on where it was: what is
 //! there and right is not fetched again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
