@@ -199,11 +199,16 @@ fn manifest(reply: &Reply) -> Answer {
     }
     match reply.header("docker-content-digest") {
         Some(said) if said.starts_with("sha256:") && said != found => {
-            let said = format!("it says {said} of a manifest that is {found}");
+            let said = format!("it says {} of a manifest that is {}", short(said), short(&found));
             Err(Unserved::new(Fault::OtherDigest, said))
         }
         _ => Ok(Served { digest: Some(found) }),
     }
+}
+
+/// As much of a digest as people compare.
+pub(super) fn short(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }
 
 /// deb822's `Release`, signed in itself or not, or an rpm repository's `repomd.xml`.

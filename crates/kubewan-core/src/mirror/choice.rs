@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{Answer, Fault, Served, Unserved};
+use super::answer::{Answer, Fault, Served, Unserved, short};
 use super::ask::{Ask, Slot, publisher, questions};
 use super::{Record, Recorded};
 use crate::facts::Facts;
@@ -85,11 +85,6 @@ pub(super) fn verdict(
             Verdict::Fit(served)
         }
     }
-}
-
-/// As much of a digest as people compare.
-fn short(digest: &str) -> &str {
-    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }
 
 /// What was complained of, for people: the same from several is said once.
