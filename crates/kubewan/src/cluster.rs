@@ -149,7 +149,7 @@ impl<'a> Cluster<'a> {
         drop(busy);
         let chosen = self.chosen.as_ref();
         let inventory = chosen.map_or(&self.site.inventory, |chosen| &chosen.inventory);
-        let nothing = Record::new();
+        let nothing = Record::none();
         let busy = report::busy("trying the ways between the hosts");
         let measured = reach::measure(
             &mut self.fleet,

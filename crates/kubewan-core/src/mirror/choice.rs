@@ -126,7 +126,7 @@ pub fn choose(
 ) -> Chosen {
     let mut chosen = Chosen {
         inventory: super::settled(inventory, before),
-        record: Record::new(),
+        record: Record::none(),
         findings: Vec::new(),
     };
     for slot in slots {

@@ -126,7 +126,7 @@ impl Record {
     const FORMAT: u32 = 1;
 
     /// One in which nothing was chosen.
-    pub const fn new() -> Record {
+    pub const fn none() -> Record {
         Record { format: Record::FORMAT, mirrors: BTreeMap::new() }
     }
 
@@ -150,7 +150,7 @@ pub fn recorded(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Recor
     let others = inventory.hosts.iter().filter(|host| host.name != first.name);
     let mut hosts = std::iter::once(first).chain(others);
     let of = |name: &String| Record::read(facts.get(name)?.own.mirrors.as_deref()?);
-    hosts.find_map(|host| of(&host.name)).unwrap_or_else(Record::new)
+    hosts.find_map(|host| of(&host.name)).unwrap_or_else(Record::none)
 }
 
 /// The inventory with one server for each key: what was chosen before, else the first. Nobody is asked.

@@ -218,7 +218,7 @@ fn a_profile_is_asked_about_what_the_cluster_takes() {
         );
         let inventory = crate::inventory::parse("cluster.yaml", &yaml).unwrap();
         let facts: BTreeMap<String, Facts> = [("a".to_owned(), samples::facts(0))].into();
-        let before = Record::new();
+        let before = Record::none();
         let slots = slots(&inventory, &facts, &before);
         text += &format!("## {title}\n");
         for slot in &slots {
@@ -322,6 +322,6 @@ fn a_record_that_nobody_can_read_is_none() {
         assert_eq!(Record::read(text), None, "{text}");
     }
     let right = r#"{"format":1,"mirrors":{}}"#;
-    assert_eq!(Record::read(right), Some(Record::new()));
+    assert_eq!(Record::read(right), Some(Record::none()));
     assert_eq!(Record::read(&format!("{right}{}", " ".repeat(RECORD_MAX))), None);
 }

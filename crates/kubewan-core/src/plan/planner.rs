@@ -43,7 +43,7 @@ static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
 /// No repository is needed.
 static NO_KEYS: BTreeMap<String, String> = BTreeMap::new();
 /// Nothing was chosen.
-static NO_MIRRORS: Record = Record::new();
+static NO_MIRRORS: Record = Record::none();
 /// No registry needs more than its address.
 static NO_REGISTRIES: Registries = Registries::new();
 

@@ -14,7 +14,7 @@ fn planned(inventory: &Inventory, record: &Record, change: impl Fn(&mut Facts)) 
 }
 
 fn record() -> Record {
-    let mut record = Record::new();
+    let mut record = Record::none();
     let (server, why) = ("https://m.example".to_owned(), "the first of 2".to_owned());
     let chosen = Recorded { server, why, digests: BTreeMap::new() };
     record.mirrors.insert("mirrors.images: ghcr.io".into(), chosen);
@@ -35,8 +35,8 @@ fn every_host_remembers_what_was_chosen_and_forgets_what_no_longer_counts() {
     let text = serde_json::to_string(&written[1].action).unwrap();
     assert!(text.contains("https://m.example") && text.contains("the first of 2"), "{text}");
     assert!(written.iter().all(|step| step.phase == Phase::Prepare));
-    assert_eq!(of(&Record::new(), None), []);
-    let gone = of(&Record::new(), Some("{}"));
+    assert_eq!(of(&Record::none(), None), []);
+    let gone = of(&Record::none(), Some("{}"));
     assert!(serde_json::to_string(&gone[0].action).unwrap().contains("absent"));
 }
 
@@ -56,7 +56,7 @@ fn the_pause_image_follows_the_repository_everywhere() {
         inventory.kubernetes.image_repository = repository.into();
         inventory.runtime.kind = kind;
         inventory.runtime.source = RuntimeSource::Distribution;
-        let steps = planned(&inventory, &Record::new(), |facts| {
+        let steps = planned(&inventory, &Record::none(), |facts| {
             facts.runtime.containerd = (!containerd.is_empty()).then(|| containerd.into());
         });
         let texts: Vec<String> =
@@ -85,7 +85,7 @@ fn time_servers_go_to_the_service_that_a_host_has() {
     let mut inventory = samples::inventory(1);
     inventory.time_servers = vec!["ntp.aliyun.com".into(), "192.0.2.1".into()];
     let of = |active: Option<&'static str>| -> Vec<String> {
-        let steps = planned(&inventory, &Record::new(), |facts| {
+        let steps = planned(&inventory, &Record::none(), |facts| {
             facts.time_sync.active = active.map(str::to_owned);
             facts.time_sync.installed = None;
         });
@@ -101,7 +101,7 @@ fn time_servers_go_to_the_service_that_a_host_has() {
     assert_eq!(of(Some("ntpsec.service")), [] as [String; 0]);
     inventory.time = crate::inventory::TimeSync::Keep;
     assert_eq!(
-        planned(&inventory, &Record::new(), |_| ())
+        planned(&inventory, &Record::none(), |_| ())
             .iter()
             .filter(|s| s.id.contains("timesyncd"))
             .count(),
