@@ -29,7 +29,7 @@ impl Case {
         Case { inventory, facts }
     }
 
-    fn is_done(mut self) -> Case {
+    fn done(mut self) -> Case {
         for facts in self.facts.values_mut() {
             facts.kubernetes.state = ClusterState::Done;
         }
@@ -99,7 +99,7 @@ fn the_first_that_serves_what_the_publisher_does_is_chosen_and_kept() {
     insta::assert_debug_snapshot!(chosen.findings);
     insta::assert_snapshot!(asked.join("\n"));
     // A cluster that stands asks nobody, and the same is chosen.
-    let (again, asked) = Case::new().is_done().remembering(&chosen.record).chosen(&world(false));
+    let (again, asked) = Case::new().done().remembering(&chosen.record).chosen(&world(false));
     assert_eq!((&again.record, &again.inventory), (&chosen.record, &chosen.inventory));
     assert_eq!((again.findings, asked.as_slice()), (vec![], [].as_slice()));
 }
@@ -113,7 +113,7 @@ fn without_the_publisher_the_first_that_serves_is_trusted_and_others_have_to_be_
         true => silent(),
         false => world(false)(who, ask),
     };
-    let mut case = Case::new().is_done().remembering(&first.record);
+    let mut case = Case::new().done().remembering(&first.record);
     case.facts.get_mut("node01").unwrap().kubernetes.state = ClusterState::None;
     let (chosen, _) = case.chosen(&dies);
     assert_eq!(codes(&chosen.findings), [("mirror-other-digest", Severity::Error)]);
@@ -128,7 +128,7 @@ fn a_choice_that_fails_a_new_host_or_a_run_is_made_again() {
         true => digest(&ask.of),
         false => silent(),
     };
-    let remembering = || Case::new().is_done().remembering(&first.record);
+    let remembering = || Case::new().done().remembering(&first.record);
     let mut joins = remembering();
     joins.facts.get_mut("node01").unwrap().kubernetes.state = ClusterState::None;
     let mut failed = remembering();
@@ -191,7 +191,7 @@ fn a_repository_of_images_stays_once_the_cluster_names_its_images_by_it() {
     let (chosen, _) = case.chosen(&only("https://b.example/v2/k8s/"));
     // The pause image follows.
     assert_eq!(chosen.inventory.pause_image(), "b.example/k8s/pause:3.10.2");
-    let mut joins = Case { ..case }.is_done().remembering(&chosen.record);
+    let mut joins = Case { ..case }.done().remembering(&chosen.record);
     joins.facts.get_mut("node01").unwrap().kubernetes.state = ClusterState::None;
     let (later, _) = joins.chosen(&only("https://a.example/v2/k8s/"));
     assert_eq!(codes(&later.findings), [("mirror-unusable", Severity::Error)]);

@@ -40,7 +40,7 @@ impl Cache {
         );
         fs::write(&config, text).unwrap();
         let log = fs::File::create(dir.join("cache.log")).unwrap();
-        let child = Command::new("nsenter")
+        let cache = Command::new("nsenter")
             .arg(format!("--net={}", namespace.display()))
             .arg(program)
             .args(["serve", &config.to_string_lossy()])
@@ -48,12 +48,13 @@ impl Cache {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
+            .map(Cache)
             .expect("nsenter starts");
         let answers =
             format!("nsenter --net={} curl -sf -o /dev/null {CACHE}/v2/", namespace.display());
         for _ in 0..100 {
             if Command::new("sh").args(["-c", &answers]).status().unwrap().success() {
-                return Cache(child);
+                return cache;
             }
             thread::sleep(Duration::from_millis(100));
         }

@@ -87,25 +87,6 @@ fn off(offset_ms: i64) -> String {
     format!("{} {way}", shown.join(" "))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::off;
-
-    #[test]
-    fn says_how_much_in_units_of_people() {
-        let texts = [2_500, -61_000, 3_600_000, 3_725_000, -180_000_000, 86_400_000].map(off);
-        let wanted = [
-            "2 s ahead of",
-            "1 min 1 s behind",
-            "1 h ahead of",
-            "1 h 2 min ahead of",
-            "2 d 2 h behind",
-            "1 d ahead of",
-        ];
-        assert_eq!(texts, wanted);
-    }
-}
-
 /// Time servers that nobody is told of, on a host that has no other that answers.
 pub(super) fn servers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let servers = &view.inventory.time_servers;
@@ -123,4 +104,23 @@ pub(super) fn servers(view: &View, host: &Host, facts: &Facts) -> Option<Finding
             format!("write them into the configuration of {unit} yourself and restart it"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::off;
+
+    #[test]
+    fn says_how_much_in_units_of_people() {
+        let texts = [2_500, -61_000, 3_600_000, 3_725_000, -180_000_000, 86_400_000].map(off);
+        let wanted = [
+            "2 s ahead of",
+            "1 min 1 s behind",
+            "1 h ahead of",
+            "1 h 2 min ahead of",
+            "2 d 2 h behind",
+            "1 d ahead of",
+        ];
+        assert_eq!(texts, wanted);
+    }
 }
