@@ -18,6 +18,7 @@ pub mod facts;
 pub mod fuzz;
 pub mod journal;
 pub mod listen;
+pub mod mirrors;
 pub mod overhear;
 pub mod passing;
 pub mod probe;

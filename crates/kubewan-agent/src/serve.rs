@@ -17,7 +17,7 @@ use crate::act::{self, Host};
 use crate::listen::{self, Listening};
 use crate::passing::{self, Giving};
 use crate::relay::{self, Taken, UnitState};
-use crate::{artifacts, journal, probe};
+use crate::{artifacts, journal, mirrors, probe};
 
 /// Bytes that [`Request::Read`] answers at most: the end of a longer file.
 const READ_MAX: u64 = 4 << 20;
@@ -160,6 +160,10 @@ impl<W: Write> Connection<'_, W> {
                     Ok(Response::Probed(probe::all(&targets, timeout)))
                 }
             }
+            Request::Ask { asks } if asks.len() > mirrors::ASKS_MAX => {
+                Err(format!("{} questions are too many for one request", asks.len()))
+            }
+            Request::Ask { asks } => Ok(Response::Asked(mirrors::ask_all(&asks))),
             Request::Give { port, word } => {
                 let is_it = |giving: &Giving| {
                     Some(giving.port) == port && giving.word == word && giving.goes_on()

@@ -110,6 +110,26 @@ pub fn text_args(url: &str) -> Vec<String> {
     args
 }
 
+/// Seconds after which a server that is only asked counts as silent: a handshake around the world takes one.
+const ASKED_CONNECT_S: &str = "5";
+/// Seconds for one whole answer.
+const ASKED_S: &str = "10";
+/// Bytes of an answer: a registry's manifest has 4 MiB at most (OCI distribution specification, "Pushing Manifests").
+const ASKED_BYTES: &str = "4194304";
+
+/// Arguments that ask a server once and print its answer with its head; one that is no success too. `head`: the head alone.
+pub fn ask_args(url: &str, head: bool) -> Vec<String> {
+    let mut args = common(url);
+    args.retain(|arg| arg != "--fail");
+    if let Some(at) = args.iter().position(|arg| arg == "--connect-timeout") {
+        args[at + 1] = ASKED_CONNECT_S.into();
+    }
+    let bounds = ["--max-time", ASKED_S, "--max-filesize", ASKED_BYTES, "--max-redirs", "5"];
+    args.extend(bounds.map(str::to_owned));
+    args.push(if head { "--head" } else { "--include" }.into());
+    args
+}
+
 fn common(url: &str) -> Vec<String> {
     // What begins encrypted stays so wherever it is sent on to.
     let protocols = if url.starts_with("http://") { "=http,https" } else { "=https" };
@@ -192,6 +212,14 @@ mod tests {
         let busy = "curl: (22) The requested URL returned error: 429";
         let next = Download::default().after(22, busy, false);
         assert_eq!(next, Next::Again { fresh: false, pause_s: 2 });
+    }
+
+    #[test]
+    fn who_is_only_asked_has_little_time() {
+        let args = ask_args("https://x/v2/", false).join(" ");
+        assert!(args.contains("--connect-timeout 5") && args.contains("--max-time 10"), "{args}");
+        assert!(!args.contains("--fail") && args.contains("--include"), "{args}");
+        assert!(ask_args("https://x", true).contains(&"--head".to_owned()));
     }
 
     #[test]

@@ -479,6 +479,12 @@ pub struct OwnFacts {
     /// What kubewan may have left in each file that it wrote, as SHA-256s: what is there else, someone wrote.
     #[serde(default)]
     pub left: BTreeMap<String, BTreeSet<String>>,
+    /// What was chosen of several mirrors, as the host keeps it ([`crate::mirror::Record`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrors: Option<String>,
+    /// Ids of steps that took something from elsewhere, were begun and did not come to their end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unended: Vec<String>,
     /// Marker of a kubewan lab host exists: rehearsal stand-ins may run here.
     pub rehearsal_allowed: bool,
 }

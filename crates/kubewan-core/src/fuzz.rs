@@ -19,6 +19,8 @@ use crate::inventory::adopt::{self, Answers};
 use crate::inventory::draft::{Draft, DraftHost};
 use crate::inventory::{self, Inventory, InventoryErrors, Recorded};
 use crate::journal::Entry;
+use crate::mirror::answer::{self, Reply};
+use crate::mirror::{self, Ask, What};
 use crate::plan::{self, Inputs, reset};
 use crate::protocol::{FRAME_MAX, Orders, Request, Response};
 use crate::registry::{self, certificate, legacy};
@@ -42,6 +44,42 @@ pub fn publishers(bytes: &[u8]) {
     let ends = (0..10_000)
         .any(|_| matches!(download.after(code, &said, false), download::Next::GiveUp(_)));
     assert!(ends, "a download that brings nothing is never given up");
+}
+
+/// What mirrors answer, and the record of which was chosen.
+pub fn mirrors(bytes: &[u8]) {
+    let said = String::from_utf8_lossy(bytes);
+    let ask = |what: &What| Ask { what: what.clone(), url: "https://r/".into(), of: "x:1".into() };
+    let file = said.split_whitespace().nth(1).unwrap_or("kubeadm").to_owned();
+    let whats =
+        [What::Registry, What::Manifest, What::Sum(file), What::Index, What::Key, What::File];
+    if let Some(reply) = Reply::read(&said) {
+        assert!(said.ends_with(&reply.body), "a body that nobody sent");
+        for what in &whats {
+            match answer::judge(&ask(what), &reply) {
+                Ok(served) => {
+                    assert!(reply.status == 200 || *what == What::Registry, "{}", reply.status);
+                    let digest = served.digest.unwrap_or_default();
+                    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+                    let is_one = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+                    assert!(digest.is_empty() || is_one, "{digest:?}");
+                }
+                Err(what) => assert!(!what.said.contains(char::is_control), "{:?}", what.said),
+            }
+        }
+        if let Some(url) = reply.token_url("https://r/") {
+            assert!(url.starts_with("https://"), "a token in the clear: {url}");
+            assert!(!url.contains(char::is_control), "{url:?}");
+        }
+    }
+    if let Some(token) = answer::token(&said) {
+        assert!(!token.is_empty() && !token.contains(['"', '\n', '\\']), "{token:?}");
+    }
+    if let Some(record) = mirror::Record::read(&said)
+        && let Some(text) = record.text().filter(|text| text.len() <= mirror::RECORD_MAX)
+    {
+        assert_eq!(mirror::Record::read(&text), Some(record), "{text} does not read the same");
+    }
 }
 
 /// What kubectl prints of a cluster that somebody made: `{"nodes", "configMaps", "daemonSets"}`.

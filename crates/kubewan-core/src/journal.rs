@@ -92,6 +92,34 @@ pub fn cluster(entries: &[Entry]) -> Option<&str> {
     })
 }
 
+/// Ids of steps that take something from a server on the Internet, were begun, and whose last try did not come to its end.
+pub fn unended(entries: &[Entry]) -> Vec<String> {
+    let mut open: Vec<(u64, &str)> = Vec::new();
+    for entry in entries {
+        match entry {
+            Entry::Begun(begun) => {
+                open.retain(|(_, step)| *step != begun.step);
+                if is_taken_from_elsewhere(&begun.action) && !begun.reset {
+                    open.push((begun.number, &begun.step));
+                }
+            }
+            Entry::Ended { number, .. } | Entry::Undone { number } => {
+                open.retain(|(other, _)| other != number);
+            }
+            Entry::Opened { .. } | Entry::Along { .. } => {}
+        }
+    }
+    open.into_iter().map(|(_, step)| step.to_owned()).collect()
+}
+
+fn is_taken_from_elsewhere(action: &Action) -> bool {
+    match action {
+        Action::Image(image) => image.artifact.is_none(),
+        Action::Package(package) => package.artifacts.is_empty(),
+        other => other.artifacts().iter().any(|artifact| artifact.url.is_some()),
+    }
+}
+
 /// Where a host keeps a content, by its SHA-256.
 pub fn kept_as(sha256: &str) -> String {
     format!("/var/lib/kubewan/blobs/{sha256}")

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod fuzz;
 pub mod inventory;
 pub mod journal;
+pub mod mirror;
 pub mod network;
 pub mod packages;
 pub mod pin;

@@ -15,6 +15,8 @@ use crate::action::{Action, Change, Observed};
 use crate::evidence::HostEvidence;
 use crate::facts::Facts;
 use crate::journal::Entry;
+use crate::mirror::Ask;
+use crate::mirror::answer::Answer;
 
 /// Largest frame in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
@@ -113,6 +115,11 @@ pub enum Request {
         /// Milliseconds for each.
         timeout_ms: u64,
     },
+    /// Ask servers that things are to be taken from, by the host's own curl.
+    Ask {
+        /// The questions.
+        asks: Vec<Ask>,
+    },
     /// Give artifacts to other hosts, until the next such request or the end of the connection; once more for the same port and word
     /// changes nothing.
     Give {
@@ -171,6 +178,7 @@ impl Request {
                 format!("listen on {} TCP and {} UDP ports", tcp.len(), udp.len())
             }
             Request::Probe { targets, .. } => format!("probe {} addresses", targets.len()),
+            Request::Ask { asks } => format!("ask mirrors {} questions", asks.len()),
             Request::Give { port: Some(port), .. } => format!("give files on port {port}"),
             Request::Give { port: None, .. } => "give no files any longer".into(),
             Request::Take { address, port, sha256, .. } => {
@@ -232,6 +240,8 @@ pub enum Response {
     },
     /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
     Probed(Vec<Result<String, String>>),
+    /// To [`Request::Ask`], in the questions' order.
+    Asked(Vec<Answer>),
     /// To [`Request::Give`]: the port is ours and is answered on.
     Giving(bool),
     /// To [`Request::Farewell`].

@@ -277,16 +277,27 @@ pub fn images(inventory: &Inventory, control_plane: bool) -> Vec<String> {
     let mut images: Vec<String> =
         names.map(|name| format!("{repository}/{name}:v{version}")).collect();
     images.push(inventory.pause_image());
-    images.extend([FLANNEL, FLANNEL_CNI_PLUGIN].map(|(name, tag)| format!("{name}:{tag}")));
+    images.extend([FLANNEL, FLANNEL_CNI_PLUGIN].map(|image| as_named(inventory, image)));
     images
+}
+
+/// An image of flannel's by the name that hosts pull it by. Docker asks mirrors of docker.io alone, so that one of ghcr.io has to
+/// stand in the name; one with a path in its URL, or without TLS, can't.
+pub fn as_named(inventory: &Inventory, (name, tag): (&str, &str)) -> String {
+    let (registry, path) = name.split_once('/').unwrap_or_default();
+    let mirror = inventory.mirrors.images.get(registry).filter(|_| inventory.is_docker());
+    let host = mirror.and_then(|url| url.trim_end_matches('/').strip_prefix("https://"));
+    match host.filter(|host| !host.contains('/')) {
+        Some(host) => format!("{host}/{path}:{tag}"),
+        None => format!("{name}:{tag}"),
+    }
 }
 
 /// An image's name as a host pulls it, of one that kubeadm names where it knows the repository of all images and nothing
 /// else: CoreDNS may have to be looked for elsewhere ([`crate::versions::Release::coredns_repository`]).
 pub fn as_pulled(inventory: &Inventory, listed: &str) -> String {
     let repository = &inventory.kubernetes.image_repository;
-    let tag =
-        listed.strip_prefix(repository.as_str()).and_then(|rest| rest.strip_prefix("/coredns:"));
+    let tag = listed.strip_prefix(&**repository).and_then(|rest| rest.strip_prefix("/coredns:"));
     match (tag, inventory.coredns_repository()) {
         (Some(tag), Some(its_own)) => format!("{its_own}/coredns:{tag}"),
         _ => listed.to_owned(),
@@ -307,7 +318,8 @@ pub fn unencrypted(inventory: &Inventory) -> Option<Finding> {
     let mirrors = &inventory.mirrors;
     let all = [&mirrors.kubernetes, &mirrors.packages, &mirrors.docker, &mirrors.github];
     let of_registries = inventory.registries.iter().flat_map(|registry| &registry.mirrors);
-    let all = all.into_iter().chain(mirrors.images.values()).chain(of_registries);
+    let all = all.into_iter().chain(mirrors.images.values());
+    let all = all.flat_map(|servers| servers.candidates()).chain(of_registries);
     let urls: BTreeSet<&str> =
         all.map(String::as_str).filter(|url| url.starts_with("http://")).collect();
     (!urls.is_empty()).then(|| {

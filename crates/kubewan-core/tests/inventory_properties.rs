@@ -214,9 +214,11 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
         "skipVerify" => Some(json!(false)),
         // Settings of the runtime that is not the last one's would do nothing.
         "containerd" => Some(json!({})),
-        "docker" if schema["type"] != "string" => Some(json!({ "some": "text" })),
-        "packages" | "docker" | "github" => Some(json!("https://mirror.example.org/")),
-        "kubernetes" if schema["type"] == "string" => Some(json!("http://192.0.2.9:8080")),
+        "docker" if schema["anyOf"].is_null() => Some(json!({ "some": "text" })),
+        "packages" | "docker" | "github" => {
+            Some(json!(["https://mirror.example.org/", "https://other.example.org"]))
+        }
+        "kubernetes" if schema["anyOf"].is_array() => Some(json!("http://192.0.2.9:8080")),
         "hostKey" => {
             Some(json!(format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{}", "x".repeat(43))))
         }

@@ -10,6 +10,8 @@ use kubewan_core::event::Event;
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Host;
 use kubewan_core::journal::Entry;
+use kubewan_core::mirror::Ask;
+use kubewan_core::mirror::answer::Answer;
 use kubewan_core::protocol::{BatchEvent, FRAME_MAX, Request, Response};
 
 use crate::client::{Agent, Dial, LinkLost, Login};
@@ -376,6 +378,21 @@ impl Member<'_> {
         let asked = targets.len();
         match self.call(attempted, &Request::Probe { targets, timeout_ms })? {
             Response::Probed(answers) if answers.len() == asked => Ok(answers),
+            _ => Err(self.other(attempted)),
+        }
+    }
+
+    /// Has the host ask servers; answers come in the questions' order.
+    ///
+    /// # Errors
+    /// As [`Member::call`]; a server that does not serve is no error here.
+    pub fn ask(&mut self, asks: Vec<Ask>) -> Result<Vec<Answer>, HostError> {
+        let attempted = "asking mirrors";
+        let asked = asks.len();
+        // Longer than the agent asks at most.
+        let patience = Duration::from_secs(120);
+        match self.call_for(attempted, &Request::Ask { asks }, patience)? {
+            Response::Asked(answers) if answers.len() == asked => Ok(answers),
             _ => Err(self.other(attempted)),
         }
     }

@@ -53,9 +53,6 @@ pub fn registries(bytes: &[u8]) {
                 format!("{}/{}:{}", reference.registry, reference.repository, reference.tag);
             assert_eq!(again, line, "it does not read the same");
         }
-        if let Some(url) = registry::token_url(line) {
-            assert!(url.starts_with("http"), "{url:?}");
-        }
     }
     if let Ok(digests) = registry::digests("image", bytes) {
         let hex =

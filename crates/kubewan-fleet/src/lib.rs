@@ -10,6 +10,7 @@ pub mod executor;
 pub mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod mirrors;
 pub mod nodes;
 pub mod passing;
 pub mod private;

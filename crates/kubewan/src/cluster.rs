@@ -5,18 +5,21 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kubewan_agent::mirrors::ask_all;
 use kubewan_agent::probe;
 use kubewan_core::facts::{ClusterState, Facts};
-use kubewan_core::finding::Finding;
+use kubewan_core::finding::{Finding, Severity};
 use kubewan_core::inventory::{Host, Recorded};
+use kubewan_core::mirror::{Chosen, Record};
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
+use kubewan_fleet::bundle::BundleDir;
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
 use kubewan_fleet::nodes::{self, Node};
 use kubewan_fleet::supply::Supply;
 use kubewan_fleet::survey::{self, Survey};
-use kubewan_fleet::{reach, resolve};
+use kubewan_fleet::{mirrors, reach, resolve};
 use serde_json::Value;
 
 use crate::exit_code::Code;
@@ -36,6 +39,8 @@ pub struct Cluster<'a> {
     pub fleet: Fleet<'a>,
     /// What they say.
     pub survey: Survey,
+    /// Which mirrors were chosen; `None` before [`Cluster::supply`].
+    pub chosen: Option<Chosen>,
     /// The nodes as this run saw them last; `None` where it has not asked, or has changed something since.
     pub nodes: Option<Vec<Node>>,
 }
@@ -67,7 +72,7 @@ impl<'a> Cluster<'a> {
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
         let mut fleet = connect(dial, &site.inventory.hosts, emit)?;
         let survey = look(&mut fleet, emit)?;
-        Ok(Cluster { site, addresses, dial, fleet, survey, nodes: None })
+        Ok(Cluster { site, addresses, dial, fleet, survey, chosen: None, nodes: None })
     }
 
     /// Looks at all hosts once more.
@@ -120,13 +125,31 @@ impl<'a> Cluster<'a> {
         })
     }
 
+    /// What the hosts take, from mirrors that were asked before: those that nobody can rely on are refused, before anything is
+    /// changed.
+    pub fn supply(&mut self, bundle: Option<BundleDir>) -> Result<Supply, Failure> {
+        let busy = report::busy("asking the servers that things come from");
+        let (inventory, facts) = (&self.site.inventory, &self.survey.facts);
+        let chosen = mirrors::choose(&mut self.fleet, inventory, facts, &ask_all)
+            .map_err(|errors| Failure::on_hosts(&errors))?;
+        drop(busy);
+        if chosen.findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(Failure::findings(Code::Refused, chosen.findings));
+        }
+        let supply = self.site.supply(&chosen.inventory, bundle, facts)?;
+        self.chosen = Some(chosen);
+        Ok(supply)
+    }
+
     /// What has to be done for the cluster to be as the inventory says.
     pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
         let bundle = &supply.bundle.bundle;
         let busy = report::busy("reading what the cluster was built from");
         let recorded = self.read_record()?;
         drop(busy);
-        let inventory = &self.site.inventory;
+        let chosen = self.chosen.as_ref();
+        let inventory = chosen.map_or(&self.site.inventory, |chosen| &chosen.inventory);
+        let nothing = Record::none();
         let busy = report::busy("trying the ways between the hosts");
         let measured = reach::measure(
             &mut self.fleet,
@@ -145,6 +168,8 @@ impl<'a> Cluster<'a> {
             recorded: recorded.as_ref(),
             measured: &measured,
             registries: &supply.registries,
+            mirrors: chosen.map_or(&nothing, |chosen| &chosen.record),
+            mirror_findings: chosen.map_or(&[] as &[Finding], |chosen| &chosen.findings),
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
         let busy = report::busy(format!("comparing {} goals", planned.steps.len()));

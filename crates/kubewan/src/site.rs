@@ -56,16 +56,18 @@ impl Site {
             .map_err(|findings| Failure::findings(Code::Refused, findings))
     }
 
-    /// What the hosts take: all of a bundle, and what the inventory has come from elsewhere.
+    /// What the hosts take: all of a bundle, and what the inventory has come from elsewhere. `chosen`: the inventory with one
+    /// server for each key.
     pub fn supply(
         &self,
+        chosen: &Inventory,
         bundle: Option<BundleDir>,
         facts: &BTreeMap<String, Facts>,
     ) -> Result<Supply, Failure> {
         let registries = self.registries()?;
         let busy = report::busy("finding out what the hosts need");
         let elsewhere =
-            supply::resolve(&self.inventory, facts, &supply::cache(), &|what| report::note(what))
+            supply::resolve(chosen, facts, &supply::cache(), &|what| report::note(what))
                 .map_err(|findings| Failure::findings(Code::Failed, findings))?;
         drop(busy);
         let elsewhere = Supply { registries, ..elsewhere };

@@ -181,8 +181,10 @@ fn profiles() -> String {
     let mut lines = String::from("| profile | key | value | source |\n|---|---|---|---|\n");
     for profile in Profile::ALL {
         for setting in profile.settings() {
-            let (key, value, source) = (setting.path(), setting.value, setting.source);
-            lines += &format!("| `{}` | `{key}` | `{value}` | {source} |\n", profile.name());
+            let (key, source) = (setting.path(), setting.source);
+            let values: Vec<String> = setting.values.iter().map(|v| format!("`{v}`")).collect();
+            let values = values.join("<br>");
+            lines += &format!("| `{}` | `{key}` | {values} | {source} |\n", profile.name());
         }
     }
     lines
@@ -232,6 +234,9 @@ fn takes(schema: &Value, kind: &Value) -> String {
     if !words.is_empty() {
         return words.join("<br>");
     }
+    if kind["anyOf"][0]["type"] == "string" {
+        return "text, or a list of which one is chosen".into();
+    }
     let between = |least: &str, most: &str| match (&kind[least], &kind[most]) {
         (Value::Number(least), Value::Number(most)) => format!(", {least} to {most}"),
         _ => String::new(),
@@ -248,6 +253,9 @@ fn takes(schema: &Value, kind: &Value) -> String {
             items => format!("a list: {items}"),
         },
         "object" if kind["properties"].is_object() => "the keys below".into(),
+        "object" if kind["additionalProperties"]["anyOf"].is_array() => {
+            "keys and values, each text or a list of which one is chosen".into()
+        }
         "object" => "keys and values".into(),
         other => panic!("the reference has no word for {other}"),
     }

@@ -25,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kubewan_core::facts::{Facts, OwnFacts};
 use kubewan_core::journal::cluster;
+use kubewan_core::mirror;
 use kubewan_core::plan::reset;
 
 use crate::act::Host;
@@ -117,8 +118,16 @@ fn own(host: &Host, units: &systemd::Units) -> Result<OwnFacts, String> {
         cluster: cluster(&entries).filter(|_| stands).map(str::to_owned),
         running: running(host, units),
         left: reset::left(&entries),
+        mirrors: mirrors(),
+        unended: kubewan_core::journal::unended(&entries),
         rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),
     })
+}
+
+/// Which mirrors were chosen. A file that is too long is none of ours.
+fn mirrors() -> Option<String> {
+    let text = fs::read_to_string(mirror::RECORD).ok()?;
+    (text.len() <= mirror::RECORD_MAX).then_some(text)
 }
 
 /// The run that has the host now.

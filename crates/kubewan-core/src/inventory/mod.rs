@@ -8,6 +8,7 @@ mod error;
 mod guest;
 pub mod host_key;
 mod hosts;
+mod mirrors;
 mod names;
 mod parse;
 mod profile;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use accept::{Acceptance, KubeletSwitch};
 pub use adopt::Adopt;
 pub use error::{Code, InventoryError, InventoryErrors};
+pub use mirrors::{GpgCheck, Mirrors, PackagesLayout, Servers};
 pub use parse::{parse, parse_bytes};
 pub use profile::{Profile, Setting};
 pub use recorded::{Recorded, RecordedHost, compare_with_living};
@@ -73,6 +75,10 @@ pub struct Inventory {
     /// Whether kubewan switches time synchronisation on.
     #[serde(default)]
     pub time: TimeSync,
+    /// Servers that hosts ask the time of, where kubewan knows their time service's own folder for it: systemd-timesyncd's, and
+    /// chrony's on Debian and Ubuntu.
+    #[serde(default)]
+    pub time_servers: Vec<String>,
     /// Whether hosts are renamed to their inventory name.
     #[serde(default)]
     pub hostname: HostnamePolicy,
@@ -103,9 +109,10 @@ pub struct Kubernetes {
     /// is the bundle cache, by version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
-    /// The registry that the control plane's images are named by.
+    /// The registry that the control plane's images are named by. Of several the first that serves them is taken when the
+    /// cluster is built, and kept.
     #[serde(default = "default_image_repository")]
-    pub image_repository: String,
+    pub image_repository: Servers,
     /// Extra settings for kubeadm.
     #[serde(default)]
     pub kubeadm: Kubeadm,
@@ -189,58 +196,6 @@ pub enum RuntimeSource {
     Release,
     /// The packages in the Kubernetes bundle.
     Bundle,
-}
-
-/// `mirrors:` servers that things are downloaded from. Each takes the place of the publisher's own, and has the same
-/// folders below its URL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mirrors {
-    /// Kubernetes' release server: `/v1.36.2/bin/linux/amd64/kubeadm` and its `.sha256` lie below it.
-    #[serde(default = "kubernetes_server")]
-    pub kubernetes: String,
-    /// The server of Kubernetes' package repositories: `/core:/stable:/v1.36/deb/` and `rpm/` lie below it, or `/v1.36/deb/` and
-    /// `rpm/` where the URL ends in `/stable` itself.
-    #[serde(default = "packages_server")]
-    pub packages: String,
-    /// Which folders lie below `packages`.
-    #[serde(default)]
-    pub packages_layout: PackagesLayout,
-    /// Whether packages of Kubernetes' and Docker's repositories have to be signed by the repository's key.
-    #[serde(default)]
-    pub gpg_check: GpgCheck,
-    /// The server of Docker's package repositories: `/linux/debian/` or `/linux/centos/` lies below it.
-    #[serde(default = "docker_server")]
-    pub docker: String,
-    /// The server of the releases of the CNI plugins, containerd and runc: `/OWNER/NAME/releases/download/` lies below it.
-    #[serde(default = "github_server")]
-    pub github: String,
-    /// By the name of a registry, as `registry.k8s.io`: the URL of another that is asked in its place.
-    #[serde(default)]
-    pub images: BTreeMap<String, String>,
-}
-
-/// Whether packages have to be signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum GpgCheck {
-    /// By the repository's key.
-    #[default]
-    On,
-    /// They are taken whoever made them.
-    Off,
-}
-
-/// The folders of a server of Kubernetes' packages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PackagesLayout {
-    /// Those of pkgs.k8s.io, for 1.24 and later: `core:/stable:/v1.36/rpm/`.
-    #[default]
-    Community,
-    /// Those of Google's former servers, as below Aliyun's `/kubernetes`: `yum/repos/kubernetes-el7-x86_64/` and
-    /// `apt/`, with everything up to September 2023.
-    Former,
 }
 
 /// `network:` addresses and encapsulation.
@@ -429,46 +384,6 @@ pub enum TaintEffect {
     NoExecute,
 }
 
-impl Mirrors {
-    /// Whether packages of others than the distribution have to be signed by their repository's key.
-    pub fn checks(&self) -> bool {
-        self.gpg_check == GpgCheck::On
-    }
-}
-
-impl Default for Mirrors {
-    fn default() -> Self {
-        Mirrors {
-            kubernetes: kubernetes_server(),
-            packages: packages_server(),
-            packages_layout: PackagesLayout::default(),
-            gpg_check: GpgCheck::default(),
-            docker: docker_server(),
-            github: github_server(),
-            images: BTreeMap::new(),
-        }
-    }
-}
-
-/// kubernetes.io, "Download Kubernetes".
-fn kubernetes_server() -> String {
-    "https://dl.k8s.io".into()
-}
-
-/// kubernetes.io, "Installing kubeadm"; packages of 1.24 and later.
-fn packages_server() -> String {
-    "https://pkgs.k8s.io".into()
-}
-
-/// docs.docker.com, "Install Docker Engine on Debian".
-fn docker_server() -> String {
-    "https://download.docker.com".into()
-}
-
-fn github_server() -> String {
-    "https://github.com".into()
-}
-
 impl Default for Network {
     fn default() -> Self {
         Network {
@@ -483,7 +398,7 @@ impl Default for Network {
 }
 
 /// kubeadm's default since v1.25 (`cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go`).
-fn default_image_repository() -> String {
+fn default_image_repository() -> Servers {
     "registry.k8s.io".into()
 }
 

@@ -18,61 +18,83 @@ pub enum Profile {
 pub struct Setting {
     /// The key; of `mirrors.images`, with the registry's name behind it.
     pub key: (&'static str, &'static str, &'static str),
-    /// What stands there unless the inventory says otherwise.
-    pub value: &'static str,
+    /// What stands there unless the inventory says otherwise: several servers, the first that serves is taken.
+    pub values: &'static [&'static str],
     /// Where that is known from.
     pub source: &'static str,
 }
 
-const DAOCLOUD_IMAGES: &str = "github.com/DaoCloud/public-image-mirror, README.md";
-const DAOCLOUD_FILES: &str = "github.com/DaoCloud/public-binary-files-mirror, README.md";
+const DAOCLOUD: &str = "github.com/DaoCloud/public-image-mirror, README.md";
+const DAOCLOUD_NJU: &str = "github.com/DaoCloud/public-image-mirror, README.md; Nanjing University's (doc.nju.edu.cn); the registry itself";
 
-/// Servers that are reached from mainland China.
-const CN: [Setting; 9] = [
+/// Servers that are reached from mainland China, and the publishers' own after them, which some networks reach.
+const CN: [Setting; 10] = [
     Setting {
         key: ("kubernetes", "imageRepository", ""),
-        value: "registry.aliyuncs.com/google_containers",
-        source: "what guides to kubeadm in Chinese use for `--image-repository`; not with a bundle, whose images have names already",
+        values: &[
+            "registry.aliyuncs.com/google_containers",
+            "registry.cn-hangzhou.aliyuncs.com/google_containers",
+            "k8s.m.daocloud.io",
+        ],
+        source: "what guides to kubeadm in Chinese use for `--image-repository`; minikube's `--image-mirror-country=cn`; \
+                 DaoCloud's mirror of registry.k8s.io. Not with a bundle, whose images have names already",
     },
     Setting {
         key: ("mirrors", "kubernetes", ""),
-        value: "https://files.m.daocloud.io/dl.k8s.io/release",
-        source: DAOCLOUD_FILES,
+        values: &["https://files.m.daocloud.io/dl.k8s.io/release", "https://dl.k8s.io"],
+        source: "github.com/DaoCloud/public-binary-files-mirror, README.md; the publisher's own",
     },
     Setting {
         key: ("mirrors", "packages", ""),
-        value: "https://mirrors.aliyun.com/kubernetes-new/core/stable",
-        source: "developer.aliyun.com/mirror/kubernetes",
+        values: &[
+            "https://mirrors.aliyun.com/kubernetes-new/core/stable",
+            "https://mirrors.tuna.tsinghua.edu.cn/kubernetes",
+            "https://pkgs.k8s.io",
+        ],
+        source: "developer.aliyun.com/mirror/kubernetes; mirrors.tuna.tsinghua.edu.cn/help/kubernetes; the publisher's own",
     },
     Setting {
         key: ("mirrors", "docker", ""),
-        value: "https://mirrors.aliyun.com/docker-ce",
-        source: "developer.aliyun.com/mirror/docker-ce",
+        values: &[
+            "https://mirrors.aliyun.com/docker-ce",
+            "https://mirrors.tuna.tsinghua.edu.cn/docker-ce",
+            "https://download.docker.com",
+        ],
+        source: "developer.aliyun.com/mirror/docker-ce; mirrors.tuna.tsinghua.edu.cn/help/docker-ce; the publisher's own",
     },
     Setting {
         key: ("mirrors", "github", ""),
-        value: "https://files.m.daocloud.io/github.com",
-        source: DAOCLOUD_FILES,
+        values: &["https://files.m.daocloud.io/github.com", "https://github.com"],
+        source: "github.com/DaoCloud/public-binary-files-mirror, README.md; the publisher's own",
     },
     Setting {
         key: ("mirrors", "images", "docker.io"),
-        value: "https://docker.m.daocloud.io",
-        source: DAOCLOUD_IMAGES,
+        values: &["https://docker.m.daocloud.io", "https://registry-1.docker.io"],
+        source: DAOCLOUD,
     },
     Setting {
         key: ("mirrors", "images", "registry.k8s.io"),
-        value: "https://k8s.m.daocloud.io",
-        source: DAOCLOUD_IMAGES,
+        values: &[
+            "https://k8s.m.daocloud.io",
+            "https://k8s.mirror.nju.edu.cn",
+            "https://registry.k8s.io",
+        ],
+        source: DAOCLOUD_NJU,
     },
     Setting {
         key: ("mirrors", "images", "ghcr.io"),
-        value: "https://ghcr.m.daocloud.io",
-        source: DAOCLOUD_IMAGES,
+        values: &["https://ghcr.m.daocloud.io", "https://ghcr.nju.edu.cn", "https://ghcr.io"],
+        source: DAOCLOUD_NJU,
     },
     Setting {
         key: ("mirrors", "images", "quay.io"),
-        value: "https://quay.m.daocloud.io",
-        source: DAOCLOUD_IMAGES,
+        values: &["https://quay.m.daocloud.io", "https://quay.nju.edu.cn", "https://quay.io"],
+        source: DAOCLOUD_NJU,
+    },
+    Setting {
+        key: ("", "timeServers", ""),
+        values: &["ntp.ntsc.ac.cn", "ntp.aliyun.com", "ntp.tencent.com"],
+        source: "the National Time Service Center's, Alibaba Cloud's and Tencent Cloud's public ones; all of them",
     },
 ];
 
@@ -99,7 +121,9 @@ impl Setting {
     /// The key as people write it.
     pub fn path(&self) -> String {
         let (section, key, registry) = self.key;
-        if registry.is_empty() {
+        if section.is_empty() {
+            key.to_owned()
+        } else if registry.is_empty() {
             format!("{section}.{key}")
         } else {
             format!("{section}.{key}: {registry}")
@@ -117,22 +141,30 @@ pub(super) fn fill_in(inventory: &mut Value) {
     let kubernetes = &inventory["kubernetes"];
     let bundled = kubernetes["source"] == "bundle"
         || (kubernetes["source"].is_null() && kubernetes["bundle"].is_string());
+    let is_docker = inventory["runtime"]["kind"] == "docker";
+    // Docker asks mirrors of its own registry alone, and flannel's images get the name of theirs.
+    let asked = |registry: &str| !is_docker || ["", "docker.io", "ghcr.io"].contains(&registry);
     // A registry that has an entry of its own names its mirrors there.
     let registries = inventory["registries"].as_array().into_iter().flatten();
     let own: Vec<String> =
         registries.filter_map(|registry| registry["address"].as_str().map(str::to_owned)).collect();
     for setting in profile.settings() {
         let (section, key, registry) = setting.key;
-        if (key == "imageRepository" && bundled) || own.iter().any(|own| own == registry) {
+        let has_own = own.iter().any(|own| own == registry);
+        if (key == "imageRepository" && bundled) || has_own || !asked(registry) {
             continue;
         }
-        let Some(section) = entry(inventory, section) else { continue };
+        let section = match section {
+            "" => inventory.as_object_mut(),
+            section => entry(inventory, section),
+        };
+        let Some(section) = section else { continue };
         let place = match registry {
             "" => Some(section).map(|section| (section, key)),
             registry => entry_of(section, key).map(|images| (images, registry)),
         };
         if let Some((map, key)) = place {
-            map.entry(key).or_insert_with(|| json!(setting.value));
+            map.entry(key).or_insert_with(|| json!(setting.values));
         }
     }
 }
@@ -172,9 +204,13 @@ mod tests {
         assert_eq!(own.mirrors.docker, "https://d.example");
         assert_eq!(own.mirrors.images["ghcr.io"], "https://g.example");
         assert_eq!(own.mirrors.images["quay.io"], "https://quay.m.daocloud.io");
+        assert!(own.mirrors.images["quay.io"].are_several());
+        assert_eq!(own.time_servers.len(), 3);
         assert!(!own.mirrors.images.contains_key("docker.io"));
         let bundled = read("kubernetes: { version: \"1.36.2\", source: bundle }");
         assert_eq!(bundled.kubernetes.image_repository, "registry.k8s.io");
+        let docker = read("kubernetes: { version: \"1.36.2\" }\nruntime: { kind: docker }");
+        assert_eq!(docker.mirrors.images.keys().collect::<Vec<_>>(), ["docker.io", "ghcr.io"]);
         // What is filled in reads the same again.
         let text = serde_json::to_string(&own).unwrap();
         assert_eq!(parse("cluster.yaml", &text).unwrap(), own);
@@ -184,7 +220,9 @@ mod tests {
     fn every_setting_is_a_url_that_an_inventory_takes() {
         for setting in CN {
             let registry = setting.key.2;
-            assert!(setting.value.starts_with("https://") != (setting.key.1 == "imageRepository"));
+            let is_name = ["imageRepository", "timeServers"].contains(&setting.key.1);
+            assert!(setting.values.iter().all(|v| v.starts_with("https://") != is_name));
+            assert!(setting.values.len() > 1, "{}: nothing to choose from", setting.path());
             assert_eq!(registry.is_empty(), setting.key.1 != "images", "{}", setting.path());
         }
     }

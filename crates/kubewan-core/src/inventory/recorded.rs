@@ -240,7 +240,7 @@ fn settings(inventory: &Inventory) -> BTreeMap<String, String> {
         ("kubernetes.kubelet", json!(kubernetes.kubelet)),
         ("kubernetes.kubeProxy", json!(kubernetes.kube_proxy)),
         ("kubernetes.kubeadm", json!([kubeadm.cluster, kubeadm.init, kubeadm.join])),
-        ("kubernetes.imageRepository", json!(kubernetes.image_repository)),
+        ("kubernetes.imageRepository", json!(&*kubernetes.image_repository)),
     ]
     .map(|(key, value)| (key.to_owned(), hash(value)))
     .into()

@@ -14,8 +14,10 @@ use super::tree::{Node, Value};
 pub(super) enum Shape {
     /// A mapping with these keys.
     Object(Vec<Field>),
-    /// A mapping from any text to text.
-    Texts,
+    /// A mapping from any text to one shape.
+    Map(Box<Shape>),
+    /// Text on one line, or a list of such.
+    TextOrList,
     /// A list of one shape.
     List(Box<Shape>),
     /// One of these words.
@@ -69,7 +71,12 @@ impl Shape {
             },
             Some("array") => Shape::List(Box::new(Shape::of(root, &schema["items"]))),
             _ if schema["properties"].is_object() => Shape::Object(fields(root, schema)),
-            _ if schema["additionalProperties"]["type"] == "string" => Shape::Texts,
+            _ if schema["anyOf"][0]["type"] == "string" => Shape::TextOrList,
+            _ if schema["additionalProperties"]["type"] == "string"
+                || schema["additionalProperties"]["anyOf"].is_array() =>
+            {
+                Shape::Map(Box::new(Shape::of(root, &schema["additionalProperties"])))
+            }
             _ => Shape::Settings,
         }
     }
@@ -77,8 +84,9 @@ impl Shape {
     /// What it takes, for messages.
     fn kind(&self) -> &'static str {
         match self {
-            Shape::Object(_) | Shape::Texts | Shape::Settings => "a mapping",
+            Shape::Object(_) | Shape::Map(_) | Shape::Settings => "a mapping",
             Shape::List(_) => "a list",
+            Shape::TextOrList => "text or a list",
             Shape::Choice(_) | Shape::Text => "text",
             Shape::Integer { .. } => "a whole number",
             Shape::Switch => "true or false",
@@ -111,12 +119,18 @@ fn first_sentence(text: &str) -> String {
 pub(super) fn check(report: &mut Report<'_>, shape: &Shape, node: &Node, path: &str, at: Span) {
     match (shape, &node.value) {
         (Shape::Object(fields), Value::Map(_)) => object(report, fields, node, path, at),
-        (Shape::Texts, Value::Map(entries)) => {
+        (Shape::Map(of), Value::Map(entries)) => {
             for entry in entries {
                 let path = child(path, &entry.key);
-                check(report, &Shape::Text, &entry.value, &path, entry.key_span);
+                check(report, of, &entry.value, &path, entry.key_span);
             }
         }
+        (Shape::TextOrList, Value::List(items)) if !items.is_empty() => {
+            for (index, item) in items.iter().enumerate() {
+                check(report, &Shape::Text, item, &format!("{path}[{index}]"), item.span);
+            }
+        }
+        (Shape::TextOrList, Value::Text(text)) => one_line(report, text, path, node.span),
         (Shape::List(item_shape), Value::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 check(report, item_shape, item, &format!("{path}[{index}]"), item.span);

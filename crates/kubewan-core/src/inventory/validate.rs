@@ -31,6 +31,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         let help = "a DNS domain in lower case, as cluster.local";
         report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
     }
+    time_servers(report, root);
     if let Some(adopt) = root.get("adopt") {
         adopted(report, adopt);
     }
@@ -39,6 +40,20 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
     accept::check(report, root, "accept");
     let subnets = subnets::check(report, root);
     hosts::check(report, root, &subnets);
+}
+
+/// They go into files of time services.
+fn time_servers(report: &mut Report<'_>, root: &Node) {
+    let servers = root.get("timeServers").map(Node::items).unwrap_or_default();
+    for (index, node) in servers.iter().enumerate() {
+        let Some(text) = node.text() else { continue };
+        if let Err(reason) = names::dns_subdomain(&text.to_ascii_lowercase()) {
+            let path = format!("timeServers[{index}]");
+            let message = format!("`{path}` cannot be {}: {reason}", quoted(text));
+            let help = "a name or an IPv4 address, as ntp.example.org";
+            report.push(Code::BadName, node.span, &path, message, help);
+        }
+    }
 }
 
 /// The name becomes part of the API's host name.
@@ -109,19 +124,26 @@ fn version(report: &mut Report<'_>, kubernetes: &Node) {
 /// `github.com/distribution/reference/regexp.go`, without tag and digest).
 fn image_repository(report: &mut Report<'_>, kubernetes: &Node) {
     let Some(node) = kubernetes.get("imageRepository") else { return };
+    for (node, path) in one_or_several(report, node, "kubernetes.imageRepository") {
+        repository(report, node, &path);
+    }
+}
+
+fn repository(report: &mut Report<'_>, node: &Node, path: &str) {
     let Some(text) = node.text() else { return };
     let allowed =
         |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
-    let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
+    let (host, below) =
+        text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
     let (name, port) = host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port)));
-    let path_is_one = path.is_none_or(|path| {
+    let path_is_one = below.is_none_or(|path| {
         path.split('/').all(|part| !part.is_empty() && part.chars().all(allowed))
     });
     let port_is_one = port.is_none_or(|port| port.parse::<u16>().is_ok());
     if names::dns_subdomain(&name.to_ascii_lowercase()).is_err() || !port_is_one || !path_is_one {
-        let message = format!("`kubernetes.imageRepository` cannot be {}", quoted(text));
+        let message = format!("`{path}` cannot be {}", quoted(text));
         let help = "a registry and path without scheme and tag, as registry.example.org:5000/k8s";
-        report.push(Code::BadValue, node.span, "kubernetes.imageRepository", message, help);
+        report.push(Code::BadValue, node.span, path, message, help);
     }
 }
 
@@ -147,19 +169,46 @@ fn bundle_for_nothing(report: &mut Report<'_>, root: &Node, kubernetes: &Node) {
 fn mirror_urls(report: &mut Report<'_>, mirrors: &Node) {
     for key in ["kubernetes", "packages", "docker", "github"] {
         if let Some(node) = mirrors.get(key) {
-            url(report, node, &format!("mirrors.{key}"));
+            urls(report, node, &format!("mirrors.{key}"));
         }
     }
     let images = mirrors.get("images").map(Node::entries).unwrap_or_default();
     for entry in images {
         let path = format!("mirrors.images.{}", entry.key);
-        url(report, &entry.value, &path);
+        urls(report, &entry.value, &path);
         if !is_registry(&entry.key) {
             let message = format!("{} is no registry's name", quoted(&entry.key));
             let help = "as images have it: registry.k8s.io, docker.io or registry.example.org:5000";
             report.push(Code::BadValue, entry.key_span, &path, message, help);
         }
     }
+}
+
+fn urls(report: &mut Report<'_>, node: &Node, path: &str) {
+    for (node, path) in one_or_several(report, node, path) {
+        url(report, node, &path);
+    }
+}
+
+/// A value, or all of a list, each with its path; what is there twice is noted.
+fn one_or_several<'a>(
+    report: &mut Report<'_>,
+    node: &'a Node,
+    path: &str,
+) -> Vec<(&'a Node, String)> {
+    if node.text().is_some() {
+        return vec![(node, path.to_owned())];
+    }
+    let items = node.items();
+    for (index, item) in items.iter().enumerate() {
+        let before = items[..index].iter().any(|other| other.text() == item.text());
+        if let Some(text) = item.text().filter(|_| before) {
+            let path = format!("{path}[{index}]");
+            let message = format!("{} is there twice", quoted(text));
+            report.push(Code::Duplicate, item.span, &path, message, "take one of them out");
+        }
+    }
+    items.iter().enumerate().map(|(index, item)| (item, format!("{path}[{index}]"))).collect()
 }
 
 /// Notes what is no URL of a server.

@@ -11,6 +11,7 @@ use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
 use crate::inventory::Recorded;
 use crate::inventory::{Host, Inventory};
+use crate::mirror::Record;
 use crate::network::reach::Measured;
 use crate::registry::Registries;
 use crate::secret::Secret;
@@ -32,12 +33,18 @@ pub struct Inputs<'a> {
     pub measured: &'a [Measured],
     /// Authorities and passwords of the inventory's registries, by their address.
     pub registries: &'a Registries,
+    /// What was chosen of several mirrors, for hosts to remember.
+    pub mirrors: &'a Record,
+    /// What there is to be said of mirrors.
+    pub mirror_findings: &'a [Finding],
 }
 
 /// No clock was asked.
 static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
 /// No repository is needed.
 static NO_KEYS: BTreeMap<String, String> = BTreeMap::new();
+/// Nothing was chosen.
+static NO_MIRRORS: Record = Record::none();
 /// No registry needs more than its address.
 static NO_REGISTRIES: Registries = Registries::new();
 
@@ -52,6 +59,8 @@ impl<'a> Inputs<'a> {
             recorded: None,
             measured: &[],
             registries: &NO_REGISTRIES,
+            mirrors: &NO_MIRRORS,
+            mirror_findings: &[],
         }
     }
 }

@@ -4,6 +4,7 @@ mod adopt;
 mod control_planes;
 mod distributions;
 mod docker;
+mod mirrors;
 mod registries;
 mod versions;
 

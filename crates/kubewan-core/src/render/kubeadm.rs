@@ -162,7 +162,7 @@ fn cluster(api: KubeadmApi, inventory: &Inventory, node: &Node) -> Map<String, V
         "clusterName": inventory.name,
         "kubernetesVersion": format!("v{}", inventory.kubernetes.version),
         "controlPlaneEndpoint": endpoint(inventory),
-        "imageRepository": inventory.kubernetes.image_repository,
+        "imageRepository": &*inventory.kubernetes.image_repository,
         "networking": {
             "podSubnet": network.pod_subnet.to_string(),
             "serviceSubnet": network.service_subnet.to_string(),

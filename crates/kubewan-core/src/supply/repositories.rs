@@ -17,6 +17,8 @@ pub struct Repository {
     pub key_path: String,
     /// Where the packages lie, without a slash at its end.
     pub uri: String,
+    /// The file below that which says what there is.
+    pub index: String,
     /// The file that names it.
     pub list_path: String,
     /// What is in that file.
@@ -55,7 +57,12 @@ impl Source<'_> {
             PackageManager::Apt => self.list(&key_path),
             PackageManager::Yum | PackageManager::Dnf => self.repo(&id, &key_path),
         };
-        Repository { list, id, key_url: self.key_url, key_path, uri: self.uri, list_path }
+        let index = match (manager.is_rpm(), self.suite.split(' ').next()) {
+            (true, _) => "repodata/repomd.xml".to_owned(),
+            (false, None | Some("/")) => "InRelease".to_owned(),
+            (false, Some(suite)) => format!("dists/{suite}/InRelease"),
+        };
+        Repository { list, id, key_url: self.key_url, key_path, uri: self.uri, index, list_path }
     }
 
     /// sources.list(5).

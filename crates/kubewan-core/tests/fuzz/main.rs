@@ -27,6 +27,7 @@ targets! {
     version: 100_000, ["src/versions/mod.rs"], vec![b"1.36.2".to_vec(), b"v1.27.0".to_vec()];
     registry_files: 20_000, ["src/registry/registry-example.pem", "src/registry/legacy.rs", "src/registry/certificate.rs"],
         vec![];
+    mirrors: 20_000, ["src/mirror/answer.rs", "src/mirror/tests.rs"], samples::mirrors();
     publishers: 20_000, ["src/supply.rs", "src/download.rs"], vec![];
     daemon_json: 40_000, ["src/render/docker.rs", "../../docs/reference.md"], samples::daemons();
     block: 60_000, ["src/action/file.rs"], samples::hosts_files();

@@ -473,3 +473,19 @@ pub fn datagrams() -> Vec<Vec<u8>> {
     let datagram = [0xc3, 0x50, 0x21, 0x18, 0, 14, 0, 0];
     vec![[&header[..], &datagram[..], b" node1"].concat(), b" 203.0.113.7\n".to_vec()]
 }
+
+/// What registries and servers answer, with their heads, and a record.
+pub fn mirrors() -> Vec<Vec<u8>> {
+    let manifest = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let sum = "a1".repeat(32);
+    [
+        format!("HTTP/1.1 200 OK\r\nDocker-Content-Digest: sha256:{sum}\r\n\r\n{manifest}"),
+        "HTTP/1.1 401 Unauthorized\r\nWww-Authenticate: Bearer realm=\"https://r.example/token\",service=\"r\"\r\n\r\n{}".to_owned(),
+        format!("HTTP/1.0 200 Connection established\r\n\r\nHTTP/2 302 \r\nlocation: /x\r\n\r\nHTTP/2 200 \r\n\r\n{sum}  kubeadm\n"),
+        "HTTP/1.1 200 OK\n\n-----BEGIN PGP SIGNED MESSAGE-----\n\nOrigin: x\nSHA256:\n".to_owned(),
+        r#"{"token":"abc","expires_in":300}"#.to_owned(),
+        r#"{"format":1,"mirrors":{"mirrors.images: ghcr.io":{"server":"https://m","why":"the first of 2","digests":{"flannel:v1":"sha256:00"}}}}"#.to_owned(),
+    ]
+    .map(String::into_bytes)
+    .to_vec()
+}

@@ -1,7 +1,7 @@
 //! `bundle create`: everything a cluster needs, downloaded into a folder. Interrupted, it goes on where it was: what is
 //! there and right is not fetched again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -196,7 +196,7 @@ fn image(
     tell(Step::Begun(&format!("{name} for {arch}")));
     if !archive.exists() {
         let parts = wanted.cache.join(PARTS);
-        let mirrors: &BTreeMap<String, String> = &wanted.inventory.mirrors.images;
+        let mirrors = &wanted.inventory.mirrors.images;
         registry::pull(name, arch, mirrors, &parts, &archive, &|bytes| tell(Step::Bytes(bytes)))?;
     }
     let failed = |error: io::Error| local(&archive, &error);

@@ -7,17 +7,11 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use kubewan_core::inventory::Servers;
+use kubewan_core::mirror::answer::{MANIFESTS, token, token_url};
 use serde_json::{Value, json};
 
 use super::fetch::{self, FetchError};
-
-/// Media types of manifests and of lists of them (opencontainers/image-spec media-types.md; Docker's schema 2).
-const MANIFESTS: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
 
 /// An image's name, taken apart (github.com/distribution/reference).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ impl Reference {
     }
 
     /// Where its registry answers: a mirror, Docker Hub's own name, or its name.
-    fn server(&self, mirrors: &BTreeMap<String, String>) -> String {
+    fn server(&self, mirrors: &BTreeMap<String, Servers>) -> String {
         match mirrors.get(&self.registry) {
             Some(mirror) => mirror.trim_end_matches('/').to_owned(),
             None if self.registry == "docker.io" => "https://registry-1.docker.io".into(),
@@ -68,7 +62,7 @@ struct Repository {
 pub fn pull(
     name: &str,
     arch: &str,
-    mirrors: &BTreeMap<String, String>,
+    mirrors: &BTreeMap<String, Servers>,
     parts: &Path,
     archive: &Path,
     progress: &dyn Fn(u64),
@@ -137,11 +131,7 @@ impl Repository {
             .filter(encrypted)
             .ok_or_else(|| FetchError::new(&url, "it wants a password"))?;
         let answer = fetch::text(&token_url)?;
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-        let token = [&answer["token"], &answer["access_token"]].into_iter().find_map(Value::as_str);
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
-        let token = token
-            .filter(|token| token.chars().all(plain))
+        let token = token(&answer)
             .ok_or_else(|| FetchError::new(&token_url, "there is no token in the answer"))?;
         repository.config = format!("header = \"Authorization: Bearer {token}\"\n");
         let manifest = repository.manifest(tag)?;
@@ -176,34 +166,6 @@ impl Repository {
         });
         challenge.ok_or_else(|| FetchError::new(url, "it does not say who may read it"))
     }
-}
-
-/// The address that gives a token: `Bearer realm="https://auth…",service="…",scope="…"`.
-pub(crate) fn token_url(challenge: &str) -> Option<String> {
-    let fields = challenge.strip_prefix("Bearer ").or(challenge.strip_prefix("bearer "))?;
-    let field = |name: &str| {
-        let (_, rest) = fields.split_once(&format!("{name}=\""))?;
-        Some(rest.split_once('"')?.0.to_owned())
-    };
-    let realm = field("realm").filter(|realm| realm.starts_with("http"))?;
-    let mut query: Vec<String> = Vec::new();
-    for name in ["service", "scope"] {
-        query.extend(field(name).map(|value| format!("{name}={}", encoded(&value))));
-    }
-    let sign = if realm.contains('?') { '&' } else { '?' };
-    Some(format!("{realm}{sign}{}", query.join("&")))
-}
-
-/// Percent-encodes what is not unreserved (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }
 
 fn parse(name: &str, manifest: &[u8]) -> Result<Value, FetchError> {
@@ -314,22 +276,8 @@ mod tests {
     fn servers_are_mirrors_or_the_registries_themselves() {
         let hub = Reference::parse("docker.io/library/nginx:1").unwrap();
         assert_eq!(hub.server(&BTreeMap::new()), "https://registry-1.docker.io");
-        let mirrors = BTreeMap::from([("docker.io".into(), "http://192.0.2.1:5000/".into())]);
+        let mirrors = BTreeMap::from([("docker.io".to_owned(), "http://192.0.2.1:5000/".into())]);
         assert_eq!(hub.server(&mirrors), "http://192.0.2.1:5000");
-    }
-
-    #[test]
-    fn a_challenge_says_where_the_token_is() {
-        // ghcr.io
-        let challenge = "Bearer realm=\"https://ghcr.io/token\",service=\"ghcr.io\",scope=\"repository:flannel-io/flannel:pull\"";
-        assert_eq!(
-            token_url(challenge).as_deref(),
-            Some(
-                "https://ghcr.io/token?service=ghcr.io&scope=repository%3Aflannel-io%2Fflannel%3Apull"
-            )
-        );
-        assert_eq!(token_url("Basic realm=\"private\""), None);
-        assert_eq!(token_url("Bearer realm=\"file:///etc/passwd\""), None);
     }
 
     #[test]

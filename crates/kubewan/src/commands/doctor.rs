@@ -208,7 +208,7 @@ fn fix(
         let progress = Progress::new(Output::Table, &site.inventory.hosts);
         Cluster::open(site, dial, &|event| progress.hear(&event))?
     };
-    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let supply = cluster.supply(bundle)?;
     let mut plan = cluster.plan(&supply)?;
     if plan.is_refused() {
         return Err(Failure::findings(Code::Refused, plan.findings));

@@ -7,6 +7,7 @@ use std::path::Path;
 use kubewan_core::action::Artifact;
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Inventory;
+use kubewan_core::mirror;
 use kubewan_core::plan::Inputs;
 use kubewan_core::plan::by_hand::{self, ByHand};
 use kubewan_core::token::Discovery;
@@ -34,7 +35,11 @@ pub fn run(args: &JoinCommandArgs) -> Result<Code, Failure> {
     let bundle = site.bundle()?;
     let dial = site.dial();
     let (like, facts) = looked_at(args, &site, &dial)?;
-    let supply = site.supply(bundle, &BTreeMap::from([(like.clone(), facts.clone())]))?;
+    let said = BTreeMap::from([(like.clone(), facts.clone())]);
+    // From the mirrors that the cluster's hosts were set up from.
+    let record = mirror::recorded(&inventory, &said);
+    let inventory = mirror::settled(&inventory, &record);
+    let supply = site.supply(&inventory, bundle, &said)?;
     let sources = supply.bundle.sources();
     let inputs = Inputs {
         keys: &supply.keys,

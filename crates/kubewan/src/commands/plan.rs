@@ -20,7 +20,7 @@ pub fn run(args: &PlanArgs) -> Result<Code, Failure> {
         let progress = Progress::new(Output::Table, &site.inventory.hosts);
         Cluster::open(&site, &dial, &|event| progress.hear(&event))?
     };
-    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let supply = cluster.supply(bundle)?;
     let plan = cluster.plan(&supply)?;
     match args.output {
         Output::Json => json::document(&PlanDocument::new(&plan)),

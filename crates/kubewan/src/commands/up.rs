@@ -39,7 +39,7 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
         let progress = Progress::new(args.output, hosts);
         Cluster::open(&site, &dial, &|event| progress.hear(&event))?
     };
-    let supply = site.supply(bundle, &cluster.survey.facts)?;
+    let supply = cluster.supply(bundle)?;
     let plan = cluster.plan(&supply)?;
     let show = args.output == Output::Table;
     report::rehearsal(show && plan.rehearsal, || {

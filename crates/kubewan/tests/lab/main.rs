@@ -19,6 +19,7 @@ mod first_contact;
 mod foreign_state;
 mod interruptions;
 mod kill_sweep;
+mod mirrors;
 mod network_stacks;
 mod passing;
 mod registries;

@@ -1,7 +1,7 @@
 //! A private registry with a certificate of its own making and a login: refused, then trusted, then let in, and pulled from on
 //! every node. One host comes with the recipe's settings for containerd, which are carried over and put back.
 
-mod server;
+pub mod server;
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -1,7 +1,7 @@
 //! Clusters from elsewhere than a bundle: release servers, apt repositories and registries on the lab's Internet, which
 //! serve what the bundle with real Kubernetes holds. What they serve wrongly is refused, and named.
 
-mod server;
+pub mod server;
 pub mod tree;
 
 use std::fs;
@@ -119,7 +119,7 @@ impl Scene {
         fs::write(self.stage.inventory(), text.replacen(&begin, &format!("{begin}:81"), 1))
             .unwrap();
         self.forget();
-        self.is_refused(1, &["error[download-failed]", "192.0.2.200:81", "`mirrors`"]);
+        self.is_refused(3, &["error[mirror-unusable]", &format!("`mirrors.{mirror}`"), ":81"]);
         fs::write(self.stage.inventory(), text).unwrap();
         self.forget();
     }
@@ -150,15 +150,12 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     let sums = scene.file(&format!("{bin}/kubeadm.sha256"));
     let right = fs::read_to_string(&sums).unwrap();
     fs::write(&sums, "<html>blocked by your provider</html>").unwrap();
-    scene.is_refused(
-        1,
-        &["error[download-failed]", "kubeadm.sha256", "there is no SHA-256 of kubeadm in it"],
-    );
+    scene.is_refused(3, &["error[mirror-unusable]", "there is no SHA-256 of kubeadm in what it"]);
     fs::write(&sums, &right).unwrap();
     let plugins = scene.file("github/containernetworking");
     fs::rename(&plugins, plugins.with_extension("away")).unwrap();
     scene.forget();
-    scene.is_refused(1, &["error[download-failed]", "containernetworking", "404", "`mirrors`"]);
+    scene.is_refused(3, &["error[mirror-unusable]", "`mirrors.github`", "cni-plugins", "404"]);
     fs::rename(plugins.with_extension("away"), &plugins).unwrap();
     scene.is_refused_where_nobody_answers("kubernetes");
     for host in ["master01", "node01"] {

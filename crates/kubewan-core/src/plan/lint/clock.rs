@@ -1,7 +1,9 @@
 //! Clocks against the operator's.
 
+use crate::facts::Facts;
 use crate::finding::Finding;
-use crate::inventory::Host;
+use crate::inventory::{Host, TimeSync};
+use crate::plan::phase::prepare;
 use crate::plan::planner::View;
 
 /// Certificates and tokens of one clock are not valid yet, or no longer, on another that differs by more.
@@ -83,6 +85,25 @@ fn off(offset_ms: i64) -> String {
         .map(|(number, unit)| format!("{number} {unit}"))
         .collect();
     format!("{} {way}", shown.join(" "))
+}
+
+/// Time servers that nobody is told of, on a host that has no other that answers.
+pub(super) fn servers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let servers = &view.inventory.time_servers;
+    let is_ours = view.inventory.time_of(host) == TimeSync::On && !servers.is_empty();
+    let is_well = facts.time_sync.synchronised || prepare::time_file(servers, facts).is_some();
+    (is_ours && !is_well).then(|| {
+        let unit = prepare::time_service(facts);
+        Finding::warning(
+            "time-servers-unwritten",
+            &host.name,
+            format!(
+                "its clock is not synchronised, and {unit} has no folder that kubewan could write `timeServers` into ({})",
+                servers.join(", ")
+            ),
+            format!("write them into the configuration of {unit} yourself and restart it"),
+        )
+    })
 }
 
 #[cfg(test)]

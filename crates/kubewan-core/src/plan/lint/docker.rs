@@ -3,11 +3,12 @@
 use super::foreign::named;
 use crate::facts::{Container, Facts};
 use crate::finding::Finding;
-use crate::inventory::{Host, RuntimeSource};
+use crate::inventory::{Host, KubernetesSource, RuntimeSource};
 use crate::packages;
 use crate::plan::phase::docker::{MIRRORED, bundled, daemon_json, has_other_storage};
 use crate::plan::planner::View;
 use crate::render::docker::{CGROUP_DRIVER, DAEMON_JSON, LOG_DRIVER, STORAGE_DRIVER, setting};
+use crate::supply;
 use crate::versions::series;
 
 /// Arguments of the daemon that its configuration says too: it does not start where both do (docs.docker.com, "Troubleshooting
@@ -252,8 +253,18 @@ pub(super) fn registries(view: &View) -> Option<Finding> {
 /// Mirrors that Docker does not ask.
 pub(super) fn mirrors(view: &View) -> Option<Finding> {
     let images = &view.inventory.mirrors.images;
-    let others: Vec<&str> =
-        images.keys().map(String::as_str).filter(|name| *name != MIRRORED).collect();
+    // flannel's images are named by that mirror.
+    let (flannel, _) = supply::FLANNEL;
+    let is_named = |name: &str| {
+        view.inventory.source() != KubernetesSource::Bundle
+            && flannel.starts_with(name)
+            && !supply::as_named(view.inventory, supply::FLANNEL).starts_with(name)
+    };
+    let others: Vec<&str> = images
+        .keys()
+        .map(String::as_str)
+        .filter(|name| *name != MIRRORED && !is_named(name))
+        .collect();
     (view.inventory.is_docker() && !others.is_empty()).then(|| {
         let message = format!(
             "`mirrors.images` has {}, and Docker takes mirrors of {MIRRORED} alone: it asks the registries themselves",

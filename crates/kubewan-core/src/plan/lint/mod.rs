@@ -60,6 +60,7 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(clock::clocks(view));
     findings.extend(supply::unencrypted(view.inventory));
     findings.extend(supply::unchecked(view.inventory));
+    findings.extend(view.inputs.mirror_findings.iter().cloned());
     findings.extend(docker::mirrors(view));
     findings.extend(docker::registries(view));
     findings.extend(registries::images_behind_login(view));
@@ -86,6 +87,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         system::kernel(view, host, facts),
         system::cgroups(view, host, facts),
         system::hostname(view, host, facts),
+        clock::servers(view, host, facts),
         runtime::containerd(view, host, facts),
         foreign::containers(view, host, facts),
         foreign::configuration(view, host, facts),

@@ -444,7 +444,7 @@ const CASES: &[Case] = &[
     ("Docker and mirrors that it does not ask", |c| {
         c.docker();
         c.inventory.mirrors.images = [
-            ("docker.io".to_owned(), "https://hub.example".to_owned()),
+            ("docker.io".to_owned(), "https://hub.example".into()),
             ("ghcr.io".into(), "https://g.example".into()),
         ]
         .into();

@@ -35,7 +35,7 @@ pub(super) fn end_of_life(view: &View) -> Option<Finding> {
 /// Images that are asked for under the registry's former name.
 pub(super) fn former_registry(view: &View) -> Option<Finding> {
     let repository = &view.inventory.kubernetes.image_repository;
-    (repository == FORMER_REGISTRY).then(|| {
+    (**repository == *FORMER_REGISTRY).then(|| {
         let message = format!(
             "`kubernetes.imageRepository` is {FORMER_REGISTRY}, where nothing was put since 2023-04-03: it has no images of \
              Kubernetes 1.27 or later, and of older ones what it had, as long as it answers"

@@ -114,7 +114,7 @@ fn packages(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         repository: excluding(manager, of),
         versions: names.iter().map(|name| (name.clone(), wanted.clone())).collect(),
         names,
-        origin: view.inventory.mirrors.packages.clone(),
+        origin: view.inventory.mirrors.packages.to_string(),
         ..Package::default()
     };
     steps.push(Step::new(

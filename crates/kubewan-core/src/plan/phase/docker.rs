@@ -81,7 +81,7 @@ pub(in crate::plan) fn daemon_json(
     docker::merged(
         there,
         &Daemon {
-            mirrors: mirror.into_iter().cloned().collect(),
+            mirrors: mirror.into_iter().map(ToString::to_string).collect(),
             // One that is there may keep images with another, also while it does not run and can't say so.
             storage_driver: (!facts.runtime.docker.installed).then_some(STORAGE_DRIVER),
             extra: &view.inventory.runtime.docker,

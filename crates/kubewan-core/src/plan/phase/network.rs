@@ -39,7 +39,7 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
     let image = |(repository, tag): (&str, &str)| {
         let name = repository.rsplit('/').next().unwrap_or(repository);
         let bundled = view.inputs.bundle.image(name, &arch).map(|image| image.name.clone());
-        bundled.unwrap_or_else(|| format!("{repository}:{tag}"))
+        bundled.unwrap_or_else(|| supply::as_named(view.inventory, (repository, tag)))
     };
     let outer = mtu(view.inventory, view.facts);
     let (flannel, plugin) = (image(supply::FLANNEL), image(supply::FLANNEL_CNI_PLUGIN));

@@ -1,13 +1,16 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
+use crate::action::file::FileState;
 use crate::action::{
     Action, AliasOff, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link,
     Module, SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
 };
 use crate::facts::{Facts, FirewallTool, InterfaceAddress, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
+use crate::mirror::RECORD;
 use crate::network::alias::{WideAlias, wide};
 use crate::network::ports::openings;
+use crate::packages;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::{names as render_names, unit};
@@ -16,7 +19,8 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
     [
         stuck(view, host, facts).into_iter().collect(),
         adopted(view, host, facts).into_iter().collect(),
-        time(view, host),
+        time(view, host, facts),
+        mirrors(view, host, facts).into_iter().collect(),
         address(view, host, facts),
         firewall(view, host, facts),
         swap(view, host),
@@ -61,15 +65,78 @@ fn adopted(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
 }
 
 /// First of all: whether a unit is older than its files is told by the clock.
-fn time(view: &View, host: &Host) -> Vec<Step> {
+fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     if view.inventory.time_of(host) == TimeSync::Keep {
         return Vec::new();
     }
-    vec![step(
+    let on = step(
         host,
         Action::TimeSyncOn(TimeSyncOn {}),
         "certificates, tokens and etcd's leases need clocks that agree",
-    )]
+    );
+    let servers = &view.inventory.time_servers;
+    let unit = time_service(facts);
+    let Some((path, text)) = time_file(servers, facts).filter(|_| !servers.is_empty()) else {
+        return vec![on];
+    };
+    let why = "the time servers that the inventory names, beside those that the host has";
+    let restart_on = vec![path.to_owned()];
+    let goal = Unit { name: unit.into(), enabled: true, active: Some(true), restart_on };
+    vec![
+        step(host, Action::File(File::text(path, 0o644, text)), why),
+        on,
+        step(host, Action::Unit(goal), "it reads its servers when it starts"),
+    ]
+}
+
+/// The time service that a host has, or gets.
+pub(in crate::plan) fn time_service(facts: &Facts) -> &str {
+    let there = facts.time_sync.active.as_deref().or(facts.time_sync.installed.as_deref());
+    let comes = match packages::manager(&facts.os).is_rpm() {
+        true => "chronyd.service",
+        false => "systemd-timesyncd.service",
+    };
+    there.unwrap_or(comes)
+}
+
+/// A file of time servers in a folder that the host's time service reads beside its own file (timesyncd.conf(5); `sourcedir` in
+/// Debian's chrony.conf); `None` where it has no such folder.
+pub(in crate::plan) fn time_file(
+    servers: &[String],
+    facts: &Facts,
+) -> Option<(&'static str, String)> {
+    let is_rpm = packages::manager(&facts.os).is_rpm();
+    match time_service(facts) {
+        "systemd-timesyncd.service" => Some((
+            "/etc/systemd/timesyncd.conf.d/60-kubewan.conf",
+            format!("# Written by kubewan.\n[Time]\nNTP={}\n", servers.join(" ")),
+        )),
+        "chrony.service" if !is_rpm && has_sources_folder(facts) => {
+            let lines: String =
+                servers.iter().map(|name| format!("server {name} iburst\n")).collect();
+            Some(("/etc/chrony/sources.d/kubewan.sources", lines))
+        }
+        _ => None,
+    }
+}
+
+/// Since chrony 4.0, which Debian 11 and Ubuntu 22.04 have.
+fn has_sources_folder(facts: &Facts) -> bool {
+    let major = facts.os.version_id.split('.').next().and_then(|major| major.parse().ok());
+    major.is_some_and(|major: u32| major >= if facts.os.id == "ubuntu" { 22 } else { 11 })
+}
+
+/// Which mirrors were chosen: a run from another machine has to know, and choose the same.
+fn mirrors(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
+    let file = match view.inputs.mirrors.text() {
+        Some(text) => File::text(RECORD, 0o600, text),
+        None if facts.own.mirrors.is_some() => {
+            File { path: RECORD.into(), state: FileState::Absent }
+        }
+        None => return None,
+    };
+    let why = "the mirrors that were chosen, and why: they are kept until one of them fails";
+    Some(step(host, Action::File(file), why))
 }
 
 /// The public address on an interface of ours, unless a NIC carries it. The kubelet takes no `--node-ip` that
