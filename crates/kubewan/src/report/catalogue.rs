@@ -1,0 +1,337 @@
+//! What people are told, in Chinese. The English text of the sources is the key, as in gettext: texts are made in every room
+//! and stay where they are; what is to be printed is compared with the catalogue's templates, and the Chinese one is filled
+//! with what stood in the places of the English one. What no template fits is told as it is: it is someone else's.
+//!
+//! The catalogue is `zh/*.po`, which translators' tools read. Its tests read the sources and name, with file and line, every
+//! text that it does not have.
+
+mod po;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::language::Language;
+use po::Message;
+
+/// The catalogue, by the rooms that make its texts.
+const FILES: [(&str, &str); 7] = [
+    ("agent.po", include_str!("zh/agent.po")),
+    ("core.po", include_str!("zh/core.po")),
+    ("doctor.po", include_str!("zh/doctor.po")),
+    ("fleet.po", include_str!("zh/fleet.po")),
+    ("help.po", include_str!("zh/help.po")),
+    ("inventory.po", include_str!("zh/inventory.po")),
+    ("report.po", include_str!("zh/report.po")),
+];
+
+/// Texts that hold texts that hold texts: an error inside an error inside an error.
+const DEEPEST: usize = 8;
+
+/// Lines that change are drawn ten times a second, mostly the same ones.
+const REMEMBERED: usize = 2048;
+
+/// A template with fewer letters of its own than that fits what it was not made for, unless its values are single words or
+/// texts of ours.
+const LETTERS_FEW: usize = 7;
+
+/// Where a text that is made of several is taken apart, and what stands there in Chinese.
+const JOINTS: [(&str, &str); 6] =
+    [("; ", "；"), (": ", ": "), (", ", ", "), (" and ", " 和 "), (" (", " ("), (")", ")")];
+
+/// A text in the language that people are told things in.
+pub fn localized(text: &str) -> Cow<'_, str> {
+    match Language::now() {
+        Language::English => Cow::Borrowed(text),
+        Language::Chinese => Cow::Owned(chinese().told(text)),
+    }
+}
+
+fn chinese() -> &'static Catalogue {
+    static CHINESE: OnceLock<Catalogue> = OnceLock::new();
+    CHINESE.get_or_init(|| Catalogue::new(FILES.iter().flat_map(|(_, text)| po::messages(text))))
+}
+
+/// Part of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    /// A place for a value, with its name; those without one are counted.
+    Place(String),
+}
+
+/// The parts of a format string. What has blanks between its braces is no place: `{ source: release }`.
+fn parts(template: &str) -> Vec<Part> {
+    let (mut parts, mut text, mut count) = (Vec::new(), String::new(), 0);
+    let mut rest = template;
+    while let Some(sign) = rest.chars().next() {
+        let place = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let is_place = |inside: &str| {
+            let (name, form) = inside.split_once(':').unwrap_or((inside, ""));
+            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                && !form.contains([' ', '{', '`'])
+        };
+        if let Some(doubled) = ["{{", "}}"].iter().find(|doubled| rest.starts_with(**doubled)) {
+            text.push_str(&doubled[..1]);
+            rest = &rest[2..];
+        } else if let Some((inside, after)) = place.filter(|(inside, _)| is_place(inside)) {
+            let name = inside.split(':').next().unwrap_or_default();
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(Part::Place(match name.is_empty() {
+                true => {
+                    count += 1;
+                    (count - 1).to_string()
+                }
+                false => name.to_owned(),
+            }));
+            rest = after;
+        } else {
+            text.push(sign);
+            rest = &rest[sign.len_utf8()..];
+        }
+    }
+    if !text.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    parts
+}
+
+/// What stands in a template's places, where a text fits it.
+fn values<'t>(parts: &[Part], text: &'t str) -> Option<Vec<&'t str>> {
+    match parts {
+        [] => text.is_empty().then(Vec::new),
+        [Part::Text(own), rest @ ..] => values(rest, text.strip_prefix(own.as_str())?),
+        [Part::Place(_)] => Some(vec![text]),
+        [Part::Place(_), Part::Text(own)] => Some(vec![text.strip_suffix(own.as_str())?]),
+        [Part::Place(_), rest @ ..] => {
+            // Of two places side by side the first one gets all: which of them has what is not told from outside.
+            let next = rest.iter().position(|part| matches!(part, Part::Text(_)));
+            let (beside, rest) = rest.split_at(next.unwrap_or(rest.len()));
+            let with = |value, mut after: Vec<&'t str>| {
+                after.splice(0..0, std::iter::repeat_n("", beside.len()));
+                after.insert(0, value);
+                after
+            };
+            let Some(Part::Text(own)) = rest.first() else { return Some(with(text, Vec::new())) };
+            text.match_indices(own.as_str())
+                .find_map(|(at, _)| Some(with(&text[..at], values(rest, &text[at..])?)))
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The English template.
+    made: Vec<Part>,
+    /// The Chinese one.
+    told: Vec<Part>,
+    /// Letters of the English one that are not in its places.
+    letters: usize,
+}
+
+impl Entry {
+    fn new(english: &str, chinese: &str) -> Entry {
+        let made = parts(english);
+        let own = made.iter().map(|part| match part {
+            Part::Text(text) => text.chars().filter(char::is_ascii_alphabetic).count(),
+            Part::Place(_) => 0,
+        });
+        Entry { letters: own.sum(), told: parts(chinese), made }
+    }
+
+    /// Begins in the middle of a sentence, as `, not ready`.
+    fn is_tail(&self) -> bool {
+        matches!(self.made.first(), Some(Part::Text(text)) if text.starts_with([' ', ',', ';', ':']))
+    }
+}
+
+struct Catalogue {
+    exact: HashMap<String, String>,
+    /// Those with places, the longest first.
+    templates: Vec<Entry>,
+    known: Mutex<HashMap<String, String>>,
+}
+
+impl Catalogue {
+    fn new(messages: impl Iterator<Item = Message>) -> Catalogue {
+        let (mut exact, mut templates) = (HashMap::new(), Vec::new());
+        let mut add = |english: &str, chinese: &str| {
+            let entry = Entry::new(english, chinese);
+            match entry.made.as_slice() {
+                [Part::Text(text)] => {
+                    let told: String = entry.told.iter().map(Part::text).collect();
+                    exact.entry(text.clone()).or_insert(told);
+                }
+                _ => templates.push(entry),
+            }
+        };
+        for message in messages {
+            add(&message.english, &message.chinese);
+            // Reports print long messages line by line.
+            let lines = message.english.lines().zip(message.chinese.lines());
+            if message.english.contains('\n')
+                && message.english.lines().count() == message.chinese.lines().count()
+            {
+                let worded = |line: &str| line.contains(|c: char| c.is_ascii_alphabetic());
+                lines.filter(|(line, _)| worded(line)).for_each(|(english, chinese)| {
+                    add(english.trim(), chinese.trim());
+                });
+            }
+        }
+        templates.sort_by_key(|entry| std::cmp::Reverse(entry.letters));
+        Catalogue { exact, templates, known: Mutex::default() }
+    }
+
+    /// A text of one or more lines.
+    fn told(&self, text: &str) -> String {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = known.get(text) {
+            return told.clone();
+        }
+        let told = self.lines(text, 0);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(text.to_owned(), told.clone());
+        told
+    }
+
+    fn lines(&self, text: &str, depth: usize) -> String {
+        if let Some(told) = self.whole(text, depth) {
+            return told;
+        }
+        let lines: Vec<String> = text.split('\n').map(|line| self.line(line, depth)).collect();
+        lines.join("\n")
+    }
+
+    /// A line, with its indent, its mark, and the colours that parts of it have.
+    fn line(&self, line: &str, depth: usize) -> String {
+        if let Some((before, rest)) = line.split_once('\x1b')
+            && let Some((code, after)) = rest.split_once('m')
+        {
+            return self.line(before, depth) + "\x1b" + code + "m" + &self.line(after, depth);
+        }
+        let words = line.trim_start();
+        let indent = &line[..line.len() - words.len()];
+        let words = words.trim_end();
+        let end = &line[indent.len() + words.len()..];
+        if !indent.is_empty() || !end.is_empty() {
+            // ` as a control plane` is a text by itself.
+            let told = self.whole(line, depth);
+            return told.unwrap_or_else(|| format!("{indent}{}{end}", self.line(words, depth)));
+        }
+        for mark in ["# ", "| "] {
+            if let Some(rest) = line.strip_prefix(mark) {
+                return format!("{mark}{}", self.line(rest, depth));
+            }
+        }
+        if let Some(rest) = line.strip_prefix("= help: ") {
+            return format!("{} {}", self.word("= help:"), self.phrase(rest, depth));
+        }
+        for word in ["error", "warning"] {
+            if let Some(rest) = line.strip_prefix(word)
+                && let Some((code, said)) = rest.split_once(": ")
+                && (code.is_empty() || code.starts_with('[') && !code.contains(' '))
+            {
+                return format!("{}{code}: {}", self.word(word), self.phrase(said, depth));
+            }
+        }
+        self.phrase(line, depth)
+    }
+
+    fn word<'w>(&'w self, word: &'w str) -> &'w str {
+        self.exact.get(word).map_or(word, String::as_str)
+    }
+
+    /// A text, or several that were put together.
+    fn phrase(&self, text: &str, depth: usize) -> String {
+        if depth >= DEEPEST || !text.contains(|c: char| c.is_ascii_alphabetic()) {
+            return text.to_owned();
+        }
+        if let Some(told) = self.whole(text, depth) {
+            return told;
+        }
+        self.joined(text, depth).or_else(|| self.tailed(text, depth)).unwrap_or_else(|| text.into())
+    }
+
+    /// A text as one template has it.
+    fn whole(&self, text: &str, depth: usize) -> Option<String> {
+        if let Some(told) = self.exact.get(text) {
+            return Some(told.clone());
+        }
+        if depth >= DEEPEST {
+            return None;
+        }
+        self.templates.iter().find_map(|entry| {
+            let found = values(&entry.made, text)?;
+            let is_ours = |value: &&str| !value.contains(' ') || self.whole(value, depth + 1).is_some();
+            (entry.letters >= LETTERS_FEW || found.iter().all(is_ours))
+                .then(|| self.filled(entry, &found, depth))
+        })
+    }
+
+    fn filled(&self, entry: &Entry, found: &[&str], depth: usize) -> String {
+        let names = entry.made.iter().filter_map(|part| match part {
+            Part::Place(name) => Some(name),
+            Part::Text(_) => None,
+        });
+        let found: HashMap<&String, &&str> = names.zip(found).collect();
+        let told = entry.told.iter().map(|part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Place(name) => {
+                found.get(name).map_or_else(String::new, |value| self.lines(value, depth + 1))
+            }
+        });
+        told.collect()
+    }
+
+    /// Texts with a comma or the like between them, one of which is ours.
+    fn joined(&self, text: &str, depth: usize) -> Option<String> {
+        for (joint, told) in JOINTS {
+            for (at, _) in text.match_indices(joint) {
+                let (before, after) = (&text[..at], &text[at + joint.len()..]);
+                let is_ours = |text: &str| self.whole(text, depth + 1).is_some();
+                if is_ours(before) || is_ours(after) {
+                    let (before, after) =
+                        (self.phrase(before, depth + 1), self.phrase(after, depth + 1));
+                    return Some(before + told + &after);
+                }
+            }
+        }
+        None
+    }
+
+    /// A text with a tail: `…, not ready`.
+    fn tailed(&self, text: &str, depth: usize) -> Option<String> {
+        let tail = |at: usize| {
+            let told = self.whole(&text[at..], depth + 1)?;
+            Some(self.phrase(&text[..at], depth + 1) + &told)
+        };
+        let exact = self.exact.keys().filter(|tail| tail.starts_with([' ', ',', ';', ':']));
+        let exact = exact.filter(|tail| text.len() > tail.len() && text.ends_with(tail.as_str()));
+        if let Some(longest) = exact.max_by_key(|tail| tail.len()) {
+            return tail(text.len() - longest.len());
+        }
+        let tails = self.templates.iter().filter(|entry| entry.is_tail());
+        tails.into_iter().find_map(|entry| {
+            let Some(Part::Text(own)) = entry.made.first() else { return None };
+            let (at, _) = text.match_indices(own.as_str()).find(|(at, _)| *at > 0)?;
+            values(&entry.made, &text[at..])?;
+            tail(at)
+        })
+    }
+}
+
+impl Part {
+    fn text(&self) -> &str {
+        match self {
+            Part::Text(text) | Part::Place(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;
