@@ -15,13 +15,14 @@ use super::language::Language;
 use po::Message;
 
 /// The catalogue, by the rooms that make its texts.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("agent.po", include_str!("zh/agent.po")),
     ("core.po", include_str!("zh/core.po")),
     ("doctor.po", include_str!("zh/doctor.po")),
     ("fleet.po", include_str!("zh/fleet.po")),
     ("help.po", include_str!("zh/help.po")),
     ("inventory.po", include_str!("zh/inventory.po")),
+    ("lab.po", include_str!("zh/lab.po")),
     ("report.po", include_str!("zh/report.po")),
 ];
 
@@ -36,8 +37,15 @@ const REMEMBERED: usize = 2048;
 const LETTERS_FEW: usize = 7;
 
 /// Where a text that is made of several is taken apart, and what stands there in Chinese.
-const JOINTS: [(&str, &str); 6] =
-    [("; ", "；"), (": ", ": "), (", ", ", "), (" and ", " 和 "), (" (", " ("), (")", ")")];
+const JOINTS: [(&str, &str); 7] = [
+    ("; ", "；"),
+    (": ", ": "),
+    (", no ", "、"),
+    (", ", ", "),
+    (" and ", " 和 "),
+    (" (", " ("),
+    (")", ")"),
+];
 
 /// A text in the language that people are told things in.
 pub fn localized(text: &str) -> Cow<'_, str> {

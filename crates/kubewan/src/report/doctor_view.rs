@@ -30,20 +30,20 @@ fn one(diagnosis: &Diagnosis, living: bool, columns: usize) -> String {
         let line = format!("  | {}: {}", localized(&quote.source), localized(&quote.text));
         text += &format!("{}\n", styled(FAINT, &line));
     }
-    let mut part = |style, word: &str, said: &str| {
+    let mut titled = |style, word: &str, said: &str| {
         let (word, said) = (localized(word), localized(said));
         let indent = style::width(&word) + 6;
         let line = wrapped(&format!("  = {word}: {said}"), columns, indent);
         let rest = line.strip_prefix(&format!("  = {word}:")).unwrap_or(&line).to_owned();
         text += &format!("  {}{rest}\n", styled(style, &format!("= {word}:")));
     };
-    part(HEAD, "why", &diagnosis.cause);
+    titled(HEAD, "why", &diagnosis.cause);
     if !diagnosis.explains.is_empty() {
-        part(HEAD, "explains", &diagnosis.explains.join(", "));
+        titled(HEAD, "explains", &diagnosis.explains.join(", "));
     }
-    part(NEXT, "help", &diagnosis.remedy);
+    titled(NEXT, "help", &diagnosis.remedy);
     if living && !diagnosis.fix.is_empty() {
-        part(GOOD, "fix", "`kubewan doctor --fix` does what `kubewan up` has for it");
+        titled(GOOD, "fix", "`kubewan doctor --fix` does what `kubewan up` has for it");
     }
     text
 }
