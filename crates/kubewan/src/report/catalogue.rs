@@ -8,6 +8,7 @@
 mod po;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -27,14 +28,14 @@ const FILES: [(&str, &str); 8] = [
 ];
 
 /// Texts that hold texts that hold texts: an error inside an error inside an error.
-const DEEPEST: usize = 8;
+const DEEPEST: usize = 6;
 
 /// Lines that change are drawn ten times a second, mostly the same ones.
 const REMEMBERED: usize = 2048;
 
-/// A template with fewer letters of its own than that fits what it was not made for, unless its values are single words or
-/// texts of ours.
-const LETTERS_FEW: usize = 7;
+/// A template that begins with a place and has fewer letters of its own than that fits what it was not made for, unless its
+/// values are single words or texts of ours.
+const LETTERS_FEW: usize = 10;
 
 /// Where a text that is made of several is taken apart, and what stands there in Chinese.
 const JOINTS: [(&str, &str); 7] = [
@@ -46,6 +47,9 @@ const JOINTS: [(&str, &str); 7] = [
     (" (", " ("),
     (")", ")"),
 ];
+
+/// What a text begins with that goes on with another one.
+const TAILS: [char; 4] = [' ', ',', ';', ':'];
 
 /// A text in the language that people are told things in.
 pub fn localized(text: &str) -> Cow<'_, str> {
@@ -137,6 +141,8 @@ struct Entry {
     told: Vec<Part>,
     /// Letters of the English one that are not in its places.
     letters: usize,
+    /// The longest text between its places.
+    longest: String,
 }
 
 impl Entry {
@@ -146,12 +152,23 @@ impl Entry {
             Part::Text(text) => text.chars().filter(char::is_ascii_alphabetic).count(),
             Part::Place(_) => 0,
         });
-        Entry { letters: own.sum(), told: parts(chinese), made }
+        let longest = made.iter().filter_map(Part::own).max_by_key(|own| own.len());
+        let longest = longest.unwrap_or_default().to_owned();
+        Entry { letters: own.sum(), longest, told: parts(chinese), made }
+    }
+
+    fn begins(&self) -> &str {
+        self.made.first().and_then(Part::own).unwrap_or_default()
     }
 
     /// Begins in the middle of a sentence, as `, not ready`.
     fn is_tail(&self) -> bool {
-        matches!(self.made.first(), Some(Part::Text(text)) if text.starts_with([' ', ',', ';', ':']))
+        self.begins().starts_with(TAILS)
+    }
+
+    /// Fits only what it was made for.
+    fn is_sure(&self) -> bool {
+        self.letters >= LETTERS_FEW || self.begins().starts_with(|c: char| c.is_ascii_alphabetic())
     }
 }
 
@@ -198,14 +215,22 @@ impl Catalogue {
         if let Some(told) = known.get(text) {
             return told.clone();
         }
-        let told = self.lines(text, 0);
+        let told = Reading { catalogue: self, found: RefCell::default() }.lines(text, 0);
         if known.len() >= REMEMBERED {
             known.clear();
         }
         known.insert(text.to_owned(), told.clone());
         told
     }
+}
 
+/// The reading of one text, which asks for some of its parts several times.
+struct Reading<'c> {
+    catalogue: &'c Catalogue,
+    found: RefCell<HashMap<(String, bool), Option<String>>>,
+}
+
+impl Reading<'_> {
     fn lines(&self, text: &str, depth: usize) -> String {
         if let Some(told) = self.whole(text, depth) {
             return told;
@@ -227,7 +252,7 @@ impl Catalogue {
         let end = &line[indent.len() + words.len()..];
         if !indent.is_empty() || !end.is_empty() {
             // ` as a control plane` is a text by itself.
-            let told = self.whole(line, depth);
+            let told = if indent == " " { self.whole(line, depth) } else { None };
             return told.unwrap_or_else(|| format!("{indent}{}{end}", self.line(words, depth)));
         }
         for mark in ["# ", "| "] {
@@ -250,7 +275,7 @@ impl Catalogue {
     }
 
     fn word<'w>(&'w self, word: &'w str) -> &'w str {
-        self.exact.get(word).map_or(word, String::as_str)
+        self.catalogue.exact.get(word).map_or(word, String::as_str)
     }
 
     /// A text, or several that were put together.
@@ -261,23 +286,38 @@ impl Catalogue {
         if let Some(told) = self.whole(text, depth) {
             return told;
         }
-        self.joined(text, depth).or_else(|| self.tailed(text, depth)).unwrap_or_else(|| text.into())
+        let put_together = self.joined(text, depth).or_else(|| self.tailed(text, depth));
+        put_together.or_else(|| self.verb(text)).unwrap_or_else(|| text.into())
     }
 
     /// A text as one template has it.
     fn whole(&self, text: &str, depth: usize) -> Option<String> {
-        if let Some(told) = self.exact.get(text) {
+        self.by_template(text, depth, false)
+    }
+
+    /// The same; or only as one that fits nothing else.
+    fn by_template(&self, text: &str, depth: usize, surely: bool) -> Option<String> {
+        if let Some(told) = self.catalogue.exact.get(text) {
             return Some(told.clone());
         }
         if depth >= DEEPEST {
             return None;
         }
-        self.templates.iter().find_map(|entry| {
+        let key = (text.to_owned(), surely);
+        if let Some(found) = self.found.borrow().get(&key) {
+            return found.clone();
+        }
+        let is_ours = |value: &&str| {
+            !value.contains(' ') || self.by_template(value, depth + 1, true).is_some()
+        };
+        let templates = self.catalogue.templates.iter();
+        let fitting = templates.filter(|entry| text.contains(&entry.longest));
+        let told = fitting.filter(|entry| !surely || entry.is_sure()).find_map(|entry| {
             let found = values(&entry.made, text)?;
-            let is_ours = |value: &&str| !value.contains(' ') || self.whole(value, depth + 1).is_some();
-            (entry.letters >= LETTERS_FEW || found.iter().all(is_ours))
-                .then(|| self.filled(entry, &found, depth))
-        })
+            (entry.is_sure() || found.iter().all(is_ours)).then(|| self.filled(entry, &found, depth))
+        });
+        self.found.borrow_mut().insert(key, told.clone());
+        told
     }
 
     fn filled(&self, entry: &Entry, found: &[&str], depth: usize) -> String {
@@ -317,18 +357,23 @@ impl Catalogue {
             let told = self.whole(&text[at..], depth + 1)?;
             Some(self.phrase(&text[..at], depth + 1) + &told)
         };
-        let exact = self.exact.keys().filter(|tail| tail.starts_with([' ', ',', ';', ':']));
+        let exact = self.catalogue.exact.keys().filter(|tail| tail.starts_with(TAILS));
         let exact = exact.filter(|tail| text.len() > tail.len() && text.ends_with(tail.as_str()));
         if let Some(longest) = exact.max_by_key(|tail| tail.len()) {
             return tail(text.len() - longest.len());
         }
-        let tails = self.templates.iter().filter(|entry| entry.is_tail());
-        tails.into_iter().find_map(|entry| {
-            let Some(Part::Text(own)) = entry.made.first() else { return None };
-            let (at, _) = text.match_indices(own.as_str()).find(|(at, _)| *at > 0)?;
+        let mut tails = self.catalogue.templates.iter().filter(|entry| entry.is_tail());
+        tails.find_map(|entry| {
+            let (at, _) = text.match_indices(entry.begins()).find(|(at, _)| *at > 0)?;
             values(&entry.made, &text[at..])?;
             tail(at)
         })
+    }
+
+    /// What is done, and to what: `enable kubelet.service`.
+    fn verb(&self, text: &str) -> Option<String> {
+        let (verb, what) = text.rsplit_once(' ')?;
+        Some(format!("{} {what}", self.catalogue.exact.get(verb)?))
     }
 }
 
@@ -336,6 +381,14 @@ impl Part {
     fn text(&self) -> &str {
         match self {
             Part::Text(text) | Part::Place(text) => text,
+        }
+    }
+
+    /// What it has of its own.
+    fn own(&self) -> Option<&str> {
+        match self {
+            Part::Text(text) => Some(text),
+            Part::Place(_) => None,
         }
     }
 }

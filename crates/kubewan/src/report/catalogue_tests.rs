@@ -67,12 +67,11 @@ fn messages() -> Vec<(&'static str, Message)> {
 }
 
 fn not_told() -> BTreeSet<String> {
-    let lines = NOT_TOLD.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines.map(|line| line.replace("\\n", "\n").replace("\\\\", "\\")).collect()
+    NOT_TOLD.lines().filter(|line| line.starts_with('"')).map(po::unquoted).collect()
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\n', "\\n")
+    text.replace('\n', "\\n")
 }
 
 /// The format strings that a number of things is told by.

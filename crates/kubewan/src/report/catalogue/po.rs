@@ -53,7 +53,8 @@ pub fn messages(text: &str) -> Vec<Message> {
     messages
 }
 
-fn unquoted(text: &str) -> String {
+/// The text between quotes.
+pub fn unquoted(text: &str) -> String {
     let text = text.trim().trim_start_matches('"');
     let (mut plain, mut signs) = (String::new(), text.chars());
     while let Some(sign) = signs.next() {
