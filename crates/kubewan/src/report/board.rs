@@ -424,6 +424,22 @@ mod tests {
     }
 
     #[test]
+    fn chinese_lines_fit_and_stand_below_each_other() {
+        let board = board(3, "node", 2);
+        board.doing("node01", "安装软件包 containerd", "从 {1} 取得");
+        board.doing("node02", "写入 /etc/hosts", "");
+        board.link("node03", false);
+        for columns in [20, 40, 79, 199] {
+            let lines = super::super::language::of_test::in_chinese(|| shown(&board, columns, 29));
+            assert!(lines.iter().all(|line| width(line) <= columns), "{lines:#?}");
+            let times: Vec<usize> = lines[1..].iter().map(|line| width(line)).collect();
+            assert!(times.iter().all(|time| *time == times[0]), "{lines:#?}");
+        }
+        let lines = super::super::language::of_test::in_chinese(|| shown(&board, 79, 29));
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
     fn a_phase_ends_with_what_it_was() {
         let board = board(2, "node", 1);
         assert!(board.done("node02").is_some());

@@ -312,10 +312,20 @@ impl Reading<'_> {
         };
         let templates = self.catalogue.templates.iter();
         let fitting = templates.filter(|entry| text.contains(&entry.longest));
-        let told = fitting.filter(|entry| !surely || entry.is_sure()).find_map(|entry| {
+        let mut fitting = fitting.filter(|entry| !surely || entry.is_sure()).filter_map(|entry| {
             let found = values(&entry.made, text)?;
-            (entry.is_sure() || found.iter().all(is_ours)).then(|| self.filled(entry, &found, depth))
+            (entry.is_sure() || found.iter().all(is_ours)).then_some((entry, found))
         });
+        // A place that a template begins with takes the beginning of another one's text, where it can.
+        let takes = |(entry, found): &(&Entry, Vec<&str>)| {
+            entry.begins().is_empty() && found.first().is_some_and(|first| first.contains(": "))
+        };
+        let first = fitting.next();
+        let better = match &first {
+            Some(first) if takes(first) => fitting.find(|next| !takes(next)),
+            _ => None,
+        };
+        let told = better.or(first).map(|(entry, found)| self.filled(entry, &found, depth));
         self.found.borrow_mut().insert(key, told.clone());
         told
     }

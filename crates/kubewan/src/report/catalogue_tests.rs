@@ -110,10 +110,29 @@ fn every_text_of_the_sources_is_in_the_catalogue() {
     );
 }
 
+/// What is said of a key of the inventory that is missing.
+fn of_keys() -> BTreeSet<String> {
+    fn collect(value: &serde_json::Value, texts: &mut BTreeSet<String>) {
+        let required = value["required"].as_array().into_iter().flatten();
+        for name in required.filter_map(serde_json::Value::as_str) {
+            if let Some(about) = value["properties"][name]["description"].as_str() {
+                let about = about.replace('\n', " ");
+                let first = about.split(". ").next().unwrap_or_default();
+                texts.insert(first.trim_end_matches('.').to_owned());
+            }
+        }
+        value.as_object().into_iter().for_each(|map| map.values().for_each(|v| collect(v, texts)));
+    }
+    let mut texts = BTreeSet::new();
+    collect(&kubewan_core::inventory::schema(), &mut texts);
+    assert!(texts.len() > 8, "{texts:?}");
+    texts
+}
+
 #[test]
 fn every_text_of_the_command_line_is_in_the_catalogue() {
     let mut missing = BTreeSet::new();
-    let texts = texts_of_help(Args::command());
+    let texts: Vec<String> = texts_of_help(Args::command()).into_iter().chain(of_keys()).collect();
     assert!(texts.len() > 150, "{texts:#?}");
     for text in texts {
         let told = in_chinese(|| localized(&text).into_owned());
@@ -141,7 +160,8 @@ fn the_catalogue_has_nothing_that_nobody_says() {
     assert!(gone.is_empty(), "no source says this any more:\n{}", gone.join("\n"));
     let gone: Vec<String> = not_told().into_iter().filter(|text| !said.contains(text)).collect();
     assert!(gone.is_empty(), "not-told.txt: no source has this any more:\n{}", gone.join("\n"));
-    let helped: BTreeSet<String> = texts_of_help(Args::command()).into_iter().collect();
+    let helped = texts_of_help(Args::command()).into_iter().chain(of_keys());
+    let helped: BTreeSet<String> = helped.collect();
     let own = |message: &Message| {
         helped.contains(&message.english) || said.contains(&message.english) || CLAPS.contains(&&*message.english)
     };
@@ -260,4 +280,42 @@ fn what_is_told_is_chinese_with_its_values() {
         assert_eq!(told(english), chinese);
     }
     assert_eq!(localized("connecting to 3 hosts"), "connecting to 3 hosts");
+}
+
+/// What the other tests' goldens have is told in Chinese, the parts of texts that are put together too.
+#[test]
+fn the_goldens_are_chinese() {
+    let mut english = Vec::new();
+    let mut count = 0;
+    let folders = ["kubewan/tests/goldens", "kubewan-core/tests/bad", "kubewan-core/src/plan/lint/snapshots"];
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in folders {
+        let paths = fs::read_dir(root().join(folder)).unwrap().flatten().map(|entry| entry.path());
+        files.extend(paths.filter(|path| path.extension().is_some_and(|e| e == "txt" || e == "snap")));
+    }
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines() {
+            let finding = ["error[", "warning["].iter().any(|begin| line.starts_with(begin));
+            let said = match line.split_once("= help: ").or(line.split_once("  remedy: ")) {
+                Some((_, help)) => help,
+                None if finding => line.split_once("] ").or(line.split_once("]: ")).unwrap_or_default().1,
+                None => continue,
+            };
+            // A host's name goes before the message, which is told by itself.
+            let said = match said.split_once(": ").filter(|(host, _)| finding && !host.contains(' ')) {
+                Some((_, said)) => said,
+                None => said,
+            };
+            count += 1;
+            let told = told(said);
+            if !told.contains(|sign: char| ('\u{4e00}'..'\u{a000}').contains(&sign)) {
+                english.push(format!("{}: {said}", file.display()));
+            }
+        }
+    }
+    assert!(count > 150, "{count}");
+    let commands = english.iter().filter(|line| !line.contains(": `") || line.contains("; "));
+    let commands: Vec<&String> = commands.collect();
+    assert!(commands.is_empty(), "{commands:#?}");
 }

@@ -314,6 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn findings_are_told_in_chinese() {
+        let mask = "eth0 has 203.0.113.10/24 beside 10.0.4.10: it looks for all of 203.0.113.0/24 on its own wire, where \
+                    that is not, and reaches no server there, such as node02";
+        let found = [
+            Finding::warning("public-address-mask", "node01", mask, "look"),
+            Finding::error("step-failed", "node01", "kubeadm init failed\nlog line", "try `ssh root@a` by hand"),
+        ];
+        let failed = Failure::new(Code::Refused, "can't write x: no such file", "name a folder that you can write to");
+        let lines = screen::captured::lines(|| {
+            language::of_test::in_chinese(|| {
+                findings(&found);
+                failure(&failed);
+            });
+        });
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
     fn a_line_of_what_is_going_on_fits() {
         let line =
             BusyLine { what: "trying the ways between 3 hosts".into(), began: Instant::now() };

@@ -157,6 +157,7 @@ fn sign(kind: ChangeKind) -> (&'static str, Style) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::language::of_test::in_chinese;
     use super::super::style::plain;
     use super::*;
     use kubewan_core::action::{Action, Observed, Sysctl, system::SysctlSeen};
@@ -177,6 +178,13 @@ mod tests {
             "node01: prepare the hosts\n  ~ set net.ipv4.ip_forward = 1 (now 0)\n      # pods' packets pass\n\n\
              Plan: 0 to create, 1 to change, 0 to delete, 0 to run; 0 right already.\n"
         );
+    }
+
+    #[test]
+    fn a_plan_is_told_in_chinese() {
+        let text = in_chinese(|| plain(&told(&plan("0"), false, Some(40))));
+        insta::assert_snapshot!(text);
+        assert!(text.lines().all(|line| super::super::style::width(line) <= 60), "{text}");
     }
 
     #[test]
