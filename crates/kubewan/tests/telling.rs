@@ -289,9 +289,16 @@ fn the_language_is_the_environments_or_the_one_asked_for() {
     assert_eq!(by_locale("zh_CN.UTF-8", &["kubeconfig", "--lang=en"]), english);
     assert_eq!(by_locale("en_US.UTF-8", &["kubeconfig"]), english);
     // What is wrong with a command line, and a wrong language.
-    insta::assert_snapshot!("usage_in_chinese", desk.run(&["--lang", "zh", "plan", "--frobnicate"]).stderr);
+    insta::assert_snapshot!(
+        "usage_in_chinese",
+        desk.run(&["--lang", "zh", "plan", "--frobnicate"]).stderr
+    );
     let wrong = desk.run(&["--lang", "tlh", "plan"]);
-    assert!(wrong.code == 64 && wrong.stderr.contains("[possible values: en, zh]"), "{}", wrong.stderr);
+    assert!(
+        wrong.code == 64 && wrong.stderr.contains("[possible values: en, zh]"),
+        "{}",
+        wrong.stderr
+    );
     assert!(desk.run(&["--help", "--lang", "zh"]).stdout.contains("所有命令的选项："));
 }
 

@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn chinese_lines_fit_and_stand_below_each_other() {
         let board = board(3, "node", 2);
-        board.doing("node01", "安装软件包 containerd", "从 {1} 取得");
+        board.doing("node01", "安装软件包 containerd", "从 node02 取得");
         board.doing("node02", "写入 /etc/hosts", "");
         board.link("node03", false);
         for columns in [20, 40, 79, 199] {

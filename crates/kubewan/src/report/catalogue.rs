@@ -35,7 +35,16 @@ const REMEMBERED: usize = 2048;
 
 /// A template that begins with a place and has fewer letters of its own than that fits what it was not made for, unless its
 /// values are single words or texts of ours.
-const LETTERS_FEW: usize = 10;
+const LETTERS_FEW: usize = 8;
+
+/// The same of one that begins with a word.
+const LETTERS_ANCHORED: usize = 4;
+
+/// One with fewer fits everything, and is not used.
+const LETTERS_LEAST: usize = 2;
+
+/// A place with this name holds a number.
+const COUNT: &str = "count";
 
 /// Where a text that is made of several is taken apart, and what stands there in Chinese.
 const JOINTS: [(&str, &str); 7] = [
@@ -166,9 +175,23 @@ impl Entry {
         self.begins().starts_with(TAILS)
     }
 
+    fn places(&self) -> impl Iterator<Item = &str> {
+        self.made.iter().filter_map(|part| match part {
+            Part::Place(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// There are numbers where it counts.
+    fn counts(&self, found: &[&str]) -> bool {
+        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        self.places().zip(found).all(|(name, value)| name != COUNT || is_number(value))
+    }
+
     /// Fits only what it was made for.
     fn is_sure(&self) -> bool {
-        self.letters >= LETTERS_FEW || self.begins().starts_with(|c: char| c.is_ascii_alphabetic())
+        let is_anchored = self.begins().starts_with(|c: char| c.is_ascii_alphabetic());
+        self.letters >= if is_anchored { LETTERS_ANCHORED } else { LETTERS_FEW }
     }
 }
 
@@ -189,6 +212,8 @@ impl Catalogue {
                     let told: String = entry.told.iter().map(Part::text).collect();
                     exact.entry(text.clone()).or_insert(told);
                 }
+                // What is nothing but places is nobody's.
+                _ if entry.letters < LETTERS_LEAST => {}
                 _ => templates.push(entry),
             }
         };
@@ -308,13 +333,15 @@ impl Reading<'_> {
             return found.clone();
         }
         let is_ours = |value: &&str| {
-            !value.contains(' ') || self.by_template(value, depth + 1, true).is_some()
+            let is_quoted = value.len() > 1 && value.starts_with('`') && value.ends_with('`');
+            !value.contains(' ') || is_quoted || self.by_template(value, depth + 1, true).is_some()
         };
         let templates = self.catalogue.templates.iter();
         let fitting = templates.filter(|entry| text.contains(&entry.longest));
         let mut fitting = fitting.filter(|entry| !surely || entry.is_sure()).filter_map(|entry| {
             let found = values(&entry.made, text)?;
-            (entry.is_sure() || found.iter().all(is_ours)).then_some((entry, found))
+            let fits = entry.counts(&found) && (entry.is_sure() || found.iter().all(is_ours));
+            fits.then_some((entry, found))
         });
         // A place that a template begins with takes the beginning of another one's text, where it can.
         let takes = |(entry, found): &(&Entry, Vec<&str>)| {
@@ -331,16 +358,12 @@ impl Reading<'_> {
     }
 
     fn filled(&self, entry: &Entry, found: &[&str], depth: usize) -> String {
-        let names = entry.made.iter().filter_map(|part| match part {
-            Part::Place(name) => Some(name),
-            Part::Text(_) => None,
-        });
-        let found: HashMap<&String, &&str> = names.zip(found).collect();
+        let found: HashMap<&str, &&str> = entry.places().zip(found).collect();
         let told = entry.told.iter().map(|part| match part {
             Part::Text(text) => text.clone(),
-            Part::Place(name) => {
-                found.get(name).map_or_else(String::new, |value| self.lines(value, depth + 1))
-            }
+            Part::Place(name) => found
+                .get(name.as_str())
+                .map_or_else(String::new, |value| self.lines(value, depth + 1)),
         });
         told.collect()
     }
@@ -365,7 +388,8 @@ impl Reading<'_> {
     fn tailed(&self, text: &str, depth: usize) -> Option<String> {
         let tail = |at: usize| {
             let told = self.whole(&text[at..], depth + 1)?;
-            Some(self.phrase(&text[..at], depth + 1) + &told)
+            let before = self.phrase(&text[..at], depth + 1);
+            (before != text[..at]).then(|| before + &told)
         };
         let exact = self.catalogue.exact.keys().filter(|tail| tail.starts_with(TAILS));
         let exact = exact.filter(|tail| text.len() > tail.len() && text.ends_with(tail.as_str()));

@@ -61,8 +61,10 @@ pub fn summary(found: &[Diagnosis], hosts: usize) -> String {
 pub fn summary_of_text(found: &[Diagnosis], name: &str) -> String {
     match counts(found) {
         None => {
-            let text =
-                format!("Nothing in {name} is known to be wrong: {}.\n", counted(CHECKS.len(), "check"));
+            let text = format!(
+                "Nothing in {name} is known to be wrong: {}.\n",
+                counted(CHECKS.len(), "check")
+            );
             localized(&text).into_owned()
         }
         Some(counts) => styled(HEAD, &localized(&format!("{counts} in {name}."))) + "\n",

@@ -44,7 +44,9 @@ fn help_is_chinese() {
 
 #[test]
 fn no_line_of_help_is_wider_than_the_terminal() {
-    for words in [["kubewan", "up", "--help"], ["kubewan", "doctor", "-h"], ["kubewan", "lab", "-h"]] {
+    for words in
+        [["kubewan", "up", "--help"], ["kubewan", "doctor", "-h"], ["kubewan", "lab", "-h"]]
+    {
         for line in help(&words, 80).lines() {
             let is_whole = line.contains('`') || line.trim_start().starts_with("kubewan");
             assert!(style::width(line) <= 80 || is_whole, "{line}");
@@ -56,6 +58,9 @@ fn no_line_of_help_is_wider_than_the_terminal() {
 fn notes_of_claps_are_taken_off() {
     let line = "  -f, --file <FILE>  The inventory [default: cluster.yaml]";
     let line = taken_apart(line);
-    assert_eq!((line.head.as_str(), line.text.as_str()), ("  -f, --file <FILE>  ", "The inventory"));
+    assert_eq!(
+        (line.head.as_str(), line.text.as_str()),
+        ("  -f, --file <FILE>  ", "The inventory")
+    );
     assert_eq!(line.notes, ["[default: cluster.yaml]"]);
 }

@@ -290,7 +290,8 @@ pub fn ask(question: &str) -> Option<String> {
     }
     let answer = screen::aside(|| {
         let mut err = anstream::stderr().lock();
-        let _ = write!(err, "{} ", style::styled(style::HEAD, &localized(question))).and_then(|()| err.flush());
+        let _ = write!(err, "{} ", style::styled(style::HEAD, &localized(question)))
+            .and_then(|()| err.flush());
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
@@ -319,9 +320,18 @@ mod tests {
                     that is not, and reaches no server there, such as node02";
         let found = [
             Finding::warning("public-address-mask", "node01", mask, "look"),
-            Finding::error("step-failed", "node01", "kubeadm init failed\nlog line", "try `ssh root@a` by hand"),
+            Finding::error(
+                "step-failed",
+                "node01",
+                "kubeadm init failed\nlog line",
+                "try `ssh root@a` by hand",
+            ),
         ];
-        let failed = Failure::new(Code::Refused, "can't write x: no such file", "name a folder that you can write to");
+        let failed = Failure::new(
+            Code::Refused,
+            "can't write x: No such file or directory (os error 2)",
+            "name a folder that you can write to",
+        );
         let lines = screen::captured::lines(|| {
             language::of_test::in_chinese(|| {
                 findings(&found);

@@ -110,7 +110,11 @@ fn told(plan: &Plan, whole: bool, columns: Option<usize>) -> String {
             if !told.insert(host) {
                 continue;
             }
-            let _ = writeln!(text, "{}", styled(HEAD, &format!("{host}: {}", localized(phase.title()))));
+            let _ = writeln!(
+                text,
+                "{}",
+                styled(HEAD, &format!("{host}: {}", localized(phase.title())))
+            );
             for planned in steps.iter().filter(|planned| &planned.step.host == host) {
                 step(&mut text, planned, columns);
             }

@@ -260,7 +260,10 @@ mod tests {
         assert_eq!(wrapped_diagnostic(text, 200), text);
         assert_eq!(wrapped("      # one two", 11, 8), "      # one\n        two");
         assert_eq!(wrapped("节点 节点", 6, 0), "节点\n节点");
-        assert_eq!(wrapped("  检查主机，再运行 `kubewan up`。", 10, 2), "  检查主\n  机，再运\n  行\n  `kubewan up`。");
+        assert_eq!(
+            wrapped("  检查主机，再运行 `kubewan up`。", 10, 2),
+            "  检查主\n  机，再运\n  行\n  `kubewan up`。"
+        );
     }
 
     #[test]

@@ -80,7 +80,12 @@ pub fn ports(ports: &[Port]) -> String {
         .iter()
         .map(|port| {
             let from: Vec<&str> = port.from.iter().map(source).collect();
-            vec![port.host.clone(), port.notation(), localized(&from.join(", ")).into_owned(), localized(&port.why).into_owned()]
+            vec![
+                port.host.clone(),
+                port.notation(),
+                localized(&from.join(", ")).into_owned(),
+                localized(&port.why).into_owned(),
+            ]
         })
         .collect();
     text(&["HOST", "PORT", "FROM", "WHY"], &rows)

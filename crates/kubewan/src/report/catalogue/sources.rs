@@ -6,10 +6,38 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Calls whose literals nobody is told: they look for others' words, run programs, or say what can't be.
 const NOT_TELLING: [&str; 32] = [
-    "contains", "starts_with", "ends_with", "strip_prefix", "strip_suffix", "expect", "assert", "assert_eq",
-    "debug_assert", "debug_assert_eq", "unreachable", "panic", "split", "split_once", "rsplit_once", "find", "rfind",
-    "trim_start_matches", "trim_end_matches", "arg", "args", "json", "has_any", "has_all", "has", "says", "is_said",
-    "include_str", "concat", "env", "said", "expect_err",
+    "contains",
+    "starts_with",
+    "ends_with",
+    "strip_prefix",
+    "strip_suffix",
+    "expect",
+    "assert",
+    "assert_eq",
+    "debug_assert",
+    "debug_assert_eq",
+    "unreachable",
+    "panic",
+    "split",
+    "split_once",
+    "rsplit_once",
+    "find",
+    "rfind",
+    "trim_start_matches",
+    "trim_end_matches",
+    "arg",
+    "args",
+    "json",
+    "has_any",
+    "has_all",
+    "has",
+    "says",
+    "is_said",
+    "include_str",
+    "concat",
+    "env",
+    "said",
+    "expect_err",
 ];
 
 /// Calls whose literals are told, also where they are one word.
@@ -81,7 +109,8 @@ fn collect(tokens: TokenStream, calls: &mut Vec<String>, found: &mut Vec<Literal
             TokenTree::Ident(name) => call = name.to_string(),
             TokenTree::Punct(sign) if sign.as_char() == '!' && !call.is_empty() => {}
             TokenTree::Punct(sign) if sign.as_char() == '#' => {
-                let inner = matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == '!');
+                let inner =
+                    matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == '!');
                 at += usize::from(inner);
                 if let Some(TokenTree::Group(group)) = tokens.get(at) {
                     at += 1;
