@@ -6,9 +6,12 @@ mod fuzz;
 mod kill_sweep;
 mod requirements;
 mod run;
+mod stories;
 mod suite;
 
 use std::process::ExitCode;
+
+use suite::Set;
 
 const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
 
@@ -22,7 +25,7 @@ const USAGE: &str = "usage: cargo xtask <task> [name of a test]…
           stops runs in the lab at 60 points, runs them again and compares: over an hour (root);
           `--points N`, `--inside N` (within kubeadm's part), `--chain N` (stops in one life of the hosts), `--seed N`,
           `--kubernetes rehearsal|bundle`, `--then up|reset`
-  lab     the lab's stories only, with real Kubernetes where a bundle of it is there (root, half an hour);
+  lab     the lab's stories only, two side by side, with real Kubernetes where a bundle of it is there (root, 20 minutes);
           `lab long` tells the long ones, which are told by name only
 
 `unit` and `lab` take names, or parts of names, of the tests to run.";
@@ -34,13 +37,13 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "test" => requirements::install()
             .and_then(|()| check::all())
-            .and_then(|()| suite::run(&[suite::UNIT, suite::LAB], &[])),
+            .and_then(|()| suite::run(&[Set::Unit, Set::Lab], &[])),
         "check" => check::all(),
         "fuzz" => fuzz::run(&names),
         "bench" => requirements::install().and_then(|()| bench::run(&names)),
         "kill-sweep" => requirements::install().and_then(|()| kill_sweep::run(&names)),
-        "unit" => suite::run(&[suite::UNIT], &names),
-        "lab" => requirements::install().and_then(|()| suite::run(&[suite::LAB], &names)),
+        "unit" => suite::run(&[Set::Unit], &names),
+        "lab" => requirements::install().and_then(|()| suite::run(&[Set::Lab], &names)),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -1,33 +1,20 @@
 //! Running the tests and adding up their counts.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::run::{cargo, watch};
+use crate::stories;
 
-/// A set of tests: a name and cargo's arguments.
-pub type Set = (&'static str, &'static [&'static str]);
+/// A set of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// Everything that needs neither root nor a lab.
+    Unit,
+    /// The lab and all stories in it: real sshd, systemd, containerd and etcd, and real Kubernetes where a bundle of it is there.
+    Lab,
+}
 
-/// Everything that needs neither root nor a lab.
-pub const UNIT: Set = ("unit", &["test", "--workspace", "--locked", "--no-fail-fast"]);
-/// The lab and all stories in it: real sshd, systemd, containerd and etcd, and real Kubernetes where a bundle of it is
-/// there. Without those whose names begin with `long_`, which are told when they are asked for by name. Of the whole workspace, as the unit tests are: another choice of packages is another choice of features, and
-/// everything would be built again.
-pub const LAB: Set = (
-    "lab",
-    &[
-        "test",
-        "--workspace",
-        "--locked",
-        "--no-fail-fast",
-        "--test",
-        "lab",
-        "--",
-        "--ignored",
-        "--test-threads=1",
-        "--nocapture",
-    ],
-);
-
-/// What the names of stories begin with that are too long for every run.
-const LONG: &str = "::long_";
+const UNIT_ARGUMENTS: [&str; 4] = ["test", "--workspace", "--locked", "--no-fail-fast"];
 
 /// Counts of a test runner.
 #[derive(Default)]
@@ -40,21 +27,21 @@ struct Counts {
 /// Runs the sets and ends with one line of counts. All sets are run even if one fails. `names` choose among the tests,
 /// as the test runner takes them.
 pub fn run(sets: &[Set], names: &[String]) -> Result<(), String> {
-    let mut counts = Counts::default();
+    let counts = Mutex::new(Counts::default());
+    let count = |line: &str| counts.lock().unwrap_or_else(PoisonError::into_inner).add(line);
     let mut failures = Vec::new();
-    for (name, arguments) in sets {
-        let mut command = cargo();
-        command.args(*arguments);
-        if names.is_empty() && *name == LAB.0 {
-            command.args(["--skip", LONG]);
-        }
-        if !names.is_empty() && !arguments.contains(&"--") {
-            command.arg("--");
-        }
-        if let Err(error) = watch(command.args(names), |line| counts.add(line)) {
-            failures.push(format!("{name}: {error}"));
-        }
+    for set in sets {
+        let said = match set {
+            Set::Unit => {
+                let separator = (!names.is_empty()).then_some("--");
+                watch(cargo().args(UNIT_ARGUMENTS).args(separator).args(names), count)
+                    .map_err(|error| format!("unit: {error}"))
+            }
+            Set::Lab => stories::tell(names, &count).map_err(|failed| format!("lab: {failed}")),
+        };
+        failures.extend(said.err());
     }
+    let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Tests that one set leaves out are the other set's.
     let skipped = if sets.len() > 1 { 0 } else { counts.ignored };
     println!("total: {} passed, {} failed, {skipped} skipped", counts.passed, counts.failed);

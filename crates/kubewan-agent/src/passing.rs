@@ -35,10 +35,14 @@ const TAKERS_MAX: usize = 64;
 /// What one answer may take, so that the operator's side hears how far it is.
 const TURN_OF_TAKER: Duration = Duration::from_secs(20);
 
+/// How long it gives to nobody. Of an operator's link that died without a word the connection hears only hours later, and
+/// the port has to be free for whoever comes next. One who goes on offers again what has become whole since.
+const IDLE_MAX: Duration = Duration::from_secs(120);
+
 /// zstd's fastest ordinary level, as for uploads.
 const LEVEL: i32 = 1;
 
-/// Gives until it is dropped.
+/// Gives until it is dropped, or nobody has taken anything for a while.
 pub struct Giving {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -50,6 +54,10 @@ pub struct Giving {
 
 /// Gives the artifacts that are whole here to whoever knows the word; nothing where the port is someone else's.
 pub fn give(host: &Host, port: u16, word: &str) -> Option<Giving> {
+    give_while_taken(host, port, word, IDLE_MAX)
+}
+
+fn give_while_taken(host: &Host, port: u16, word: &str, idle_max: Duration) -> Option<Giving> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
     listener.set_nonblocking(true).ok()?;
     let port = listener.local_addr().ok()?.port();
@@ -57,7 +65,11 @@ pub fn give(host: &Host, port: u16, word: &str) -> Option<Giving> {
     let (giver, word_, stop_) = (host.clone(), word.to_owned(), Arc::clone(&stop));
     let thread = thread::spawn(move || {
         let takers = Arc::new(AtomicUsize::new(0));
-        while !stop_.load(Ordering::Relaxed) {
+        let mut taken = Instant::now();
+        while !stop_.load(Ordering::Relaxed) && taken.elapsed() < idle_max {
+            if takers.load(Ordering::Relaxed) > 0 {
+                taken = Instant::now();
+            }
             let Ok((stream, _)) = listener.accept() else {
                 thread::sleep(TURN);
                 continue;
@@ -76,6 +88,13 @@ pub fn give(host: &Host, port: u16, word: &str) -> Option<Giving> {
         }
     });
     Some(Giving { stop, thread: Some(thread), port, word: word.to_owned() })
+}
+
+impl Giving {
+    /// Whether it still does.
+    pub fn goes_on(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
 }
 
 impl Drop for Giving {
@@ -204,6 +223,18 @@ mod tests {
         assert_eq!(fs::read(host(&two).artifact(&sha256)).unwrap(), bytes);
         drop(giving);
         assert!(TcpListener::bind(from).is_ok(), "the port is free");
+    }
+
+    #[test]
+    fn the_port_is_free_when_nobody_takes_any_more() {
+        let one = tempfile::tempdir().unwrap();
+        let giving = give_while_taken(&host(&one), 0, "sesame", Duration::ZERO).unwrap();
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, giving.port));
+        let ended = (0..500).any(|_| {
+            thread::sleep(TURN);
+            !giving.goes_on()
+        });
+        assert!(ended && TcpListener::bind(from).is_ok());
     }
 
     #[test]

@@ -161,7 +161,9 @@ impl<W: Write> Connection<'_, W> {
                 }
             }
             Request::Give { port, word } => {
-                let is_it = |giving: &Giving| Some(giving.port) == port && giving.word == word;
+                let is_it = |giving: &Giving| {
+                    Some(giving.port) == port && giving.word == word && giving.goes_on()
+                };
                 if !self.giving.as_ref().is_some_and(is_it) {
                     // What was there goes first: it may have the port.
                     drop(self.giving.take());

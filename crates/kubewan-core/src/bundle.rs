@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::RuntimeKind;
+use crate::packages::TOOLS;
 use crate::supply::{CRI_DOCKERD, CRICTL};
 use crate::versions::{Release, Version};
 
@@ -204,6 +205,20 @@ impl Bundle {
             Some(only) => only == runtime,
             None => !own(&a.name),
         })
+    }
+
+    /// The distributions and architectures that it has packages for, as `debian-12` and `amd64`.
+    pub fn distributions(&self) -> BTreeSet<(&str, &str)> {
+        let packages = self.artifacts.iter().filter(|a| a.kind == ArtifactKind::Package);
+        packages.filter_map(|a| Some((a.distribution.as_deref()?, a.arch.as_str()))).collect()
+    }
+
+    /// What is not among the packages for a distribution: hosts that reach no mirror of theirs have to have it.
+    pub fn packages_missing(&self, distribution: &str, arch: &str) -> Vec<&'static str> {
+        let is_there =
+            |name: &&str| self.packages(distribution, arch).any(|found| found.name == **name);
+        let wanted = ["containerd"].into_iter().chain(TOOLS);
+        wanted.filter(|name| !is_there(name)).collect()
     }
 
     /// Docker's side of the CRI.

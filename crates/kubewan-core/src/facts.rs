@@ -94,10 +94,32 @@ pub struct Os {
 }
 
 impl Os {
+    /// What /etc/os-release says (os-release(5)); the rest is left empty.
+    pub fn of_release(text: &str) -> Os {
+        let release = assignments(text);
+        let get = |key: &str| release.get(key).cloned().unwrap_or_default();
+        Os {
+            id: get("ID"),
+            version_id: get("VERSION_ID"),
+            codename: get("VERSION_CODENAME"),
+            pretty_name: get("PRETTY_NAME"),
+            ..Os::default()
+        }
+    }
+
     /// The name that packages in a bundle carry, as `debian-12`.
     pub fn distribution(&self) -> String {
         format!("{}-{}", self.id, self.version_id)
     }
+}
+
+/// `KEY=value` lines, values with or without quotes.
+pub fn assignments(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .filter(|(key, _)| !key.starts_with('#'))
+        .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+        .collect()
 }
 
 /// The kernel and what it supports (built in, loaded, or loadable).
@@ -449,5 +471,38 @@ impl Facts {
     pub fn nic_address(&self) -> Option<Ipv4Addr> {
         let nic = self.nic()?;
         self.addresses.iter().find(|a| a.interface == nic.name).map(|a| a.address.addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_os_release() {
+        let read = Os::of_release(
+            "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n#ID=x\nVERSION_ID='12'\n",
+        );
+        assert_eq!(read.pretty_name, "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(read.distribution(), "debian-12");
+    }
+
+    /// Recorded on such hosts: see `samples` of the core.
+    #[test]
+    fn reads_every_family() {
+        let read = |text: &str| {
+            let read = Os::of_release(text);
+            [read.id, read.version_id, read.pretty_name]
+        };
+        let centos = "NAME=\"CentOS Linux\"\nVERSION=\"7 (Core)\"\nID=\"centos\"\nID_LIKE=\"rhel fedora\"\n\
+            VERSION_ID=\"7\"\nPRETTY_NAME=\"CentOS Linux 7 (Core)\"\nANSI_COLOR=\"0;31\"\n\
+            CPE_NAME=\"cpe:/o:centos:centos:7\"\n\nCENTOS_MANTISBT_PROJECT=\"CentOS-7\"\n";
+        assert_eq!(read(centos), ["centos", "7", "CentOS Linux 7 (Core)"]);
+        let openeuler = "NAME=\"openEuler\"\nVERSION=\"22.03 (LTS-SP2)\"\nID=\"openEuler\"\n\
+            VERSION_ID=\"22.03\"\nPRETTY_NAME=\"openEuler 22.03 (LTS-SP2)\"\nANSI_COLOR=\"0;31\"\n\n";
+        assert_eq!(read(openeuler), ["openEuler", "22.03", "openEuler 22.03 (LTS-SP2)"]);
+        let amazon = "NAME=\"Amazon Linux\"\nVERSION=\"2023\"\nID=\"amzn\"\nID_LIKE=\"fedora\"\n\
+            VERSION_ID=\"2023\"\nPLATFORM_ID=\"platform:al2023\"\nPRETTY_NAME=\"Amazon Linux 2023.4.20240416\"\n";
+        assert_eq!(read(amazon), ["amzn", "2023", "Amazon Linux 2023.4.20240416"]);
     }
 }

@@ -13,6 +13,10 @@ pub enum PackageManager {
     Dnf,
 }
 
+/// What kubeadm's preflight and pods' networks need beside a runtime (kubernetes.io, "Installing kubeadm"), by the names of
+/// Debian's packages.
+pub const TOOLS: [&str; 4] = ["conntrack", "iptables", "ethtool", "socat"];
+
 /// A distribution with rpm that kubewan knows how to install on.
 struct Rpm {
     /// `ID` in /etc/os-release, which openEuler does not write in small letters.

@@ -188,6 +188,11 @@ impl HostCase {
         None
     }
 
+    /// All lines that are there, of whichever log.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.evidence.logs.iter().flat_map(|log| log.text.lines())
+    }
+
     /// A small file that was read.
     pub fn file(&self, path: &str) -> Option<&str> {
         self.evidence.files.iter().find(|file| file.path == path).map(|file| file.text.as_str())

@@ -9,13 +9,14 @@ use kubewan_core::finding::Severity;
 use kubewan_doctor::{Case, diagnose};
 
 /// What must come of each text: the recipe's answer, or the check's own.
-const EXPECTED: [(&str, &[&str]); 38] = [
+const EXPECTED: [(&str, &[&str]); 40] = [
     ("api-certificate", &["api-certificate"]),
     ("br-netfilter", &["no-br-netfilter"]),
     ("certificate-expired", &["certificate-expired"]),
     ("cgroup-driver-1.23", &["cgroup-driver"]),
     ("clock-skew", &["clock-skew"]),
     ("conntrack", &["conntrack-refused"]),
+    ("containers-exited", &["api-refused"]),
     ("coredns-loop", &["coredns-loop"]),
     ("cri-disabled", &["runtime-pair"]),
     ("disk", &["disk-full"]),
@@ -32,6 +33,7 @@ const EXPECTED: [(&str, &[&str]); 38] = [
     ("init-1.36-no-hairpin", &["hairpin"]),
     ("node-ip", &["node-ip-nowhere"]),
     ("pause-image", &["pause-image"]),
+    ("reboot", &[]),
     ("recipe-centos", &["centos-too-old"]),
     ("recipe-daemon-json", &["daemon-json-invalid"]),
     ("recipe-daemon-json-scheme", &["daemon-json-invalid"]),

@@ -127,22 +127,25 @@ fn turns(phase: Phase, order: &[&str]) -> Vec<BTreeSet<String>> {
 /// A value for every secret that the plan names: what the operator's side read, and fresh bootstrap tokens and the key that
 /// certificates are encrypted with. What a cluster keeps secret for longer is made on its hosts.
 fn secrets_of(plan: &Plan) -> BTreeMap<String, Secret> {
-    plan.changes()
-        .flat_map(|planned| inputs_of(&planned.step.action))
-        .filter_map(|input| match input {
-            Input::Secret { name } => Some((input.marker(), name == CERTIFICATE_KEY)),
-            Input::Output { .. } => None,
-        })
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .map(|(marker, is_key)| {
+    let mut secrets = BTreeMap::new();
+    for planned in plan.changes() {
+        let action = &planned.step.action;
+        // What only the operator knows is read and never made up: without it the host says what it misses.
+        let is_made_here = !matches!(action, Action::RegistryLogins(_));
+        for input in inputs_of(action) {
+            let Input::Secret { name } = input else { continue };
+            let marker = input.marker();
             if let Some(read) = plan.secrets.get(&marker) {
-                return (marker, read.clone());
+                secrets.insert(marker, read.clone());
+            } else if is_made_here {
+                secrets.entry(marker).or_insert_with(|| {
+                    let is_key = name == CERTIFICATE_KEY;
+                    if is_key { random::certificate_key() } else { random::bootstrap_token() }
+                });
             }
-            let fresh = if is_key { random::certificate_key() } else { random::bootstrap_token() };
-            (marker, fresh)
-        })
-        .collect()
+        }
+    }
+    secrets
 }
 
 /// Values that an action needs.

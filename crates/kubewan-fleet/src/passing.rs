@@ -228,23 +228,25 @@ fn take_all(
             continue;
         }
         let Some(uplink) = shared.wait(at) else { return Ok(()) };
-        let slower = |(taking, uplink)| !is_fast_enough(taking, uplink, shared.takers);
-        if pace.rate().zip(uplink.rate()).is_some_and(slower)
-            || !take(member, giver, shared, artifact, &mut pace, emit)?
-        {
+        let is_slow = |pace: &Pace| {
+            let rates = pace.rate().zip(uplink.rate());
+            rates.is_some_and(|(taking, uplink)| !is_fast_enough(taking, uplink, shared.takers))
+        };
+        if is_slow(&pace) || !take(member, giver, shared, artifact, &mut pace, &is_slow, emit)? {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// Takes an artifact whole; whether it could be had.
+/// Takes an artifact whole; whether it could be had, and not too slowly. What came of it is kept: the rest comes from here.
 fn take(
     member: &mut Member,
     giver: &Giver,
     shared: &Shared,
     artifact: &Artifact,
     pace: &mut Pace,
+    is_slow: &dyn Fn(&Pace) -> bool,
     emit: &Emit,
 ) -> Result<bool, HostError> {
     let attempted = format!("taking {} from {}", artifact.name, giver.host);
@@ -271,7 +273,7 @@ fn take(
             total: artifact.size,
             from: Some(giver.host.clone()),
         });
-        if complete || bytes <= before {
+        if complete || bytes <= before || is_slow(pace) {
             return Ok(complete);
         }
         before = bytes;

@@ -1,6 +1,6 @@
 //! The controller manager's and the scheduler's stand-ins: a health port, and the few loops a lab needs.
 //!
-//! Loops: pod networks for nodes, node requests signed, `cluster-info` signed for each token, old tokens removed,
+//! Loops: pod networks for nodes, node requests signed, the authority in every namespace, `cluster-info` signed for each token, old tokens removed,
 //! silent nodes marked. There is no scheduler: its stand-in only answers that it is well.
 
 use std::collections::BTreeSet;
@@ -54,6 +54,7 @@ pub fn manager(args: &[String]) -> Res<()> {
             ("nodeipam", pod_networks(&api, &pods)),
             ("certificatesigningrequest-signing", signatures(&api, (&ca.0, &ca.1))),
             ("bootstrapsigner", cluster_info(&api)),
+            ("root-ca-certificate-publisher", root_certificates(&api, &ca.0)),
             ("nodelifecycle", silent_nodes(&api)),
         ] {
             if let Err(error) = result {
@@ -116,6 +117,19 @@ fn signatures(api: &Kube, ca: (&str, &str)) -> Res<()> {
             &path,
             &json!({"status": {"conditions": [condition], "certificate": certificate}}),
         )?;
+    }
+    Ok(())
+}
+
+/// The authority's certificate in every namespace, for pods. It does not change in a rehearsal.
+fn root_certificates(api: &Kube, ca: &str) -> Res<()> {
+    for namespace in api.list("/api/v1/namespaces")? {
+        let folder = format!("/api/v1/namespaces/{}/configmaps", text(&namespace, "metadata.name"));
+        if api.get(&format!("{folder}/kube-root-ca.crt"))?.is_none() {
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": ca}});
+            api.ensure(&folder, &map)?;
+        }
     }
     Ok(())
 }

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use kubewan_lab::LabEvent;
 
-use script::Discovery;
 use support::running::{Running, UP};
 use support::{HOSTS, Kubernetes, Stage};
 
@@ -88,34 +87,31 @@ fn ssh_true(stage: &Stage) {
     }
 }
 
-/// On hosts where all is ready for kubeadm: `up` over the commands that it has to wait for, with joins as `kubeadm init` prints them and
-/// with the plan's own.
+/// On hosts where all is ready for kubeadm: `up` over the commands that it has to wait for, joins as `kubeadm init` prints them:
+/// until all nodes are ready, and until pods reach each other, which `up` waits for too.
 fn up_over_script(stage: &Stage, pairs: usize) {
     let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..pairs {
-        let [by_token, by_file] = [Discovery::Token, Discovery::File].map(|discovery| {
-            prepare(stage);
-            let script = script::Script::of(stage);
-            timed(|| script.run(stage, discovery))
-        });
+        prepare(stage);
+        let bare = script::Script::of(stage).run(stage);
         prepare(stage);
         let up = timed(|| {
             stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
         });
         println!(
-            "bare script with joins by token {}, by file {}; up {}",
-            seconds(by_token),
-            seconds(by_file),
+            "bare script until nodes are ready {}, until they are announced {}; up {}",
+            seconds(bare.ready),
+            seconds(bare.network),
             seconds(up)
         );
-        for (ratios, bare) in ratios.iter_mut().zip([by_token, by_file]) {
+        for (ratios, bare) in ratios.iter_mut().zip([bare.ready, bare.network]) {
             ratios.push(up.as_secs_f64() / bare.as_secs_f64());
         }
     }
-    for (ratios, joins) in ratios.iter_mut().zip(["token", "file"]) {
+    for (ratios, until) in ratios.iter_mut().zip(["ready", "announced"]) {
         let median = median(ratios);
         println!(
-            "up over a bare script with joins by {joins}: median ratio {median:.2} of {ratios:.2?}"
+            "up over a bare script until nodes are {until}: median ratio {median:.2} of {ratios:.2?}"
         );
     }
 }

@@ -469,6 +469,20 @@ Examples:
 
 What is there already is not downloaded again: interrupted, run the same command again.")]
     Create(BundleCreateArgs),
+    /// Add the packages that hosts without a mirror of their distribution need
+    #[command(after_help = "\
+Example, on a machine of the hosts' distribution and architecture:
+  kubewan bundle packages /media/usb/kubernetes-1.36.2
+
+This machine's apt downloads them and checks them by its keys; nothing is installed here, and no root is needed.")]
+    Packages(BundlePackagesArgs),
+}
+
+/// `bundle packages`
+#[derive(Debug, ClapArgs)]
+pub struct BundlePackagesArgs {
+    /// The bundle's folder
+    pub dir: PathBuf,
 }
 
 /// `bundle create`

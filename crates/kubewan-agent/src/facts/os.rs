@@ -1,6 +1,5 @@
 //! The distribution, cgroups and security modules.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -14,15 +13,10 @@ pub(super) fn os(host: &Host) -> Os {
         .iter()
         .find_map(|path| fs::read_to_string(path).ok())
         .unwrap_or_default();
-    let release = assignments(&release);
-    let get = |key: &str| release.get(key).cloned().unwrap_or_default();
     Os {
-        id: get("ID"),
-        version_id: get("VERSION_ID"),
-        codename: get("VERSION_CODENAME"),
-        pretty_name: get("PRETTY_NAME"),
         release: centos_release(&text("/etc/centos-release")).unwrap_or_default(),
         systemd: systemd(host),
+        ..Os::of_release(&release)
     }
 }
 
@@ -31,15 +25,6 @@ pub(crate) fn centos_release(text: &str) -> Option<String> {
     let (_, rest) = text.split_once(" release ")?;
     let release = rest.split_whitespace().next()?;
     release.starts_with(|c: char| c.is_ascii_digit()).then(|| release.to_owned())
-}
-
-/// `KEY=value` lines, values with or without quotes.
-pub(crate) fn assignments(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter_map(|line| line.trim().split_once('='))
-        .filter(|(key, _)| !key.starts_with('#'))
-        .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
-        .collect()
 }
 
 /// systemd's version, if it is what runs the services here.
@@ -83,34 +68,6 @@ pub(super) fn apparmor() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_os_release() {
-        let read = assignments(
-            "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n#ID=x\nVERSION_ID='12'\n",
-        );
-        assert_eq!(read["PRETTY_NAME"], "Debian GNU/Linux 12 (bookworm)");
-        assert_eq!((read["ID"].as_str(), read["VERSION_ID"].as_str()), ("debian", "12"));
-    }
-
-    /// Recorded on such hosts: see `samples` of the core.
-    #[test]
-    fn reads_every_family() {
-        let read = |text: &str| {
-            let read = assignments(text);
-            [read["ID"].clone(), read["VERSION_ID"].clone(), read["PRETTY_NAME"].clone()]
-        };
-        let centos = "NAME=\"CentOS Linux\"\nVERSION=\"7 (Core)\"\nID=\"centos\"\nID_LIKE=\"rhel fedora\"\n\
-            VERSION_ID=\"7\"\nPRETTY_NAME=\"CentOS Linux 7 (Core)\"\nANSI_COLOR=\"0;31\"\n\
-            CPE_NAME=\"cpe:/o:centos:centos:7\"\n\nCENTOS_MANTISBT_PROJECT=\"CentOS-7\"\n";
-        assert_eq!(read(centos), ["centos", "7", "CentOS Linux 7 (Core)"]);
-        let openeuler = "NAME=\"openEuler\"\nVERSION=\"22.03 (LTS-SP2)\"\nID=\"openEuler\"\n\
-            VERSION_ID=\"22.03\"\nPRETTY_NAME=\"openEuler 22.03 (LTS-SP2)\"\nANSI_COLOR=\"0;31\"\n\n";
-        assert_eq!(read(openeuler), ["openEuler", "22.03", "openEuler 22.03 (LTS-SP2)"]);
-        let amazon = "NAME=\"Amazon Linux\"\nVERSION=\"2023\"\nID=\"amzn\"\nID_LIKE=\"fedora\"\n\
-            VERSION_ID=\"2023\"\nPLATFORM_ID=\"platform:al2023\"\nPRETTY_NAME=\"Amazon Linux 2023.4.20240416\"\n";
-        assert_eq!(read(amazon), ["amzn", "2023", "Amazon Linux 2023.4.20240416"]);
-    }
 
     #[test]
     fn reads_the_release_of_centos() {

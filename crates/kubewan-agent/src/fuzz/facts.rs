@@ -77,7 +77,7 @@ pub fn host_files(bytes: &[u8]) {
     let said = text(bytes);
     assert!(crate::seen::count(bytes) <= bytes.len());
     kernel::shows_link(&said, "kw-veth");
-    let release = os::assignments(&said);
+    let release = kubewan_core::facts::assignments(&said);
     assert!(release.keys().all(|key| !key.starts_with('#')));
     memory::mem_total(&said);
     said.lines().map(memory::count_cpus).for_each(drop);

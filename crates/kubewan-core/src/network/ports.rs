@@ -80,6 +80,15 @@ pub fn ports(inventory: &Inventory) -> Vec<Port> {
     inventory.hosts.iter().flat_map(|host| of_host(inventory, host)).collect()
 }
 
+/// TCP ports of a host that the cluster's hosts need and nobody else.
+pub fn of_hosts_alone(inventory: &Inventory, host: &Host) -> Vec<u16> {
+    let is_a_host = |source: &Source| matches!(source, Source::Host(_));
+    let all = of_host(inventory, host).into_iter();
+    all.filter(|port| port.protocol == Protocol::Tcp && port.from.iter().all(is_a_host))
+        .map(|port| port.first)
+        .collect()
+}
+
 /// The ports of one host (kubernetes.io, "Ports and Protocols"; flannel's from its backends).
 fn of_host(inventory: &Inventory, host: &Host) -> Vec<Port> {
     let everyone: Vec<Source> =
@@ -190,6 +199,9 @@ mod tests {
         let found = etcd(&inventory);
         assert_eq!(found.len(), 6, "two ports on each control plane, none on the worker");
         let others = ["node01", "node02"].map(|name| Source::Host(name.into())).to_vec();
+        let alone = |at: usize| of_hosts_alone(&inventory, &inventory.hosts[at]);
+        assert_eq!(alone(0), [2379, 2380, 10250]);
+        assert_eq!(alone(3), [10250], "a worker has no etcd");
         assert_eq!(found[0], ("master01".into(), 2379, others.clone()));
         assert_eq!(found[1], ("master01".into(), 2380, others));
     }

@@ -188,9 +188,10 @@ fn head(of: &ByHand) -> String {
     let _ = write!(
         text,
         "#\n# Undone by: kubeadm reset, and `kubewan kubectl delete node {name}` on your side.\nset -eu\numask 022\n\
-         distribution={}\narch={}\n\n{FUNCTIONS}",
+         distribution={}\narch={}\nauthority={}\ncerts_d={CERTS_D}\n\n{FUNCTIONS}",
         quoted(&facts.os.distribution()),
         quoted(&facts.kernel.arch),
+        quoted(of.ca),
     );
     text
 }
@@ -225,10 +226,7 @@ fn command(step: &Step, of: &ByHand) -> Option<String> {
             Some(artifact) => {
                 format!("image {} {}\n", quoted(&image.reference), came(artifact))
             }
-            None => format!(
-                "ctr --namespace k8s.io images pull --hosts-dir {CERTS_D} {} > /dev/null\n",
-                quoted(&image.reference)
-            ),
+            None => format!("pulled {}\n", quoted(&image.reference)),
         },
         Action::Unit(unit) => {
             let started = if unit.active == Some(true) { " started" } else { "" };
@@ -356,10 +354,15 @@ fn of_node(meta: &NodeMeta) -> String {
         let of_kind = pairs.iter().filter(|(key, _)| is_free(key) == free);
         of_kind.map(|(key, value)| format!(" {}", quoted(&format!("{key}={value}")))).collect()
     };
-    // The address before the label that flannel waits for.
-    let mut text =
-        format!("as_kubelet annotate --overwrite node {node}{}\n", pairs(&meta.annotations, true));
-    text += &format!("as_kubelet label --overwrite node {node}{}\n", pairs(&meta.labels, true));
+    // The address before the label that flannel waits for. kubectl refuses either without a pair.
+    let mut text = String::new();
+    for (verb, pairs) in
+        [("annotate", pairs(&meta.annotations, true)), ("label", pairs(&meta.labels, true))]
+    {
+        if !pairs.is_empty() {
+            text += &format!("as_kubelet {verb} --overwrite node {node}{pairs}\n");
+        }
+    }
     let theirs = pairs(&meta.labels, false);
     if !theirs.is_empty() {
         let said = format!(
@@ -467,6 +470,7 @@ mod tests {
         };
         let text = of_node(&meta);
         assert!(text.contains("label --overwrite node node07 'site=home'\n"), "{text}");
+        assert!(!text.contains("annotate"), "nothing to annotate: {text}");
         assert!(text.contains("kubewan kubectl label node node07"), "{text}");
     }
 }

@@ -7,10 +7,21 @@ trap 'for file in "$config" "$discovery"; do if [ -n "$file" ]; then rm -f "$fil
 say() { printf '── %s\n' "$*" >&2; }
 stop() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Before anything is changed.
+# Before anything is changed: whose host it is, and what it is.
+[ "$(id -u)" = 0 ] || stop 'run this as root'
 if [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
-  stop "this host is a control plane already: nothing was changed"
+  stop 'this host is a control plane already: nothing was changed'
 fi
+# Of which cluster a kubelet is, its certificate authority tells: kubeadm writes it down (app/cmd/join.go), and the kubelet
+# with its own credentials.
+is_of_ours() {
+  [ "$(base64 -w0 /etc/kubernetes/pki/ca.crt 2> /dev/null)" = "$authority" ] || grep -qsF "$authority" "$1"
+}
+for theirs in /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf; do
+  if [ -e "$theirs" ] && ! is_of_ours "$theirs"; then
+    stop "this host is a node of another cluster ($theirs): nothing was changed; \`kubeadm reset\` there takes it out"
+  fi
+done
 
 # What was there is kept beside it, once.
 keep() {
@@ -35,7 +46,7 @@ bring() {
     came "$3" "$4"
     cp "$files/$3" "$2.new"
   else
-    curl -fsSL --retry 3 -o "$2.new" "$5" || stop "can't download $5"
+    curl -fsSL --retry 3 --connect-timeout 20 --speed-limit 1000 --speed-time 60 -o "$2.new" "$5" || stop "can't download $5"
     echo "$4  $2.new" | sha256sum --check --status || stop "$5 is not what was published: its SHA-256 is not $4"
   fi
   chmod "$1" "$2.new" && mv -f "$2.new" "$2"
@@ -94,7 +105,9 @@ packages() { apt install "$@" || { apt update && apt install "$@"; } || stop "ap
 package_files() {
   for name in "$@"; do
     shift
-    there=$(dpkg-query -W -f '${Version}' "$(dpkg-deb -f "$files/$name" Package)" 2> /dev/null || true)
+    there=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$(dpkg-deb -f "$files/$name" Package)" 2> /dev/null || true)
+    # What was removed and not purged still has a version.
+    case $there in 'installed '*) there=${there#installed } ;; *) there= ;; esac
     if [ -z "$there" ] || dpkg --compare-versions "$there" lt "$(dpkg-deb -f "$files/$name" Version)"; then
       set -- "$@" "$files/$name"
     fi
@@ -102,6 +115,11 @@ package_files() {
   [ $# -gt 0 ] || return 0
   apt -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null -o Dir::Cache::pkgcache= \
     -o Dir::Cache::srcpkgcache= install "$@" || apt install "$@" || stop "apt-get can't install the packages that came along"
+}
+# pulled REFERENCE: as the kubelet would pull it, for as long as an agent would wait.
+pulled() {
+  timeout 900 ctr --namespace k8s.io images pull --hosts-dir "$certs_d" "$1" > /dev/null ||
+    stop "containerd can't pull $1: the last line above has its reason; run this again where that has changed"
 }
 # image REFERENCE NAME SHA256
 image() {
@@ -139,7 +157,6 @@ as_kubelet() {
   stop "the API does not take what the node says of itself: kubectl $*"
 }
 
-[ "$(id -u)" = 0 ] || stop 'run this as root'
 here=$(. /etc/os-release && echo "$ID-${VERSION_ID:-}")
 if [ "$here" != "$distribution" ]; then say "this is $here, and the script was made for $distribution: packages may not fit"; fi
 case "$arch/$(uname -m)" in

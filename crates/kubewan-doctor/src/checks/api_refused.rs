@@ -4,12 +4,12 @@ use kubewan_core::evidence::Component;
 
 use super::Check;
 use crate::case::{Case, HostCase, has_all};
-use crate::diagnosis::Diagnosis;
+use crate::diagnosis::{Diagnosis, Quote};
 
 pub(super) const CHECK: Check = Check {
     code: "api-refused",
     means: "nobody answers on 6443 of a control plane",
-    looks_at: "listening sockets, `dial tcp …:6443: connect: connection refused`, the last words of kube-apiserver and etcd",
+    looks_at: "listening sockets, `dial tcp …:6443: connect: connection refused`, the last words of kube-apiserver and etcd, their rows in `crictl ps -a`",
     explains: &["node-not-ready", "init-timeout"],
     explains_everywhere: &["node-not-ready"],
     run: |case| case.present().filter_map(|host| of(case, host)).collect(),
@@ -20,10 +20,24 @@ fn is_said(line: &str) -> bool {
         || line.contains("The connection to the server") && line.contains("was refused")
 }
 
+/// A row of `crictl ps -a` in which etcd or the API server is Exited, where no other row has it Running: image, age, state
+/// and name stand in columns (`outputContainers` in cmd/crictl/container.go of kubernetes-sigs/cri-tools).
+fn exited(host: &HostCase) -> Option<Quote> {
+    ["etcd", "kube-apiserver"].into_iter().find_map(|name| {
+        let is_row = |line: &str, state: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.windows(2).any(|pair| pair == [state, name])
+        };
+        let runs = host.lines().any(|line| is_row(line, "Running"));
+        host.said(&[], |line| is_row(line, "Exited")).filter(|_| !runs)
+    })
+}
+
 fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
     let said = host.said(&[Component::Kubelet], is_said);
+    let exited = exited(host).filter(|_| host.is_pasted());
     let quote = if host.is_pasted() {
-        said?
+        said.or_else(|| exited.clone())?
     } else if host.control_plane_lacks(6443) {
         host.quote("listening sockets", "none on 6443")
     } else {
@@ -48,6 +62,7 @@ fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
         })
     };
     let last = fatal(Component::Etcd).or_else(|| fatal(Component::ApiServer));
+    let last = last.or(exited).filter(|last| *last != quote);
     Some(
         Diagnosis::error("api-refused", host.who(), "kubectl and all kubelets get `connection refused` from 6443")
             .cause("the API server does not run; mostly because etcd does not. That log tells why, and this one does not")

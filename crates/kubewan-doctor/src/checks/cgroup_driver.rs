@@ -4,7 +4,7 @@ use kubewan_core::evidence::Component;
 use kubewan_core::versions::series;
 
 use super::{API, Check};
-use crate::case::{HostCase, has_all};
+use crate::case::{HostCase, has_all, has_any};
 use crate::diagnosis::{Diagnosis, Quote, goal};
 
 pub(super) const CHECK: Check = Check {
@@ -28,6 +28,14 @@ fn is_stop(line: &str) -> bool {
     has_all(line, &["received signal; shutting down", "terminated"])
 }
 
+/// How often the host went down: everything on it is told to end then, etcd too. logind writes two lines each time
+/// (`bus_manager_log_shutdown` and the message to all users, src/login/logind-dbus.c of systemd).
+fn shutdowns(host: &HostCase) -> usize {
+    let count = |words: &[&str]| host.lines().filter(|line| has_any(line, words)).count();
+    let begun = count(&["System is rebooting", "System is powering down"]);
+    begun.max(count(&["The system will reboot now", "The system will power off now"]))
+}
+
 /// The kubelet with dockershim, up to 1.23 (cmd/kubelet, `misconfiguration: …`).
 fn is_refusal(line: &str) -> bool {
     has_all(line, &["kubelet cgroup driver", "is different from", "cgroup driver"])
@@ -47,6 +55,9 @@ fn said(host: &HostCase, quotes: impl IntoIterator<Item = Quote>, cause: String)
 
 fn pasted(host: &HostCase) -> Option<Diagnosis> {
     let stop = host.said(&[], |line| is_stop(line) || is_refusal(line));
+    let stops = host.lines().filter(|line| is_stop(line) || is_refusal(line)).count();
+    // One for each time that the host went down is as it should be.
+    let stop = stop.filter(|_| stops > shutdowns(host));
     let cgroupfs = host.said(&[], |line| {
         line.trim() == "SystemdCgroup = false"
             || line.contains("native.cgroupdriver=cgroupfs")
@@ -63,7 +74,13 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
              told otherwise) is not the kubelet's (systemd)"
             .to_owned(),
     };
-    Some(said(host, stop.into_iter().chain(cgroupfs), cause))
+    let is_set = cgroupfs.is_none() && systemd.is_some();
+    let diagnosis = said(host, stop.into_iter().chain(cgroupfs), cause);
+    Some(if is_set {
+        diagnosis.remedy("`systemctl restart containerd`, then `systemctl restart kubelet`")
+    } else {
+        diagnosis
+    })
 }
 
 /// daemon.json says so; what Docker's default is depends on the host.

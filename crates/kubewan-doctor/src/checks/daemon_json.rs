@@ -10,6 +10,10 @@ const PATH: &str = "/etc/docker/daemon.json";
 
 const SCHEME: &str = "an insecure registry is HOST:PORT, without a scheme";
 
+const REMARK: &str = "JSON has no remarks";
+
+const NO_JSON: &str = "it is no JSON; a comma may be missing";
+
 pub(super) const CHECK: Check = Check {
     code: "daemon-json-invalid",
     means: "Docker's daemon.json is no JSON, or names an insecure registry with a scheme",
@@ -24,75 +28,99 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         line.contains("unable to configure the Docker daemon with file")
     });
     let wrong = match host.file(PATH) {
-        Some(text) => fault(text, PATH),
+        Some(text) => faults(text, PATH, 0),
         None => host
             .evidence
             .logs
             .iter()
             .filter(|_| host.is_pasted())
-            .find_map(|log| pasted(&log.text, &log.source)),
+            .map(|log| pasted(&log.text, &log.source))
+            .find(|faults| !faults.is_empty())
+            .unwrap_or_default(),
     };
-    let said = said.filter(|_| host.is_pasted() || wrong.is_some());
-    if wrong.is_none() && said.is_none() {
+    let said = said.filter(|_| host.is_pasted() || !wrong.is_empty());
+    if wrong.is_empty() && said.is_none() {
         return None;
     }
-    let cause = wrong.as_ref().map_or("it is no JSON", |(cause, _)| *cause);
+    let mut causes: Vec<&str> = wrong.iter().map(|(cause, _)| *cause).collect();
+    causes.dedup();
+    let cause = if causes.is_empty() { NO_JSON.to_owned() } else { causes.join("; ") };
     // Docker takes a scheme off and warns (`loadInsecureRegistries` in registry/config.go of moby/moby).
-    let diagnosis = match &wrong {
-        Some((SCHEME, _)) if said.is_none() => {
-            let symptom = "Docker warns when it starts, and containerd would not take it so";
-            Diagnosis::warning("daemon-json-invalid", host.who(), symptom)
-        }
-        _ => Diagnosis::error("daemon-json-invalid", host.who(), "Docker does not start"),
+    let starts = said.is_none() && causes == [SCHEME];
+    let diagnosis = if starts {
+        let symptom = "Docker warns when it starts, and containerd would not take it so";
+        Diagnosis::warning("daemon-json-invalid", host.who(), symptom)
+    } else {
+        Diagnosis::error("daemon-json-invalid", host.who(), "Docker does not start")
     };
     Some(
         diagnosis
             .cause(format!("{PATH}: {cause}"))
-            .seen(wrong.map(|(_, quote)| quote).into_iter().chain(said))
+            .seen(wrong.into_iter().map(|(_, quote)| quote).chain(said))
             .remedy("a comma after every entry but the last, no `#`; `insecure-registries` takes HOST:PORT, `registry-mirrors` URLs; try it: `dockerd --validate`"),
     )
 }
 
 /// The braces around `exec-opts` or another key of the file's, in a text with others around it.
-fn pasted(text: &str, source: &str) -> Option<(&'static str, Quote)> {
+fn pasted(text: &str, source: &str) -> Vec<Fault> {
     let keys = ["\"exec-opts\"", "\"registry-mirrors\"", "\"insecure-registries\""];
     let lines: Vec<&str> = text.lines().collect();
-    let key = lines.iter().position(|line| keys.iter().any(|key| line.contains(key)))?;
-    let begin = lines[..=key].iter().rposition(|line| line.trim_start().starts_with('{'))?;
-    let end = key + lines[key..].iter().position(|line| line.trim() == "}")?;
-    let (cause, mut quote) = fault(&lines[begin..=end].join("\n"), source)?;
-    if let Some((_, number)) = quote.source.rsplit_once(':') {
-        let number = number.parse::<usize>().unwrap_or(1) + begin;
-        quote.source = format!("{source}:{number}");
-    }
-    Some((cause, quote))
+    let of_file = || {
+        let key = lines.iter().position(|line| keys.iter().any(|key| line.contains(key)))?;
+        let begin = lines[..=key].iter().rposition(|line| line.trim_start().starts_with('{'))?;
+        let end = key + lines[key..].iter().position(|line| line.trim() == "}")?;
+        Some(faults(&lines[begin..=end].join("\n"), source, begin))
+    };
+    of_file().unwrap_or_default()
 }
 
-fn fault(text: &str, source: &str) -> Option<(&'static str, Quote)> {
-    let at = |number: usize| {
-        let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
-        Quote::new(format!("{source}:{number}"), line)
+/// What is wrong, and the line that shows it.
+type Fault = (&'static str, Quote);
+
+/// All that is wrong in the file, line by line, as far as it can be told: remarks are taken out, and after a slip of another
+/// kind nobody knows what was meant. `before`: lines of the source above the file.
+fn faults(text: &str, source: &str, before: usize) -> Vec<Fault> {
+    let lines: Vec<&str> = text.lines().collect();
+    let at = |index: usize| {
+        let line = lines.get(index).copied().unwrap_or_default();
+        Quote::new(format!("{source}:{}", before + index + 1), line)
     };
-    match serde_json::from_str::<serde_json::Value>(text) {
+    let mut found: Vec<Fault> = Vec::new();
+    let bare: Vec<&str> = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| {
+            let Some(remark) = remark(line) else { return *line };
+            found.push((REMARK, at(index)));
+            &line[..remark]
+        })
+        .collect();
+    match serde_json::from_str::<serde_json::Value>(&bare.join("\n")) {
         Ok(value) => {
-            let registries = value["insecure-registries"].as_array()?;
-            let scheme =
+            let registries = value["insecure-registries"].as_array();
+            let has_scheme =
                 |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains("://"));
-            let number = text.lines().position(|line| line.contains("insecure-registries"))? + 1;
-            registries.iter().any(scheme).then(|| (SCHEME, at(number)))
+            if registries.is_some_and(|all| all.iter().any(has_scheme)) {
+                let index = lines.iter().position(|line| line.contains("insecure-registries"));
+                found.extend(index.map(|index| (SCHEME, at(index))));
+            }
         }
-        Err(error) => {
-            // The parser notices a missing comma where the next entry begins, and a remark where it stands.
-            let is_remark = text
-                .lines()
-                .nth(error.line().saturating_sub(1))
-                .is_some_and(|line| line.contains('#'));
-            let cause = if is_remark {
-                "JSON has no remarks"
-            } else {
-                "it is no JSON; a comma may be missing"
-            };
-            Some((cause, at(error.line())))
-        }
+        // The parser notices a missing comma where the next entry begins.
+        Err(error) => found.push((NO_JSON, at(error.line().saturating_sub(1)))),
     }
+    found
+}
+
+/// Where a remark begins: a `#` outside of quotes.
+fn remark(line: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, letter) in line.char_indices() {
+        match letter {
+            '#' if !quoted => return Some(at),
+            '"' if !escaped => quoted = !quoted,
+            _ => {}
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    None
 }

@@ -19,10 +19,12 @@ pub(super) const CHECK: Check = Check {
                 .says_now(&[Component::Kubelet, Component::Containerd, Component::Docker], is_said);
             let waiting = waiting(case, host);
             if let Some(quote) = waiting.or(said.filter(|_| host.is_pasted())) {
-                let registry = registry(&quote.text).unwrap_or_else(|| "HOST:PORT".into());
+                let known = registry(&quote.text);
+                let shows = known.as_deref().unwrap_or("the registry");
+                let registry = known.as_deref().unwrap_or("HOST:PORT");
                 found.push(
                     Diagnosis::error("registry-certificate", host.who(), "images are not pulled: ErrImagePull, ImagePullBackOff")
-                        .cause(format!("{registry} shows a certificate of an authority that the host does not know, mostly its own"))
+                        .cause(format!("{shows} shows a certificate of an authority that the host does not know, mostly its own"))
                         .seen([quote])
                         .remedy(format!(
                             "put the authority's certificate to /etc/containerd/certs.d/{registry}/ca.crt with a hosts.toml that names it (`ca`), and \

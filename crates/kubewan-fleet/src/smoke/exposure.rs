@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use kubewan_core::event::{Outcome, Proof};
 use kubewan_core::inventory::{Acceptance, Host};
-use kubewan_core::network::ports::KUBELET_PORT;
-use kubewan_core::render::kubeadm::{ETCD_CLIENT_PORT, ETCD_PEER_PORT};
+use kubewan_core::network::ports::of_hosts_alone;
 
 use super::Test;
 
 /// For one knock. A firewall that drops it lets it wait to the end.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The ports that only the cluster's hosts need.
-const CLOSED: [u16; 3] = [ETCD_CLIENT_PORT, ETCD_PEER_PORT, KUBELET_PORT];
 
 /// Knocks from this machine, which is none of the hosts. That a firewall is active tells nothing of the rules that it
 /// has besides ours; this does. With one control plane there is nothing to show: its etcd listens on 127.0.0.1.
@@ -44,10 +40,13 @@ pub(super) fn closed_to_others(test: &Test) -> Vec<Proof> {
             .iter()
             .map(|host| {
                 let address = test.addresses[&host.name];
-                CLOSED.map(|port| scope.spawn(move || answers(address, port).then_some(port)))
+                let closed = of_hosts_alone(test.inventory, host).into_iter();
+                closed
+                    .map(|port| scope.spawn(move || answers(address, port).then_some(port)))
+                    .collect::<Vec<_>>()
             })
             .collect();
-        let heard = |knocks: [thread::ScopedJoinHandle<'_, Option<u16>>; 3]| {
+        let heard = |knocks: Vec<thread::ScopedJoinHandle<'_, Option<u16>>>| {
             knocks.into_iter().filter_map(|knock| knock.join().ok().flatten()).collect()
         };
         knocks.into_iter().map(heard).collect()

@@ -121,7 +121,7 @@ fn files(
 }
 
 /// Copies a file, unless it is there.
-fn copy(from: &Path, to: &Path, sha256: &str) -> io::Result<()> {
+pub(super) fn copy(from: &Path, to: &Path, sha256: &str) -> io::Result<()> {
     if to.exists() && sha256_of(to)? == sha256 {
         return Ok(());
     }
@@ -216,7 +216,7 @@ fn image(
 }
 
 /// Writes `bundle.yaml`. JSON is YAML.
-fn describe(folder: &Path, bundle: &Bundle) -> io::Result<()> {
+pub(super) fn describe(folder: &Path, bundle: &Bundle) -> io::Result<()> {
     let text = serde_json::to_string_pretty(bundle).map_err(io::Error::other)?;
     let building = folder.join(format!("{MANIFEST}.part"));
     fs::write(&building, text + "\n")?;

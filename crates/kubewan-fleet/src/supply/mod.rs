@@ -3,6 +3,7 @@
 
 pub mod create;
 pub mod fetch;
+pub mod packages;
 pub mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};

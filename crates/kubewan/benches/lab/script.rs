@@ -2,35 +2,37 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::{HOSTS, Stage};
 
-/// Where the plan has kubeadm look for the discovery file, and where the script puts it.
+/// Where the plan has kubeadm look for the discovery file.
 const PLANNED_FILE: &str = "/run/kubewan-batch/discovery.conf";
-const DISCOVERY_FILE: &str = "/run/discovery.conf";
 
 const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
-
-/// How the joins of a script find the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discovery {
-    /// By the token and the authority's hash, as the command has it that `kubeadm init` prints: until `cluster-info` is signed.
-    Token,
-    /// By a file with the authority's certificate, as the plan has it.
-    File,
-}
 
 /// The same configuration and objects that `kubewan plan` shows, as input of bare commands.
 pub struct Script {
     init: String,
     endpoint: String,
-    /// Host, configuration, discovery file.
-    joins: Vec<(String, String, String)>,
+    /// Host and configuration.
+    joins: Vec<(String, String)>,
     objects: String,
     marks: Vec<(String, String)>,
+    /// What flannel has to announce: node and address.
+    announced: Vec<(String, String)>,
     ignore: String,
+}
+
+/// How long it took until…
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// … all nodes were ready,
+    pub ready: Duration,
+    /// … and flannel had announced all of them, so that pods reach each other.
+    pub network: Duration,
 }
 
 impl Script {
@@ -58,43 +60,40 @@ impl Script {
             init: text(&init["config"]),
             endpoint: text(&init["endpoint"]).trim_start_matches("https://").to_owned(),
             joins: of_kind("kubeadm-join")
-                .map(|(host, join)| (host, text(&join["config"]), text(&join["discovery"])))
+                .map(|(host, join)| (host, text(&join["config"])))
                 .collect(),
             objects,
             marks: of_kind("node-meta")
                 .map(|(_, mark)| (text(&mark["node"]), patch(&mark)))
                 .collect(),
+            announced: of_kind("announced")
+                .map(|(_, goal)| (text(&goal["node"]), text(&goal["address"])))
+                .collect(),
             ignore: format!("--ignore-preflight-errors={},", ignored.join(",")),
         }
     }
 
-    /// Until all nodes are ready.
-    pub fn run(&self, stage: &Stage, discovery: Discovery) {
+    /// Runs it.
+    pub fn run(&self, stage: &Stage) -> Took {
+        let begun = Instant::now();
         let first = HOSTS[0];
         let ignore = &self.ignore;
         let init = format!(
             "cat > /run/init.yaml && kubeadm init --config /run/init.yaml {ignore} > /run/init.log 2>&1 && \
              kubeadm token create --kubeconfig /etc/kubernetes/admin.conf --ttl 15m && \
-             openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum && \
-             base64 -w0 /etc/kubernetes/pki/ca.crt"
+             openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum"
         );
         let said = ssh(stage, first, &init, &self.init);
         let mut lines = said.lines();
         let token = lines.next().expect("a token").trim().to_owned();
         let hash = lines.next().and_then(|line| line.split_whitespace().next()).expect("a hash");
-        let ca = lines.next().expect("an authority").trim().to_owned();
         ssh(stage, first, &format!("{KUBECTL} apply --server-side -f - "), &self.objects);
         std::thread::scope(|scope| {
-            for (host, config, file) in &self.joins {
-                let config = match discovery {
-                    Discovery::File => config.clone(),
-                    Discovery::Token => by_token(config, &self.endpoint, hash),
-                };
+            for (host, config) in &self.joins {
                 let lines = format!(
-                    "cat > {DISCOVERY_FILE} <<'END'\n{}\nEND\ncat > /run/join.yaml <<'END'\n{}\nEND\n\
+                    "cat > /run/join.yaml <<'END'\n{}\nEND\n\
                      kubeadm join --config /run/join.yaml {ignore} > /run/join.log 2>&1\n",
-                    filled(file, &token, &ca),
-                    filled(&config, &token, &ca).replace(PLANNED_FILE, DISCOVERY_FILE),
+                    filled(&by_token(config, &self.endpoint, hash), &token),
                 );
                 scope.spawn(move || ssh(stage, host, "sh -s", &lines));
             }
@@ -111,6 +110,15 @@ impl Script {
         ssh(stage, first, &marks.join(" && "), "");
         let ready = format!("{KUBECTL} wait node --all --for=condition=Ready --timeout=180s");
         ssh(stage, first, &ready, "");
+        let ready = begun.elapsed();
+        let announced = self.announced.iter().map(|(node, address)| {
+            let annotation = "{.metadata.annotations.flannel\\.alpha\\.coreos\\.com/public-ip}";
+            format!(
+                "{KUBECTL} wait node {node} --for=jsonpath='{annotation}'={address} --timeout=180s"
+            )
+        });
+        ssh(stage, first, &announced.collect::<Vec<_>>().join(" && "), "");
+        Took { ready, network: begun.elapsed() }
     }
 }
 
@@ -134,13 +142,12 @@ fn by_token(config: &str, endpoint: &str, hash: &str) -> String {
     config.replace(&file, &token)
 }
 
-/// A configuration with its markers `@secret(…)@` and `@output(…)@` filled in.
-fn filled(config: &str, token: &str, ca: &str) -> String {
+/// A configuration with its markers `@secret(…)@` filled in.
+fn filled(config: &str, token: &str) -> String {
     let mut out = String::new();
     for (at, part) in config.split('@').enumerate() {
         match part {
             _ if part.starts_with("secret(") => out += token,
-            _ if part.starts_with("output(") => out += ca,
             // What else stands between two signs of that kind is no marker.
             _ => {
                 out +=

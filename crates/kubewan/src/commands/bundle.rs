@@ -1,15 +1,16 @@
 //! `kubewan bundle check`: whether a bundle is what it says, and what a cluster would miss in it. `bundle create`: one
-//! with everything from the publishers' servers, or their mirrors.
+//! with everything from the publishers' servers, or their mirrors. `bundle packages`: those of a distribution beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubewan_core::inventory::{self, Inventory};
 use kubewan_core::supply::unencrypted;
 use kubewan_fleet::bundle;
+use kubewan_fleet::supply::packages::{self, PackagesError};
 use kubewan_fleet::supply::{self, create};
 use serde::Serialize;
 
-use crate::args::{BundleCheckArgs, BundleCreateArgs, Output};
+use crate::args::{BundleCheckArgs, BundleCreateArgs, BundlePackagesArgs, Output};
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, downloads::Downloads, json};
@@ -24,6 +25,17 @@ struct Check {
     bytes: u64,
     problems: Vec<String>,
     missing: BTreeMap<String, Vec<String>>,
+    packages: Vec<Packages>,
+}
+
+/// Packages for hosts of a distribution that reach no mirror of it.
+#[derive(Serialize)]
+struct Packages {
+    distribution: String,
+    arch: String,
+    count: usize,
+    /// What such hosts have to have already.
+    missing: Vec<&'static str>,
 }
 
 /// Checks a bundle.
@@ -42,6 +54,16 @@ pub fn check(args: &BundleCheckArgs) -> Result<Code, Failure> {
             .architectures()
             .into_iter()
             .map(|arch| (arch.to_owned(), bundle.missing(arch)))
+            .collect(),
+        packages: bundle
+            .distributions()
+            .into_iter()
+            .map(|(distribution, arch)| Packages {
+                distribution: distribution.to_owned(),
+                arch: arch.to_owned(),
+                count: bundle.packages(distribution, arch).count(),
+                missing: bundle.packages_missing(distribution, arch),
+            })
             .collect(),
     };
     match args.output {
@@ -79,6 +101,33 @@ pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
         folder.display(),
         made.artifacts.len(),
         bytes.div_ceil(1 << 20)
+    ));
+    Ok(Code::Done)
+}
+
+/// Adds a distribution's packages to a bundle.
+pub fn packages(args: &BundlePackagesArgs) -> Result<Code, Failure> {
+    let downloads = Downloads::new();
+    let added = packages::add(&args.dir, &supply::cache(), &|step| downloads.hear(&step));
+    drop(downloads);
+    let added = added.map_err(|error| match error {
+        PackagesError::Bundle(error) => Failure::from(error),
+        PackagesError::NoDpkg => {
+            let next = "run it where Debian or Ubuntu runs, in the hosts' release, as a container of it does";
+            Failure::new(Code::Refused, error.to_string(), next)
+        }
+        error => {
+            let next = "the bundle is as it was; see to that this machine's apt reaches its mirror, and run the same command again";
+            Failure::new(Code::Failed, format!("can't add packages: {error}"), next)
+        }
+    })?;
+    report::data(&format!(
+        "{}: {} packages of {} for {}, {} MiB; hosts take them with `runtime: {{ source: bundle }}`\n",
+        args.dir.display(),
+        added.count,
+        added.distribution,
+        added.arch,
+        added.bytes.div_ceil(1 << 20)
     ));
     Ok(Code::Done)
 }
@@ -123,6 +172,19 @@ fn text(check: &Check) -> String {
         if missing.is_empty() {
             text += &format!("{arch}: everything that a cluster needs is there\n");
         }
+    }
+    for found in &check.packages {
+        let Packages { distribution, arch, count, missing } = found;
+        text +=
+            &format!("{count} packages for hosts of {distribution} for {arch} without a mirror");
+        if !missing.is_empty() {
+            text += &format!(", which have to have {} already", missing.join(", "));
+        }
+        text += "\n";
+    }
+    if check.packages.is_empty() && !check.rehearsal {
+        text +=
+            "no packages: hosts need a mirror of their distribution (`kubewan bundle packages`)\n";
     }
     if check.problems.is_empty() {
         text += "every file is as bundle.yaml says\n";

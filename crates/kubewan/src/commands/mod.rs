@@ -50,6 +50,7 @@ pub fn run(command: Command) -> Result<Code, Failure> {
         Command::Man(args) => man::run(&args),
         Command::Bundle(BundleCommand::Check(args)) => bundle::check(&args),
         Command::Bundle(BundleCommand::Create(args)) => bundle::create(&args),
+        Command::Bundle(BundleCommand::Packages(args)) => bundle::packages(&args),
         Command::Lab(command) => lab::run(command),
     }
 }

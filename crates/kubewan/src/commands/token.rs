@@ -60,8 +60,13 @@ fn create(args: &TokenCreateArgs) -> Result<Code, Failure> {
             site.inventory.api_name(),
             site.inventory.api_name()
         ));
+        // A host with Docker has containerd's socket too, and kubeadm wants to be told which.
+        let socket = match site.inventory.is_docker() {
+            true => format!(" --cri-socket {}", kubeadm::cri_socket(&site.inventory)),
+            false => String::new(),
+        };
         secret(&format!(
-            "kubeadm join {endpoint} --token {token} --discovery-token-ca-cert-hash {}\n",
+            "kubeadm join {endpoint} --token {token} --discovery-token-ca-cert-hash {}{socket}\n",
             made.ca_hash
         ))?;
     } else {

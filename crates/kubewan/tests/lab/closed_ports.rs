@@ -1,6 +1,6 @@
 //! Providers filter outside the machine. What they close is named before anything is installed.
 
-use crate::support::{Kubernetes, Said, Stage};
+use crate::support::{Kubernetes, Said, Stage, lab_name};
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -46,7 +46,8 @@ fn closed_ports_are_named_before_anything_is_changed() {
 
     // Whoever knows better says so, and is told what it means.
     let inventory = std::fs::read_to_string(stage.inventory()).unwrap();
-    let accepting = inventory.replacen("name: lab\n", "name: lab\naccept: [port-closed]\n", 1);
+    let name = format!("name: {}\n", lab_name());
+    let accepting = inventory.replacen(&name, &format!("{name}accept: [port-closed]\n"), 1);
     std::fs::write(stage.inventory(), accepting).unwrap();
     let plan = stage.kubewan(&["plan"]);
     plan.expect_code(0);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::looks::{AFTER_RESET, differences, looks};
 use crate::support::running::{Running, UP};
-use crate::support::{HOSTS, Kubernetes, Said, Stage};
+use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
 
 /// Servers with a firewall that lets in nothing but SSH, and the lab's own inventory.
 fn servers() -> Option<(Stage, String)> {
@@ -52,7 +52,7 @@ fn three_at_once_and_one_is_lost_while_it_joins() {
     no_key_is_left(&stage);
     give_back(&stage, &before);
     drop(stage);
-    assert_eq!(leftovers(Some("lab")), Vec::<String>::new(), "the lab left something behind");
+    assert_eq!(leftovers(Some(&lab_name())), Vec::<String>::new(), "the lab left something behind");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn long_from_one_control_plane_to_three() {
     parts_of_a_joined_control_plane_are_mended(&stage);
     give_back(&stage, &before);
     drop(stage);
-    assert_eq!(leftovers(Some("lab")), Vec::<String>::new(), "the lab left something behind");
+    assert_eq!(leftovers(Some(&lab_name())), Vec::<String>::new(), "the lab left something behind");
 }
 
 fn write(stage: &Stage, text: &str) {
@@ -107,18 +107,28 @@ fn what_forbids_it_is_said_before_anything_is_changed(stage: &Stage) {
     stage.on("node02", "ufw --force enable");
 
     // As behind a NAT gateway. The firewalls of the others are not open yet, and still it is seen.
-    let cloud = "kwl-lab-cB";
-    let elsewhere = "table ip elsewhere { chain out { type nat hook postrouting priority 90; \
-                     oifname wan ip saddr 172.21.3.4 snat to 198.51.100.21; }; }";
-    in_cloud(cloud, &["nft", elsewhere]);
+    let cloud = &format!("kwl-{}-cB", lab_name());
+    let other = next_address(stage, "node01");
+    let elsewhere = format!(
+        "table ip elsewhere {{ chain out {{ type nat hook postrouting priority 90; \
+         oifname wan ip saddr 172.21.3.4 snat to {other}; }}; }}"
+    );
+    in_cloud(cloud, &["nft", &elsewhere]);
     let said = stage.kubewan(&["up", "--yes"]);
     assert!(errors(said.expect_code(3)) == ["other-source-address node01"], "{}", said.stderr);
-    assert!(said.stderr.contains("to master01, node02 from 198.51.100.21"), "{}", said.stderr);
+    assert!(said.stderr.contains(&format!("to master01, node02 from {other}")), "{}", said.stderr);
     in_cloud(cloud, &["nft", "delete table ip elsewhere"]);
     for host in ["node01", "node02"] {
         stage.on(host, "test ! -e /etc/containerd && test ! -e /var/lib/kubewan/journal.jsonl");
     }
     assert_eq!(etcd_listens(stage), ["127.0.0.1:2379", "127.0.0.1:2380"]);
+}
+
+/// The address after a host's own: another one of its provider's.
+fn next_address(stage: &Stage, host: &str) -> String {
+    let info = stage.lab.info().expect("the lab is there");
+    let own = info.hosts.iter().find(|found| found.name == host).expect("a host").address;
+    std::net::Ipv4Addr::from(u32::from(own) + 1).to_string()
 }
 
 fn in_cloud(namespace: &str, argv: &[&str]) {
@@ -267,7 +277,7 @@ fn parts_of_a_joined_control_plane_are_mended(stage: &Stage) {
 }
 
 fn give_back(stage: &Stage, before: &[kubewan_lab::HostSnapshot]) {
-    stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+    stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
     let left = differences(HOSTS, before, &looks(stage), AFTER_RESET);
     assert!(left.is_empty(), "the hosts are not as they were:\n{left}");
 }

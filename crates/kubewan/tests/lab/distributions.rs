@@ -2,7 +2,7 @@
 
 use kubewan_lab::{Claim, Lab};
 
-use crate::support::{Stage, run};
+use crate::support::{Stage, lab_name, run};
 
 const TOPOLOGY: &str = "\
 clouds:
@@ -26,9 +26,10 @@ fn one_cluster_on_different_systems() {
     std::fs::write(&topology, TOPOLOGY).expect("a file");
     let path = topology.to_string_lossy().into_owned();
     let dir = claim.lab_dir().to_string_lossy().into_owned();
-    let up = ["lab", "up", "--hosts-only", "--topology", &path, "--dir", &dir];
+    let name = lab_name();
+    let up = ["lab", "up", "--name", &name, "--hosts-only", "--topology", &path, "--dir", &dir];
     run(&[&up[..], &["--kubernetes", "rehearsal"]].concat()).expect_code(0);
-    let stage = Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") };
+    let stage = Stage { claim, lab: Lab::open(&lab_name()).expect("the lab that was just made") };
     for (host, version) in [("thirteen", "13"), ("twelve", "12"), ("eleven", "11")] {
         let seen = stage.on(host, ". /etc/os-release; echo $ID-$VERSION_ID");
         assert_eq!(seen.trim(), format!("debian-{version}"));
@@ -46,7 +47,7 @@ fn one_cluster_on_different_systems() {
     std::fs::write(stage.inventory(), without).unwrap();
     stage.kubewan(&["up", "--yes"]).expect_code(0);
     assert_eq!(stage.planned(), Vec::<String>::new());
-    stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+    stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
     for host in ["thirteen", "twelve"] {
         stage.on(host, "test ! -e /etc/kubernetes && ! ip link show kubewan0 2>/dev/null");
     }

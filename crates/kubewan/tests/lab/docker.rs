@@ -8,7 +8,7 @@ use kubewan_core::inventory::RuntimeKind;
 use kubewan_lab::{Claim, Lab};
 
 use crate::support::looks::{AFTER_RESET, LOGINS, allow, differences, look, looks};
-use crate::support::{HOSTS, Stage, run};
+use crate::support::{HOSTS, Stage, lab_name, run};
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
@@ -116,10 +116,19 @@ fn bundle_with_docker() -> Option<PathBuf> {
 fn stage(bundle: &std::path::Path) -> Stage {
     let claim = Claim::new().expect("a folder, and no lab that another story left");
     let (dir, bundle) = (claim.lab_dir(), bundle.display().to_string());
-    let made =
-        run(&["lab", "up", "--hosts-only", "--bundle", &bundle, "--dir", &dir.to_string_lossy()]);
+    let made = run(&[
+        "lab",
+        "up",
+        "--name",
+        &lab_name(),
+        "--hosts-only",
+        "--bundle",
+        &bundle,
+        "--dir",
+        &dir.to_string_lossy(),
+    ]);
     made.expect_code(0);
-    let stage = Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") };
+    let stage = Stage { claim, lab: Lab::open(&lab_name()).expect("the lab that was just made") };
     let text = std::fs::read_to_string(stage.inventory()).expect("the inventory");
     let (head, rest) = text.split_once("runtime:\n").expect("the runtime");
     let (_, tail) = rest.split_once("\n\n").expect("what comes after it");
@@ -212,7 +221,7 @@ fn in_force_again(stage: &Stage) {
 
 /// Everything is as it was, the files of Docker's users to the byte.
 fn reset(stage: &Stage, before: &[kubewan_lab::HostSnapshot], mended: &str) {
-    let said = stage.kubewan(&["reset", "--confirm", "lab"]);
+    let said = stage.kubewan(&["reset", "--confirm", &lab_name()]);
     eprintln!("{}{}", said.stderr, said.stdout);
     said.expect_code(0);
     assert_eq!(

@@ -7,7 +7,7 @@ use kubewan_core::bundle::{self, Artifact, ArtifactKind, Bundle};
 use kubewan_lab::{Allow, HostSnapshot};
 
 use crate::support::looks::{LOGINS, allow, differences, looks};
-use crate::support::{self, HOSTS, Kubernetes, Said, Stage};
+use crate::support::{self, HOSTS, Kubernetes, Said, Stage, lab_name};
 
 const UP: [&str; 3] = ["up", "--yes", "--no-smoke"];
 
@@ -62,7 +62,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
 
     // An edit that stands is nobody's to take away.
     stage.on("node02", &format!("echo '# mine again' >> {SYSCTLS}"));
-    let reset = stage.kubewan(&["reset", "--confirm", "lab"]);
+    let reset = stage.kubewan(&["reset", "--confirm", &lab_name()]);
     golden(&stage, "foreign-state-reset", &told(&reset));
     reset.expect_code(0);
     stage.on("node02", &format!("grep -q '# mine again' {SYSCTLS}"));
@@ -148,7 +148,8 @@ fn another_cluster_was_here(stage: &Stage, host: &str) {
 
 fn accept(stage: &Stage, codes: &str) {
     let inventory = std::fs::read_to_string(stage.inventory()).unwrap();
-    let accepting = inventory.replacen("name: lab\n", &format!("name: lab\naccept: {codes}\n"), 1);
+    let name = format!("name: {}\n", lab_name());
+    let accepting = inventory.replacen(&name, &format!("{name}accept: {codes}\n"), 1);
     assert_ne!(accepting, inventory);
     std::fs::write(stage.inventory(), accepting).unwrap();
 }

@@ -14,7 +14,7 @@ use kubewan_lab::{Allow, HostSnapshot};
 
 use crate::support::looks::{AFTER_RESET, differences, looks};
 use crate::support::running::{Ended, Running, UP};
-use crate::support::{HOSTS, Stage};
+use crate::support::{HOSTS, Stage, lab_name};
 use points::{Place, Point, Stop, Sweep, Then};
 
 #[test]
@@ -133,7 +133,7 @@ fn goes_on(stage: &Stage, reference: &[HostSnapshot]) -> Result<(), String> {
 }
 
 fn went_back(stage: &Stage, start: &[HostSnapshot]) -> Result<(), String> {
-    let said = stage.kubewan(&["reset", "--confirm", "lab"]);
+    let said = stage.kubewan(&["reset", "--confirm", &lab_name()]);
     if said.code != 0 {
         return Err(format!("reset ended with {}:\n{}{}", said.code, said.stdout, said.stderr));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_lab::{Claim, Lab};
 
-use crate::support::{Kubernetes, Stage, run};
+use crate::support::{Kubernetes, Stage, lab_name, run};
 
 const TOPOLOGY: &str = "\
 clouds:
@@ -90,7 +90,7 @@ fn the_address_survives_under_every_network_stack() {
         awaits(&stage, host, in_charge);
     }
     assert_eq!(stage.planned(), Vec::<String>::new(), "everything is as it was made");
-    stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+    stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
     assert_eq!(files(), before);
     for (host, in_charge, _) in STACKS {
         awaits(&stage, host, in_charge);
@@ -125,9 +125,10 @@ fn stage() -> Stage {
     let path = topology.to_string_lossy().into_owned();
     let dir = claim.lab_dir().to_string_lossy().into_owned();
     let kubernetes = Kubernetes::Rehearsal.flag();
-    let up = ["lab", "up", "--hosts-only", "--topology", &path, "--dir", &dir];
+    let name = lab_name();
+    let up = ["lab", "up", "--name", &name, "--hosts-only", "--topology", &path, "--dir", &dir];
     run(&[&up[..], &["--kubernetes", kubernetes]].concat()).expect_code(0);
-    Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") }
+    Stage { claim, lab: Lab::open(&lab_name()).expect("the lab that was just made") }
 }
 
 /// Stacks come back in their own time.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::running::{Running, UP};
-use crate::support::{HOSTS, Kubernetes, Stage, run};
+use crate::support::{HOSTS, Kubernetes, Stage, lab_name, run};
 
 /// Files below that are sent as they always are.
 const LARGE: u64 = 4 << 20;
@@ -17,7 +17,8 @@ fn long_a_slow_uplink_carries_a_bundle_once() {
     let kubernetes = *Kubernetes::told().last().expect("at least a rehearsal");
     let stage = Stage::hosts_only(kubernetes);
     for cloud in ["A", "B", "C"] {
-        run(&["lab", "impair", "operator", cloud, "--latency", LATENCY]).expect_code(0);
+        run(&["lab", "impair", "--name", &lab_name(), "operator", cloud, "--latency", LATENCY])
+            .expect_code(0);
     }
     let up = Running::start(&stage, &UP).end();
     assert_eq!(up.code, 0, "{}", up.stderr);
@@ -50,7 +51,7 @@ fn long_a_slow_uplink_carries_a_bundle_once() {
         );
     }
     for cloud in ["A", "B", "C"] {
-        run(&["lab", "heal", "operator", cloud]).expect_code(0);
+        run(&["lab", "heal", "--name", &lab_name(), "operator", cloud]).expect_code(0);
     }
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
 }

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::support::{HOSTS, Kubernetes, Said, Stage};
+use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
 use server::{PASSWORD, Registry, USER};
 
 /// Where the registries are.
@@ -175,7 +175,7 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     }
     scene.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
 
-    scene.stage.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+    scene.stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
     for host in HOSTS {
         let gone = "test ! -e /var/lib/kubelet/config.json && test ! -e /etc/containerd/certs.d && \
                     ! ls /usr/local/share/ca-certificates/kubewan-* 2>/dev/null";

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::support::{Kubernetes, Said, Stage, run_with};
+use crate::support::{Kubernetes, Said, Stage, lab_name, run_with};
 use server::Server;
 use tree::{Tree, sh};
 
@@ -85,11 +85,14 @@ impl Scene {
 
     /// The program with a memory of its own for what publishers say.
     fn kubewan(&self, arguments: &[&str]) -> Said {
-        let cache = self.tree.root.with_file_name("cache");
         let inventory = self.stage.inventory();
-        let mut all = arguments.to_vec();
-        all.extend(["-f", &inventory]);
-        run_with(&all, &[("XDG_CACHE_HOME", &cache.to_string_lossy())])
+        self.kubewan_alone(&[arguments, &["-f", &inventory]].concat())
+    }
+
+    /// The same without an inventory.
+    fn kubewan_alone(&self, arguments: &[&str]) -> Said {
+        let cache = self.tree.root.with_file_name("cache");
+        run_with(arguments, &[("XDG_CACHE_HOME", &cache.to_string_lossy())])
     }
 
     fn forget(&self) {
@@ -133,7 +136,7 @@ impl Scene {
     }
 
     fn reset(&self) {
-        self.kubewan(&["reset", "--confirm", "lab"]).expect_code(0);
+        self.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
     }
 }
 
@@ -224,7 +227,16 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
         );
     }
 
-    // And that bundle makes a cluster.
+    // And that bundle makes a cluster, on hosts that reach no mirror of their distribution any more.
+    assert!(check.stdout.contains("no packages: hosts need a mirror"), "{}", check.stdout);
+    scene.kubewan_alone(&["bundle", "packages", &target]).expect_code(0);
+    let check = run_with(&["bundle", "check", &target], &[]);
+    check.expect_code(0);
+    let told = "packages for hosts of debian-12 for amd64 without a mirror\n";
+    assert!(check.stdout.contains(told), "{}", check.stdout);
+    for host in ["master01", "node01"] {
+        scene.stage.on(host, "rm -r /etc/apt/sources.list /var/lib/apt/lists");
+    }
     let text = fs::read_to_string(scene.stage.inventory()).unwrap();
     let text = text.replacen("  source: release\n", &format!("  bundle: {target}\n"), 1).replacen(
         "  source: release\n",
@@ -233,6 +245,8 @@ fn releases_are_downloaded_checked_and_gone_on_with() {
     );
     fs::write(scene.stage.inventory(), text).unwrap();
     scene.is_a_cluster();
+    let seen = scene.stage.on("node01", "readlink -f $(which containerd conntrack socat)");
+    assert_eq!(seen, "/usr/bin/containerd\n/usr/sbin/conntrack\n/usr/bin/socat\n");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use kubewan_lab::leftovers;
 use serde_json::Value;
 
 use crate::support::looks::looks;
-use crate::support::{HOSTS, Kubernetes, Said, Stage};
+use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
 
 /// Somebody's earlier try, in a file that wins over kubeadm's.
 const STALE_ARGUMENT: &str = "KUBELET_EXTRA_ARGS=--node-ip=10.0.4.7";
@@ -64,6 +64,7 @@ impl Road {
 
 fn tell(kubernetes: Kubernetes) {
     let mut road = Road { stage: Stage::hosts_only(kubernetes), kubernetes, took: Vec::new() };
+    there_is_no_way_out(&road.stage);
     rented(&road.stage);
     let before = looks(&road.stage);
     active_firewalls_are_refused(&road);
@@ -91,10 +92,20 @@ fn tell(kubernetes: Kubernetes) {
 
     let Road { stage, took, .. } = road;
     drop(stage);
-    assert_eq!(leftovers(Some("lab")), Vec::<String>::new(), "the lab left something behind");
+    assert_eq!(leftovers(Some(&lab_name())), Vec::<String>::new(), "the lab left something behind");
     let took: Vec<String> =
         took.iter().map(|(part, time)| format!("{part} {:.1} s", time.as_secs_f64())).collect();
     eprintln!("{kubernetes:?}: {}", took.join(", "));
+}
+
+/// The clouds are an air gap: a host knows no name of the Internet, and no address answers but the lab's. What it gets, packages
+/// too, comes from the operator and from its peers.
+fn there_is_no_way_out(stage: &Stage) {
+    let out = "! getent ahostsv4 registry.k8s.io && ! timeout 5 bash -c '< /dev/tcp/203.0.113.250/443' 2> /dev/null && \
+        ! command -v conntrack && ! command -v containerd && ! command -v kubeadm";
+    for host in HOSTS {
+        stage.on(host, out);
+    }
 }
 
 /// A kernel with SELinux has its mode in this file, below a folder that only the kernel can make: the other folders
@@ -140,7 +151,8 @@ fn rented(stage: &Stage) {
          [Install]\\nWantedBy=multi-user.target\\n' > /etc/systemd/system/cloud-init.service && \
          systemctl enable --now cloud-init.service",
     );
-    edit(stage, "name: lab\n", "name: lab\nhostname: set\n");
+    let name = format!("name: {}\n", lab_name());
+    edit(stage, &name, &format!("{name}hostname: set\n"));
 }
 
 /// Replaces what stands exactly once in the inventory.
@@ -193,7 +205,7 @@ fn the_operators_own_tools(road: &Road) {
     road.stage.lab.heal("node02").expect("no cut");
     let text = std::fs::read_to_string(&mine).expect("the kubeconfig");
     let server = format!("server: https://{}:6443", road.address("master01"));
-    for words in ["current-context: work", "name: lab-admin", &server] {
+    for words in ["current-context: work", &format!("name: {}-admin", lab_name()), &server] {
         assert!(text.contains(words), "no `{words}` in:\n{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! A `kubeadm init` that somebody ran by hand and that never ended: told apart from a cluster that lives or has lived, of
-//! which nothing may be lost. Sure is it only where etcd never stored anything, or where the API answers and says that
-//! kubeadm's last steps are missing (`runUploadKubeadmConfig` in cmd/phases/init/uploadconfig.go comes after the wait for the
-//! control plane).
+//! which nothing may be lost. Sure is it only where the kubelet still has the credentials that the init made for it, and etcd
+//! never stored anything or the API answers and says that kubeadm's last steps are missing (`runUploadKubeadmConfig` in
+//! cmd/phases/init/uploadconfig.go comes after the wait for the control plane).
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -19,6 +19,9 @@ use super::{failure, second_run};
 
 /// Where kubeadm has etcd keep its data (`DefaultEtcdDataDir`, cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go).
 const ETCD_DATA: &str = "/var/lib/etcd";
+
+/// The kubelet's certificate as it renews it (`kubelet-client-current.pem` of the certificate store).
+const ROTATED: &str = "kubelet-client-current.pem";
 
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
@@ -80,6 +83,12 @@ fn begun_in(root: &Path) -> Option<StuckInit> {
         fs::read_to_string(at(&format!("{MANIFESTS}/{part}.yaml"))).unwrap_or_default()
     };
     let (etcd, api) = (manifest("etcd"), manifest("kube-apiserver"));
+    let kubelet = fs::read_to_string(at(super::KUBELET_CONF)).unwrap_or_default();
+    // An init ends with it (`runKubeletFinalizeCertRotation` in cmd/phases/init/kubeletfinalize.go), and a join has it from the
+    // start. That etcd's data are not there then means that their disk is not.
+    if kubelet.contains(ROTATED) {
+        return None;
+    }
     // An etcd elsewhere, or with its data elsewhere, may have anything.
     let servers = argument(&api, "etcd-servers");
     if servers.is_some_and(|servers| servers != "https://127.0.0.1:2379")
@@ -93,7 +102,7 @@ fn begun_in(root: &Path) -> Option<StuckInit> {
     let ca = fs::read_to_string(at(super::CA)).ok()?;
     Some(StuckInit {
         ca_hash: pin::of_pem(&ca)?,
-        node: fs::read_to_string(at(super::KUBELET_CONF)).ok().and_then(|text| node_of(&text)),
+        node: node_of(&kubelet),
         etcd_listens: argument(&etcd, "listen-peer-urls").map(str::to_owned),
         advertises: owned(argument(&api, "advertise-address")),
         service_subnet: owned(argument(&api, "service-cluster-ip-range")),
@@ -195,6 +204,12 @@ mod tests {
             (
                 "etc/kubernetes/manifests/kube-apiserver.yaml",
                 API.replace("127.0.0.1:2379", "etcd:2379"),
+            ),
+            (
+                "etc/kubernetes/kubelet.conf",
+                format!(
+                    "- name: system:node:master01\n    client-certificate: /var/lib/kubelet/pki/{ROTATED}\n"
+                ),
             ),
         ] {
             let root = begun();

@@ -1,12 +1,13 @@
 //! Docker in containerd's place: its configuration, its packages, and from Kubernetes 1.24 on cri-dockerd between it and the
 //! kubelet. containerd, which Docker runs containers by, is left as its package lays it.
 
-use super::runtime::{TOOLS, artifact, before_packages};
+use super::runtime::{artifact, before_packages};
 use crate::action::file::{Content, FileState};
 use crate::action::{Action, DockerEngine, File, Package, Unit};
 use crate::bundle::Artifact;
 use crate::facts::Facts;
 use crate::inventory::{Host, RuntimeKind, RuntimeSource};
+use crate::packages::TOOLS;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::docker::{self, CGROUP_DRIVER, DAEMON_JSON, Daemon, STORAGE_DRIVER};

@@ -5,7 +5,7 @@ use crate::action::{Action, Artifact, File, Image, ImageStore, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
 use crate::facts::Facts;
 use crate::inventory::{Host, Inventory, KubernetesSource, RuntimeSource};
-use crate::packages::{self, PackageManager};
+use crate::packages::{self, PackageManager, TOOLS};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::containerd::{self, Containerd};
@@ -17,8 +17,6 @@ pub(in crate::plan) const CONFIG: &str = "/etc/containerd/config.toml";
 /// containerd's unit, where no package brings one.
 pub(in crate::plan) const UNIT: &str = "/etc/systemd/system/containerd.service";
 
-/// What kubeadm's preflight and pods' networks need beside a runtime (kubernetes.io, "Installing kubeadm").
-pub(super) const TOOLS: [&str; 4] = ["conntrack", "iptables", "ethtool", "socat"];
 /// What a host downloads with.
 const DOWNLOADERS: [&str; 2] = ["ca-certificates", "curl"];
 /// Images that only a control plane runs.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Road;
 use crate::support::HOSTS;
-use crate::support::{Kubernetes, Said};
+use crate::support::{Kubernetes, Said, lab_name};
 
 const REHEARSAL: &str = "REHEARSAL: stand-ins take the place of Kubernetes; this is not a cluster.";
 
@@ -23,7 +23,7 @@ pub fn expect(road: &Road, up: &Said) {
             *outcome == "passed" && *found == check && subject.starts_with(begins)
         })
     };
-    let mut wanted: Vec<(&str, String)> = vec![("at-rest", "lab".into())];
+    let mut wanted: Vec<(&str, String)> = vec![("at-rest", lab_name())];
     for host in HOSTS {
         wanted.push(("node-ready", host.into()));
         for other in HOSTS.into_iter().filter(|other| *other != host) {

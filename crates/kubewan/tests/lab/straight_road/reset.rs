@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use kubewan_lab::{HostSnapshot, compare};
 
 use super::Road;
-use crate::support::HOSTS;
 use crate::support::looks::{AFTER_RESET, looks};
+use crate::support::{HOSTS, lab_name};
 
 /// Resets, and compares with how the hosts were.
 pub fn there_and_back(road: &mut Road, before: &[HostSnapshot]) {
-    let said = road.timed("reset", &["reset", "--confirm", "lab"]);
+    let said = road.timed("reset", &["reset", "--confirm", &lab_name()]);
     eprintln!("{}{}", said.stderr, said.stdout);
     said.expect_code(0);
     let mut unused: BTreeSet<String> =

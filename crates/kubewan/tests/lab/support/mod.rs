@@ -13,6 +13,12 @@ use serde_json::Value;
 /// The lab's hosts, the control plane first.
 pub const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
 
+/// What a story's lab and its cluster are called: stories that are told side by side have one each, which
+/// `KUBEWAN_STORY_LAB` names.
+pub fn lab_name() -> String {
+    std::env::var("KUBEWAN_STORY_LAB").unwrap_or_else(|_| "lab".into())
+}
+
 /// Which Kubernetes a story is told with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kubernetes {
@@ -91,6 +97,8 @@ impl Stage {
         let made = run(&[
             "lab",
             "up",
+            "--name",
+            &lab_name(),
             "--hosts-only",
             "--hosts",
             &count.to_string(),
@@ -100,7 +108,7 @@ impl Stage {
             &path.to_string_lossy(),
         ]);
         made.expect_code(0);
-        Stage { claim, lab: Lab::open("lab").expect("the lab that was just made") }
+        Stage { claim, lab: Lab::open(&lab_name()).expect("the lab that was just made") }
     }
 
     /// The inventory's path.
