@@ -191,7 +191,8 @@ impl Entry {
     /// Fits only what it was made for.
     fn is_sure(&self) -> bool {
         let is_anchored = self.begins().starts_with(|c: char| c.is_ascii_alphabetic());
-        self.letters >= if is_anchored { LETTERS_ANCHORED } else { LETTERS_FEW }
+        let few = if is_anchored { LETTERS_ANCHORED } else { LETTERS_FEW };
+        self.letters >= few || self.places().any(|name| name == COUNT)
     }
 }
 
@@ -285,8 +286,10 @@ impl Reading<'_> {
                 return format!("{mark}{}", self.line(rest, depth));
             }
         }
-        if let Some(rest) = line.strip_prefix("= help: ") {
-            return format!("{} {}", self.word("= help:"), self.phrase(rest, depth));
+        for head in ["= help:", "Usage:"] {
+            if let Some(rest) = line.strip_prefix(head).and_then(|rest| rest.strip_prefix(' ')) {
+                return format!("{} {}", self.word(head), self.phrase(rest, depth));
+            }
         }
         for word in ["error", "warning"] {
             if let Some(rest) = line.strip_prefix(word)

@@ -279,6 +279,7 @@ fn what_is_told_is_chinese_with_its_values() {
             "error[ssh-refused]: node01: it said nothing",
             "错误[ssh-refused]: node01: 它什么也没有说",
         ),
+        ("1 error in a.log.", "a.log 中有 1 个错误。"),
         ("what nobody of us says, as kubeadm", "what nobody of us says, as kubeadm"),
     ];
     for (english, chinese) in cases {
