@@ -43,8 +43,11 @@ const LETTERS_ANCHORED: usize = 4;
 /// One with fewer fits everything, and is not used.
 const LETTERS_LEAST: usize = 2;
 
-/// A place with this name holds a number.
+/// A place with this name holds a number, or a time: `1 h 2 min`.
 const COUNT: &str = "count";
+
+/// Units of time.
+const UNITS: [&str; 4] = ["d", "h", "min", "s"];
 
 /// Where a text that is made of several is taken apart, and what stands there in Chinese.
 const JOINTS: [(&str, &str); 7] = [
@@ -184,7 +187,10 @@ impl Entry {
 
     /// There are numbers where it counts.
     fn counts(&self, found: &[&str]) -> bool {
-        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let is_number = |text: &str| {
+            let mut words = text.split(' ');
+            words.all(|w| UNITS.contains(&w) || w.bytes().all(|b| b.is_ascii_digit()))
+        };
         self.places().zip(found).all(|(name, value)| name != COUNT || is_number(value))
     }
 
@@ -258,7 +264,10 @@ struct Reading<'c> {
 
 impl Reading<'_> {
     fn lines(&self, text: &str, depth: usize) -> String {
-        if let Some(told) = self.whole(text, depth) {
+        // A diagnostic's lines are texts of their own.
+        let is_one =
+            text.contains('\n') && !["error", "warning"].iter().any(|w| text.starts_with(w));
+        if let Some(told) = is_one.then(|| self.whole(text, depth)).flatten() {
             return told;
         }
         let lines: Vec<String> = text.split('\n').map(|line| self.line(line, depth)).collect();

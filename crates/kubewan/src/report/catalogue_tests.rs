@@ -279,6 +279,10 @@ fn what_is_told_is_chinese_with_its_values() {
             "error[ssh-refused]: node01: it said nothing",
             "错误[ssh-refused]: node01: 它什么也没有说",
         ),
+        (
+            "error[clock-skew]: node01: its clock is 1 h 2 min behind the operator's: leases and etcd's timers suffer",
+            "错误[clock-skew]: node01: 它的时钟比操作者的机器慢 1 h 2 min：租约和 etcd 的定时器会受影响",
+        ),
         ("1 error in a.log.", "a.log 中有 1 个错误。"),
         ("what nobody of us says, as kubeadm", "what nobody of us says, as kubeadm"),
     ];
