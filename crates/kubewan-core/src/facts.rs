@@ -24,6 +24,12 @@ pub struct Facts {
     pub addresses: Vec<InterfaceAddress>,
     /// The IPv4 default route with the lowest metric.
     pub default_route: Option<DefaultRoute>,
+    /// IPv4 neighbours that have answered on an interface's wire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<(String, Ipv4Addr)>,
+    /// Addresses that files of network stacks give the host at boot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configured_addresses: Vec<ConfiguredAddress>,
     /// Destinations of all IPv4 routes but the default one.
     pub routes: Vec<Route>,
     /// Name servers of /etc/resolv.conf (and of systemd-resolved's upstream file where that is used).
@@ -175,6 +181,19 @@ pub struct InterfaceAddress {
     /// The interface's name.
     pub interface: String,
     /// Address and prefix.
+    pub address: Ipv4Net,
+}
+
+/// An IPv4 address that a file gives an interface at boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfiguredAddress {
+    /// The file.
+    pub path: String,
+    /// The line that has the mask, from 1.
+    pub line: u32,
+    /// Its text.
+    pub text: String,
+    /// Address and mask.
     pub address: Ipv4Net,
 }
 
@@ -344,6 +363,15 @@ pub struct KubernetesFacts {
     pub manifests: Vec<String>,
     /// The `server:` of /etc/kubernetes/kubelet.conf or admin.conf.
     pub api_server: Option<String>,
+    /// The pin of the authority that /etc/kubernetes/pki/ca.crt has.
+    #[serde(default)]
+    pub ca_hash: Option<String>,
+    /// Its key is there too.
+    #[serde(default)]
+    pub ca_key: bool,
+    /// The cluster was made by hand, and taken over by kubewan.
+    #[serde(default)]
+    pub adopted: bool,
     /// Where the state is [`ClusterState::Foreign`]: it is surely a `kubeadm init` that never ended.
     #[serde(default)]
     pub stuck_init: Option<StuckInit>,

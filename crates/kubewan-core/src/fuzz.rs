@@ -15,6 +15,8 @@ use crate::action::{Action, Block, diff};
 use crate::bundle::{self, ArtifactKind, Bundle};
 use crate::facts::Facts;
 use crate::frame;
+use crate::inventory::adopt::{self, Answers};
+use crate::inventory::draft::{Draft, DraftHost};
 use crate::inventory::{self, Inventory, InventoryErrors, Recorded};
 use crate::journal::Entry;
 use crate::plan::{self, Inputs, reset};
@@ -40,6 +42,34 @@ pub fn publishers(bytes: &[u8]) {
     let ends = (0..10_000)
         .any(|_| matches!(download.after(code, &said, false), download::Next::GiveUp(_)));
     assert!(ends, "a download that brings nothing is never given up");
+}
+
+/// What kubectl prints of a cluster that somebody made: `{"nodes", "configMaps", "daemonSets"}`.
+pub fn living(bytes: &[u8]) {
+    let Ok(said) = serde_json::from_slice::<Value>(bytes) else { return };
+    let answers = Answers {
+        nodes: said["nodes"].clone(),
+        config_maps: said["configMaps"].clone(),
+        daemon_sets: said["daemonSets"].clone(),
+    };
+    let mut facts = Facts::default();
+    facts.kubernetes.ca_hash = Some(format!("sha256:{}", "0".repeat(64)));
+    facts.kubernetes.ca_key = true;
+    facts.kubernetes.manifests = vec!["etcd.yaml".into(), "kube-apiserver.yaml".into()];
+    facts.kubernetes.api_server = Some("https://198.51.100.10:6443".into());
+    let host = adopt::Seen { name: "one", address: "198.51.100.10", facts: &facts };
+    match adopt::living(&[host], 0, &answers) {
+        Ok(living) => {
+            let hosts = vec![DraftHost { address: "198.51.100.10".into(), ..DraftHost::default() }];
+            let mut draft = Draft { name: "home".into(), hosts, ..Draft::default() };
+            living.write(&mut draft);
+            if let Ok(read) = inventory::parse("f", &draft.text()) {
+                assert_eq!(read.adopt, Some(living.adopt), "what is written reads otherwise");
+                assert_eq!(read.network, living.network, "what is written reads otherwise");
+            }
+        }
+        Err(refusals) => assert!(!refusals.is_empty(), "refused without a reason"),
+    }
 }
 
 /// Files that registries need, and what older configurations of containerd say of registries.

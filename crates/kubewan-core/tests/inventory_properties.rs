@@ -193,6 +193,8 @@ fn sample(root: &Value, schema: &Value, key: &str) -> Value {
     let known = match key {
         "name" => Some(json!("home")),
         "version" => Some(json!("1.36.2")),
+        "ca" => Some(json!(format!("sha256:{}", "0a".repeat(32)))),
+        "endpoint" => Some(json!("198.51.100.10:6443")),
         "roles" => Some(json!(["control-plane"])),
         "address" => Some(json!("198.51.100.10")),
         "privateAddress" => Some(json!("192.168.1.10")),

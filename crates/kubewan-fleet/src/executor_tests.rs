@@ -282,6 +282,7 @@ fn secrets_go_only_where_they_are_asked_for_and_outputs_are_handed_on() {
         endpoint: "https://api.test.kubewan:6443".into(),
         timeout_s: 300,
         control_plane: false,
+        adopts: String::new(),
     });
     let join = Step::new(Phase::Join, "two", goal, "test");
     let steps = vec![

@@ -1,5 +1,6 @@
 //! What can be typed. Only names, types and help texts: what a command does stands in [`crate::commands`].
 
+mod adopt;
 mod doctor;
 mod init;
 mod join;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use self::adopt::AdoptArgs;
 pub use self::doctor::{DoctorArgs, SupportArgs};
 pub use self::init::InitArgs;
 pub use self::join::{
@@ -174,6 +176,8 @@ Exit codes: 0 done, 1 failed, 2 changes (plan --detailed-exitcode), 3 refused, 4
 pub enum Command {
     /// Ask for addresses, look at the hosts, and write a commented cluster.yaml
     Init(InitArgs),
+    /// Write a cluster.yaml for a cluster that somebody made with kubeadm, to take it into kubewan's care
+    Adopt(AdoptArgs),
     /// Show every step on every host with its reason and diff; change nothing
     Plan(PlanArgs),
     /// Show the plan, ask, apply it, and prove the result
@@ -228,6 +232,7 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::Init(_) => "init",
+            Command::Adopt(_) => "adopt",
             Command::Plan(_) => "plan",
             Command::Up(_) => "up",
             Command::Status(_) => "status",

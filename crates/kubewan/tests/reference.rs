@@ -13,7 +13,8 @@ use kubewan_core::plan::Phase;
 use serde_json::Value;
 
 /// What a finding's code follows in the sources.
-const BEFORE_CODE: [&str; 4] = ["Finding::error(", "Finding::warning(", " about(", " cluster("];
+const BEFORE_CODE: [&str; 5] =
+    ["Finding::error(", "Finding::warning(", " about(", " cluster(", "refusal("];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

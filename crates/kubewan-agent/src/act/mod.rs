@@ -2,6 +2,7 @@
 //! per group of kinds, as in `kubewan_core::action`; parsers of other programs' output are functions of
 //! their own, without effects.
 
+pub mod alias;
 pub mod cluster;
 pub mod docker;
 pub mod file;
@@ -36,6 +37,7 @@ pub struct Host {
     values: BTreeMap<String, String>,
     seen: Arc<Seen>,
     look: Option<Arc<Look>>,
+    adopts: Arc<OnceLock<String>>,
 }
 
 /// What the goals of one look ask in common.
@@ -54,13 +56,37 @@ impl Host {
     /// A host that keeps its state elsewhere, for tests.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
-        Host { seen: Arc::new(Seen::below(&root)), root, values: BTreeMap::new(), look: None }
+        Host {
+            seen: Arc::new(Seen::below(&root)),
+            root,
+            values: BTreeMap::new(),
+            look: None,
+            adopts: Arc::default(),
+        }
     }
 
     /// This host during a look at some goals, whose units systemd is asked about once.
     fn looking(&self, goals: &[Action]) -> Host {
+        goals.iter().for_each(|goal| self.hear(goal));
         let look = Look { unit_names: unit_names(goals), units: OnceLock::new() };
         Host { look: Some(Arc::new(look)), ..self.clone() }
+    }
+
+    /// Remembers which cluster a goal takes over: before a run has begun, nothing on this host tells of it.
+    fn hear(&self, goal: &Action) {
+        let pin = match goal {
+            Action::KubeadmInit(init) => &init.adopts,
+            Action::KubeadmJoin(join) => &join.adopts,
+            _ => return,
+        };
+        if !pin.is_empty() {
+            self.adopts.get_or_init(|| pin.clone());
+        }
+    }
+
+    /// The pin of the cluster that goals take over; empty where they take over none.
+    pub(crate) fn adopts(&self) -> &str {
+        self.adopts.get().map(String::as_str).unwrap_or_default()
     }
 
     /// What is known of this host's files.
@@ -205,6 +231,7 @@ pub fn files_rewritten<'a>(action: &'a Action, before: &'a Observed) -> Vec<&'a 
 /// # Errors
 /// Says what could not be seen and why. A thing that is simply not there is no error.
 pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
+    host.hear(goal);
     Ok(match goal {
         Action::File(a) => Observed::File(file::observe_file(a, host)?),
         Action::Block(a) => Observed::Block(file::observe_block(a, host)?),
@@ -232,6 +259,8 @@ pub fn observe(goal: &Action, host: &Host) -> Result<Observed, String> {
         Action::DockerEngine(a) => Observed::DockerEngine(docker::observe_docker_engine(a, host)?),
         Action::Unmasked(a) => Observed::Unmasked(unit::observe_unmasked(a, host)?),
         Action::Link(a) => Observed::Link(unit::observe_link(a, host)?),
+        Action::AliasOff(a) => Observed::AliasOff(alias::observe_alias_off(a, host)?),
+        Action::AliasOn(a) => Observed::AliasOn(alias::observe_alias_on(a, host)?),
         Action::KubeletFlag(a) => Observed::KubeletFlag(kubelet::observe_kubelet_flag(a, host)?),
         Action::Firewall(a) => Observed::Firewall(firewall::observe_firewall(a, host)?),
         Action::KubeadmInit(a) => Observed::KubeadmInit(kubeadm::observe_kubeadm_init(a, host)?),
@@ -394,6 +423,8 @@ pub fn perform(goal: &Action, seen: &Observed, cx: &mut Performing<'_>) -> Resul
         DockerEngine => docker::perform_docker_engine,
         Unmasked => unit::perform_unmasked,
         Link => unit::perform_link,
+        AliasOff => alias::perform_alias_off,
+        AliasOn => alias::perform_alias_on,
         KubeletFlag => kubelet::perform_kubelet_flag,
         Firewall => firewall::perform_firewall,
         KubeadmInit => kubeadm::perform_kubeadm_init,

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use kubewan_core::action::{Action, Observed};
+use kubewan_core::action::{Action, KubeadmInit, Observed};
 use kubewan_core::facts::ClusterState;
 use kubewan_core::journal::Entry;
+use kubewan_core::pin;
 
 use crate::act::Host;
 use crate::{disk, journal};
@@ -51,6 +52,8 @@ pub struct Ownership {
     pub join_begun: bool,
     /// It ended well.
     pub join_ended: bool,
+    /// Neither is of ours: the cluster was made by hand and taken over.
+    pub adopted: bool,
 }
 
 /// Reads the journal and the marks.
@@ -66,7 +69,15 @@ pub fn ownership(host: &Host) -> Result<Ownership, String> {
             Kind::Join => owned.join_ended |= owned.join_begun && marked,
         }
     }
+    let mark = fs::read_to_string(KubeadmInit::ADOPTED).unwrap_or_default();
+    owned.adopt(mark.lines().last().unwrap_or_default());
+    owned.adopt(host.adopts());
     Ok(owned)
+}
+
+/// The pin of the authority that this host has.
+pub fn ca_hash() -> Option<String> {
+    pin::of_pem(&fs::read_to_string("/etc/kubernetes/pki/ca.crt").ok()?)
 }
 
 pub(crate) fn from_journal(entries: &[Entry]) -> Ownership {
@@ -126,6 +137,23 @@ impl Ownership {
         Ok(())
     }
 
+    /// Takes for ended what somebody did by hand, where this host's cluster has this authority. `pin` may be empty.
+    pub fn adopt(&mut self, pin: &str) {
+        let api_server = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+        if !pin.is_empty() && ca_hash().as_deref() == Some(pin) {
+            self.take_over(Path::new(api_server).exists());
+        }
+    }
+
+    fn take_over(&mut self, is_control_plane: bool) {
+        if self.init_begun || self.join_begun {
+            return;
+        }
+        self.adopted = true;
+        (self.init_begun, self.init_ended) = (is_control_plane, is_control_plane);
+        (self.join_begun, self.join_ended) = (!is_control_plane, !is_control_plane);
+    }
+
     /// How far a cluster has got here.
     pub fn state(&self) -> ClusterState {
         if self.init_ended || self.join_ended {
@@ -158,7 +186,6 @@ pub fn evidence() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use kubewan_core::action::KubeadmInit;
     use kubewan_core::action::kubeadm::InitSeen;
 
     use kubewan_core::journal::Begun;
@@ -176,6 +203,7 @@ mod tests {
                 node: "n".into(),
                 endpoint: String::new(),
                 timeout_s: 1,
+                adopts: String::new(),
             }),
             before: Observed::KubeadmInit(InitSeen::default()),
             unix_s: 0,
@@ -205,6 +233,22 @@ mod tests {
         taken_over.before = Observed::KubeadmInit(InitSeen { stuck: true, ..InitSeen::default() });
         let owned = from_journal(&[Entry::Begun(taken_over)]);
         assert_eq!(owned.init_configs, ["", "c"]);
+    }
+
+    #[test]
+    fn what_was_taken_over_counts_as_ended_unless_the_journal_knows_better() {
+        let mut owned = Ownership::default();
+        owned.adopt("");
+        assert_eq!(owned, Ownership::default());
+        owned.take_over(true);
+        assert!(owned.adopted && owned.init_ended && !owned.join_begun);
+        assert_eq!((owned.state(), owned.foreign()), (ClusterState::Done, vec![]));
+        let mut worker = Ownership::default();
+        worker.take_over(false);
+        assert!(worker.join_ended && !worker.init_begun);
+        let mut ours = from_journal(&[begun(1)]);
+        ours.take_over(true);
+        assert!(!ours.adopted && !ours.init_ended);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kubewan_core::facts::{ClusterState, KubernetesFacts};
 
-use super::cluster_state::ownership;
+use super::cluster_state::{ca_hash, ownership};
 use super::kubelet;
 use super::systemd::Units;
 use crate::act::Host;
@@ -14,7 +14,8 @@ use crate::command::PATH;
 
 pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, String> {
     let unit = units.get("kubelet.service");
-    let state = ownership(host)?.state();
+    let owned = ownership(host)?;
+    let state = owned.state();
     let is_foreign = state == ClusterState::Foreign;
     let version = |program, args| last_version(&host.seen().version(program, args)?);
     Ok(KubernetesFacts {
@@ -30,6 +31,9 @@ pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, 
         api_server: ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf"]
             .iter()
             .find_map(|path| server_of(&fs::read_to_string(path).ok()?)),
+        ca_hash: ca_hash(),
+        ca_key: Path::new("/etc/kubernetes/pki/ca.key").exists(),
+        adopted: owned.adopted,
         stuck_init: if is_foreign { stuck::stuck_init(host) } else { None },
     })
 }

@@ -62,6 +62,8 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
             interfaces: links.interfaces,
             addresses: links.addresses,
             default_route: routes.default,
+            neighbours: network::files::parse_neighbours(&text("/proc/net/arp")),
+            configured_addresses: network::files::configured(),
             routes: routes.others,
             resolvers: network::resolvers(),
             memory_bytes: memory::memory_bytes(),

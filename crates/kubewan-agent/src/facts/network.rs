@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::command::Program;
 
+pub(crate) mod files;
 pub(crate) mod text;
 
 /// Links and the IPv4 addresses on them.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::text;
-use crate::act::{firewall, system, unit};
+use crate::act::{alias, firewall, system, unit};
 use crate::facts::kubelet::{flag_in_text, flag_value, split_cmdline, with_flag, without_flag};
 use crate::facts::{kernel, kubernetes, memory, names, network as net, os, runtime, systemd};
 use crate::relay;
@@ -24,6 +24,12 @@ pub fn network(bytes: &[u8]) {
     let plain = net::links_of(net::text::parse_links(&said, &said));
     assert!(plain.interfaces.iter().all(|link| !link.name.contains(char::is_whitespace)));
     assert!(net::text::parse_routes(&said).len() <= said.lines().count());
+    let on_card = alias::parse(&said);
+    assert!(on_card.iter().all(|(address, _)| !address.contains(char::is_whitespace)));
+    for each in net::files::parse("f", &said) {
+        assert!(said.lines().nth(each.line as usize - 1).is_some(), "{each:?}");
+    }
+    assert!(net::files::parse_neighbours(&said).len() <= said.lines().count());
     let resolvers = net::parse_resolvers(&said);
     assert!(resolvers.len() <= said.lines().count());
     if let Ok(seen) = unit::parse_link(&said) {

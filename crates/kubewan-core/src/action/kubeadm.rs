@@ -18,6 +18,9 @@ pub struct KubeadmInit {
     pub endpoint: String,
     /// Seconds after which a run of kubeadm is stopped.
     pub timeout_s: u64,
+    /// The pin of the authority of a cluster that somebody made by hand and that counts as made; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub adopts: String,
 }
 
 /// How far a control plane is.
@@ -45,6 +48,10 @@ impl KubeadmInit {
     /// Where a host keeps that an init, begun by hand, is known to have got stuck: its authority's pin. As soon as its
     /// address is on an interface the stuck etcd comes up, and nobody could tell it from one that has lived.
     pub const STUCK: &'static str = "/var/lib/kubewan/stuck-init";
+
+    /// Where a host keeps that its cluster was made by hand and taken over: the pin of its authority. As long as that is the
+    /// host's, what kubeadm did there counts as ended.
+    pub const ADOPTED: &'static str = "/var/lib/kubewan/adopted";
 
     /// Output: the authority that joins trust.
     pub const CA: &'static str = "ca";
@@ -154,6 +161,9 @@ pub struct KubeadmJoin {
     /// It joins as a control plane.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control_plane: bool,
+    /// As [`KubeadmInit::adopts`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub adopts: String,
 }
 
 /// How far a join is.

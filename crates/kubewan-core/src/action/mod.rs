@@ -4,6 +4,7 @@
 //!
 //! One file per group of kinds; each holds the goals, what is observed, and the pure diff.
 
+pub mod alias;
 pub mod cluster;
 pub mod docker;
 pub mod etcd;
@@ -17,6 +18,7 @@ pub mod unit;
 
 use serde::{Deserialize, Serialize};
 
+pub use alias::{AliasOff, AliasOn};
 pub use cluster::{Announced, NodeMeta, Object, Spread};
 pub use docker::DockerEngine;
 pub use etcd::EtcdListens;
@@ -74,6 +76,10 @@ pub enum Action {
     Unmasked(Unmasked),
     /// A network interface of ours with its address.
     Link(Link),
+    /// A network card without an address that has a wrong mask.
+    AliasOff(AliasOff),
+    /// That address on its card again.
+    AliasOn(AliasOn),
     /// An argument of the running kubelet.
     KubeletFlag(KubeletFlag),
     /// A host firewall, opened or off.
@@ -144,6 +150,10 @@ pub enum Observed {
     Unmasked(unit::UnmaskedSeen),
     /// See [`unit::LinkSeen`].
     Link(unit::LinkSeen),
+    /// See [`alias::AliasSeen`].
+    AliasOff(alias::AliasSeen),
+    /// See [`alias::AliasOnSeen`].
+    AliasOn(alias::AliasOnSeen),
     /// See [`unit::KubeletFlagSeen`].
     KubeletFlag(unit::KubeletFlagSeen),
     /// See [`firewall::FirewallSeen`].
@@ -261,6 +271,8 @@ pub fn diff(goal: &Action, seen: &Observed) -> Result<Option<Change>, Mismatched
         DockerEngine,
         Unmasked,
         Link,
+        AliasOff,
+        AliasOn,
         KubeletFlag,
         Firewall,
         KubeadmInit,
@@ -314,6 +326,8 @@ kinds! {
     DockerEngine: "docker-engine",
     Unmasked: "unmasked",
     Link: "link",
+    AliasOff: "alias-off",
+    AliasOn: "alias-on",
     KubeletFlag: "kubelet-flag",
     Firewall: "firewall",
     KubeadmInit: "kubeadm-init",
@@ -350,6 +364,8 @@ impl Action {
             Action::DockerEngine(_) => "docker".into(),
             Action::Unmasked(a) => a.unit.clone(),
             Action::Link(a) => a.name.clone(),
+            Action::AliasOff(a) => a.subject(),
+            Action::AliasOn(a) => a.subject(),
             Action::KubeletFlag(a) => format!("--{}", a.name),
             Action::Firewall(a) => a.tool_name().into(),
             Action::KubeadmInit(_) => "kubeadm init".into(),

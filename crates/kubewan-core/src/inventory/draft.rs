@@ -1,9 +1,12 @@
 //! An inventory that kubewan writes: what was found on hosts, as `cluster.yaml` with comments for whoever reads and edits it.
 //! Names, logins and what hosts say of themselves are others' words: whatever they are, the text reads back as it was meant.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Role, Ssh};
+use super::adopt::Living;
+use super::recorded::word;
+use super::{Network, Role, RuntimeKind, RuntimeSource, Ssh, Taint};
 
 /// Columns of a comment.
 const WIDTH: usize = 100;
@@ -15,6 +18,8 @@ pub struct Draft {
     pub name: String,
     /// Kubernetes' version.
     pub version: String,
+    /// The cluster that it describes, where one is there already.
+    pub living: Option<Living>,
     /// Comments on all of it: each a paragraph.
     pub head: Vec<String>,
     /// Comments before the hosts.
@@ -34,6 +39,10 @@ pub struct DraftHost {
     pub ssh: Ssh,
     /// What it does.
     pub roles: Vec<Role>,
+    /// Labels of its node.
+    pub labels: BTreeMap<String, String>,
+    /// Taints of its node.
+    pub taints: Vec<Taint>,
     /// Comments: each a paragraph.
     pub comments: Vec<String>,
 }
@@ -47,10 +56,14 @@ impl Draft {
         }
         let _ = writeln!(
             text,
-            "name: {}\nkubernetes:\n  version: {}\n",
+            "name: {}\nkubernetes:\n  version: {}",
             scalar(&self.name),
             quoted(&self.version)
         );
+        if let Some(living) = &self.living {
+            living.text(&mut text);
+        }
+        text.push('\n');
         for paragraph in &self.notes {
             comment(&mut text, "", paragraph);
         }
@@ -62,6 +75,33 @@ impl Draft {
             host.write(&mut text);
         }
         text
+    }
+}
+
+impl Living {
+    /// What a cluster that is there has otherwise than a new one would.
+    fn text(&self, text: &mut String) {
+        let mut line = |line: String| {
+            let _ = writeln!(text, "{line}");
+        };
+        line(format!("  source: {}", word(&self.source)));
+        if let Some(repository) = &self.image_repository {
+            line(format!("  imageRepository: {}", scalar(repository)));
+        }
+        let (kind, source) = (self.runtime.kind, self.runtime.source);
+        if kind != RuntimeKind::default() || source != RuntimeSource::default() {
+            line(format!("runtime:\n  kind: {}\n  source: {}", word(&kind), word(&source)));
+        }
+        let Network { backend, pod_subnet, service_subnet, dns_domain, .. } = &self.network;
+        line(format!("network:\n  backend: {}", word(backend)));
+        line(format!("  podSubnet: {pod_subnet}\n  serviceSubnet: {service_subnet}"));
+        line(format!("  dnsDomain: {}", scalar(dns_domain)));
+        line("# The cluster that is taken over: its authority's pin, and what its certificates are good for.".into());
+        line(format!(
+            "adopt:\n  ca: {}\n  endpoint: {}",
+            self.adopt.ca,
+            quoted(&self.adopt.endpoint)
+        ));
     }
 }
 
@@ -96,6 +136,24 @@ impl DraftHost {
             .collect();
         if !entries.is_empty() {
             let _ = write!(text, "    ssh:\n{}", entries.concat());
+        }
+        if !self.labels.is_empty() {
+            text.push_str("    labels:\n");
+        }
+        for (key, value) in &self.labels {
+            let _ = writeln!(text, "      {}: {}", quoted(key), quoted(value));
+        }
+        if !self.taints.is_empty() {
+            text.push_str("    taints:\n");
+        }
+        for taint in &self.taints {
+            let value = taint.value.as_deref().map(|value| format!(", value: {}", quoted(value)));
+            let (key, effect) = (quoted(&taint.key), word(&taint.effect));
+            let _ = writeln!(
+                text,
+                "      - {{ key: {key}{}, effect: {effect} }}",
+                value.unwrap_or_default()
+            );
         }
     }
 }

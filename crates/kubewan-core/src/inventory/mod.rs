@@ -2,6 +2,7 @@
 //! facts about hosts live in [`crate::facts`].
 
 mod accept;
+pub mod adopt;
 pub mod draft;
 mod error;
 mod guest;
@@ -28,6 +29,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accept::{Acceptance, KubeletSwitch};
+pub use adopt::Adopt;
 pub use error::{Code, InventoryError, InventoryErrors};
 pub use parse::{parse, parse_bytes};
 pub use profile::{Profile, Setting};
@@ -78,6 +80,10 @@ pub struct Inventory {
     /// told. Only what is listed here may be accepted.
     #[serde(default)]
     pub accept: Vec<Acceptance>,
+    /// A cluster that somebody made with kubeadm by hand, and that kubewan takes into its care as it is. Written by
+    /// `kubewan adopt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
     /// The servers, in the operator's order. The first with the role `control-plane` runs `kubeadm init`.
     #[schemars(length(min = 1))]
     pub hosts: Vec<Host>,

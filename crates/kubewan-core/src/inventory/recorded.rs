@@ -36,6 +36,9 @@ pub struct Recorded {
     pub dns_domain: String,
     /// The host that ran `kubeadm init`.
     pub first_control_plane: String,
+    /// Where the API of a cluster is found that somebody made by hand; `None`: kubewan made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
     /// SHA-256 of free settings in force, by their key in the inventory. Records of older kubewans have none, and then
     /// nothing is compared.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -91,6 +94,7 @@ impl Recorded {
             service_subnet: network.service_subnet,
             dns_domain: network.dns_domain.clone(),
             first_control_plane: inventory.first_control_plane().name.clone(),
+            adopted: inventory.adopt.as_ref().map(|adopt| adopt.endpoint.clone()),
             settings: settings(inventory),
             hosts: inventory.hosts.iter().map(|each| (each.name.clone(), host(each))).collect(),
         }
@@ -160,7 +164,7 @@ impl Recorded {
     }
 
     /// What stays as it was built: the finding's code, the key in the inventory, and the value as written there.
-    fn fixed(&self) -> [(&'static str, &'static str, String); 8] {
+    fn fixed(&self) -> [(&'static str, &'static str, String); 9] {
         [
             ("name-changed", "name", self.name.clone()),
             ("version-changed", "kubernetes.version", self.kubernetes_version.clone()),
@@ -170,6 +174,11 @@ impl Recorded {
             ("pod-subnet-changed", "network.podSubnet", self.pod_subnet.to_string()),
             ("service-subnet-changed", "network.serviceSubnet", self.service_subnet.to_string()),
             ("dns-domain-changed", "network.dnsDomain", self.dns_domain.clone()),
+            (
+                "adopt-changed",
+                "adopt.endpoint",
+                self.adopted.clone().unwrap_or_else(|| "(none)".to_owned()),
+            ),
         ]
     }
 }
@@ -238,7 +247,7 @@ fn settings(inventory: &Inventory) -> BTreeMap<String, String> {
 }
 
 /// A word as the inventory writes it.
-fn word(value: &impl Serialize) -> String {
+pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(other) => other.to_string(),

@@ -31,6 +31,9 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node) {
         let help = "a DNS domain in lower case, as cluster.local";
         report.push(Code::BadName, node.span, "network.dnsDomain", message, help);
     }
+    if let Some(adopt) = root.get("adopt") {
+        adopted(report, adopt);
+    }
     registries::check(report, root);
     reserved::check(report, root);
     accept::check(report, root, "accept");
@@ -47,6 +50,35 @@ fn cluster_name(report: &mut Report<'_>, root: &Node) {
         let help = "a DNS label: 1 to 63 of a-z, 0-9 and `-`, as home";
         report.push(Code::BadName, node.span, "name", message, help);
     }
+}
+
+/// The mark of a cluster that is taken over.
+fn adopted(report: &mut Report<'_>, adopt: &Node) {
+    if let Some(node) = adopt.get("ca")
+        && let Some(text) = node.text()
+        && !is_pin(text)
+    {
+        let message = format!("`adopt.ca` cannot be {}", quoted(text));
+        let help = "the pin of the cluster's authority: sha256: and 64 digits of 0-9 and a-f, as `kubewan adopt` writes it";
+        report.push(Code::BadValue, node.span, "adopt.ca", message, help);
+    }
+    if let Some(node) = adopt.get("endpoint")
+        && let Some(text) = node.text()
+    {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let is_host = host.parse::<std::net::Ipv4Addr>().is_ok()
+            || names::dns_subdomain(&host.to_ascii_lowercase()).is_ok();
+        if !is_host || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            let message = format!("`adopt.endpoint` cannot be {}", quoted(text));
+            let help = "an address or a DNS name and a port, as 198.51.100.10:6443";
+            report.push(Code::BadValue, node.span, "adopt.endpoint", message, help);
+        }
+    }
+}
+
+fn is_pin(text: &str) -> bool {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    text.strip_prefix("sha256:").is_some_and(|sum| sum.len() == 64 && sum.chars().all(hex))
 }
 
 fn version(report: &mut Report<'_>, kubernetes: &Node) {

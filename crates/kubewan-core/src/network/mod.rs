@@ -1,6 +1,7 @@
 //! Facts about the cluster's networks that follow from the inventory: ports, packet sizes, and subnets
 //! that would collide with what hosts have already.
 
+pub mod alias;
 pub mod ports;
 pub mod reach;
 pub mod subnets;

@@ -1,12 +1,13 @@
 //! From inventory and facts to goals: which steps there are on which host, and what forbids them. The list of
 //! phases is the whole procedure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{Step, lint, phase};
 use crate::bundle::Bundle;
-use crate::facts::Facts;
+use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
 use crate::inventory::Recorded;
 use crate::inventory::{Host, Inventory};
@@ -98,11 +99,30 @@ impl<'a> View<'a> {
     }
 }
 
+/// Facts in which hosts of the cluster that is taken over count as whole.
+fn adopted<'a>(
+    inventory: &Inventory,
+    facts: &'a BTreeMap<String, Facts>,
+) -> Cow<'a, BTreeMap<String, Facts>> {
+    let Some(adopt) = &inventory.adopt else { return Cow::Borrowed(facts) };
+    let mut facts = facts.clone();
+    for of in facts.values_mut().map(|facts| &mut facts.kubernetes) {
+        if of.state == ClusterState::Foreign
+            && of.stuck_init.is_none()
+            && of.ca_hash.as_deref() == Some(&adopt.ca)
+        {
+            (of.state, of.adopted) = (ClusterState::Done, true);
+        }
+    }
+    Cow::Owned(facts)
+}
+
 /// The goals for every host.
 ///
 /// `facts` holds every host of the inventory. Findings with [`crate::finding::Severity::Error`] forbid to
 /// apply the plan; the goals are given all the same, so that it can be shown.
 pub fn steps(inventory: &Inventory, facts: &BTreeMap<String, Facts>, inputs: &Inputs) -> Planned {
+    let facts = &adopted(inventory, facts);
     let view = View { inventory, facts, inputs };
     let each = |phase: fn(&View, &Host, &Facts) -> Vec<Step>| -> Vec<Step> {
         inventory

@@ -1,5 +1,6 @@
 //! The plan as a value: what a fresh cluster's plan holds, and that a host which reached its goals is left alone.
 
+mod adopt;
 mod control_planes;
 mod distributions;
 mod docker;
@@ -9,6 +10,7 @@ mod versions;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::action::alias::{AliasOnSeen, AliasSeen};
 use crate::action::cluster::{AnnouncedSeen, NodeSeen, ObjectSeen, SpreadSeen};
 use crate::action::docker::DockerEngineSeen;
 use crate::action::etcd::EtcdSeen;
@@ -21,7 +23,7 @@ use crate::action::system::{
     HostnameSeen, ModuleSeen, SelinuxSeen, SwapOnSeen, SwapSeen, SysctlSeen, TimeSyncSeen,
 };
 use crate::action::unit::{KubeletFlagSeen, LinkSeen, UnitSeen, UnmaskedSeen};
-use crate::facts::{CloudInit, ClusterState, Facts};
+use crate::facts::{CloudInit, ClusterState, Facts, InterfaceAddress};
 use crate::inventory::{Inventory, Recorded};
 use crate::render::unit::UNMANAGED_UNIT;
 use crate::samples;
@@ -58,6 +60,8 @@ pub fn untouched(action: &Action) -> Observed {
         Action::DockerEngine(_) => Observed::DockerEngine(DockerEngineSeen::default()),
         Action::Unmasked(_) => Observed::Unmasked(UnmaskedSeen { masked: true }),
         Action::Link(_) => Observed::Link(LinkSeen::default()),
+        Action::AliasOff(_) => Observed::AliasOff(AliasSeen { there: Some(Default::default()) }),
+        Action::AliasOn(_) => Observed::AliasOn(AliasOnSeen { card: true, there: false }),
         Action::KubeletFlag(_) => Observed::KubeletFlag(KubeletFlagSeen::default()),
         Action::Firewall(_) => Observed::Firewall(FirewallSeen {
             active: true,
@@ -383,6 +387,31 @@ fn a_public_address_on_a_nic_needs_no_interface_of_ours() {
         facts.addresses[0].address = "198.51.100.10/24".parse().expect("an address");
     });
     assert!(!steps.iter().any(|s| matches!(s.action, Action::Link(_))));
+}
+
+/// The order is what keeps connections alive.
+#[test]
+fn an_alias_with_a_wrong_mask_goes_once_the_address_is_elsewhere() {
+    let with = |addresses: &[(&str, &str)]| {
+        let steps = steps_where(&samples::inventory(1), |facts| {
+            facts.addresses.extend(addresses.iter().map(|(interface, address)| InterfaceAddress {
+                interface: (*interface).into(),
+                address: address.parse().expect("an address"),
+            }));
+        });
+        let is_about = |step: &&Step| matches!(step.action, Action::Link(_) | Action::AliasOff(_));
+        steps.iter().filter(is_about).map(|step| step.id.clone()).collect::<Vec<_>>()
+    };
+    let alias = ("eth0", "198.51.100.10/24");
+    let (link, off) = ("master01/link:kubewan0", "master01/alias-off:eth0 198.51.100.10/24");
+    assert_eq!(with(&[alias]), [link, off]);
+    // A boot brought it back.
+    assert_eq!(with(&[alias, ("kubewan0", "198.51.100.10/32")]), [link, off]);
+    // Somebody has given it a mask of its own beside.
+    assert_eq!(with(&[alias, ("eth0", "198.51.100.10/32")]), [off]);
+    assert_eq!(with(&[("kubewan0", "198.51.100.10/32")]), [link]);
+    // The kernel might take others away with it.
+    assert!(with(&[alias, ("eth0", "198.51.100.99/24")]).is_empty());
 }
 
 #[test]

@@ -116,7 +116,8 @@ fn config_map(inventory: &Inventory, mtu: u32) -> Value {
     })
 }
 
-fn daemon_set(image: &str, plugin_image: &str, net_conf: &str) -> Value {
+/// flannel's DaemonSet.
+pub fn daemon_set(image: &str, plugin_image: &str, net_conf: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",

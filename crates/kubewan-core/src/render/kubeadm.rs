@@ -228,9 +228,12 @@ pub fn discovery(inventory: &Inventory, ca: &str) -> String {
     })))
 }
 
-/// `api.<cluster>.kubewan:6443`.
+/// `api.<cluster>.kubewan:6443`; of a cluster that somebody made by hand, what its certificates are good for.
 pub fn endpoint(inventory: &Inventory) -> String {
-    format!("{}:{API_PORT}", inventory.api_name())
+    match &inventory.adopt {
+        Some(adopt) => adopt.endpoint.clone(),
+        None => format!("{}:{API_PORT}", inventory.api_name()),
+    }
 }
 
 /// Arguments of a host's kubelet: the node's address, what the operator accepts there, and the user's own.

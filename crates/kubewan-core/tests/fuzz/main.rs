@@ -23,6 +23,7 @@ targets! {
     protocol: 40_000, ["src/protocol.rs"], samples::messages();
     way_back_of_journal: 20_000, ["src/journal.rs", "src/plan/reset/tests.rs"], samples::journals();
     record: 30_000, ["src/inventory/recorded.rs"], samples::records();
+    living: 20_000, ["src/inventory/adopt_tests.rs"], samples::living();
     version: 100_000, ["src/versions/mod.rs"], vec![b"1.36.2".to_vec(), b"v1.27.0".to_vec()];
     registry_files: 20_000, ["src/registry/registry-example.pem", "src/registry/legacy.rs", "src/registry/certificate.rs"],
         vec![];

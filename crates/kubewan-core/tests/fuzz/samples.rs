@@ -157,6 +157,8 @@ fn nothing(goal: &Action) -> Option<Observed> {
         DockerEngine,
         Unmasked,
         Link,
+        AliasOff,
+        AliasOn,
         KubeletFlag,
         Firewall,
         KubeadmInit,
@@ -317,7 +319,34 @@ pub fn frames() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Records of living clusters.
+/// What kubectl prints of a cluster that somebody made.
+pub fn living() -> Vec<Vec<u8>> {
+    let node = json!({
+        "metadata": { "name": "cp", "labels": { "node-role.kubernetes.io/control-plane": "", "disk": "ssd" } },
+        "spec": { "taints": [{ "key": "gpu", "value": "yes", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z" }] },
+        "status": {
+            "addresses": [{ "type": "InternalIP", "address": "198.51.100.10" }],
+            "conditions": [{ "type": "Ready", "status": "True" }],
+            "nodeInfo": { "kubeletVersion": "v1.36.2", "containerRuntimeVersion": "containerd://1.7.24", "machineID": "m" },
+        },
+    });
+    let config = "kubernetesVersion: v1.36.2\nclusterName: shop\netcd: {local: {}}\nnetworking: {podSubnet: 10.244.0.0/16, \
+        serviceSubnet: 10.96.0.0/12, dnsDomain: cluster.local}\n";
+    let conf = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
+    let map = |name: &str, key: &str, text: &str| json!({ "metadata": { "name": name }, "data": { key: text } });
+    let maps = [
+        map("kubeadm-config", "ClusterConfiguration", config),
+        map("kube-flannel-cfg", "net-conf.json", conf),
+    ];
+    let said = json!({
+        "nodes": { "items": [node] },
+        "configMaps": { "items": maps },
+        "daemonSets": { "items": [kubewan_core::render::flannel::daemon_set("i", "p", "{}")] },
+    });
+    vec![said.to_string().into_bytes()]
+}
+
+/// What living clusters were built from.
 pub fn records() -> Vec<Vec<u8>> {
     vec![json(&Recorded::of(&inventory(), &BTreeMap::new()))]
 }

@@ -1,7 +1,7 @@
 //! `kubewan init`: asks for addresses, logs in, looks, and writes a commented inventory. It changes nothing on a host, and
 //! never a file that is there.
 
-mod targets;
+pub(super) mod targets;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -40,7 +40,7 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
     if args.file.exists() {
         return Err(there_already(&args.file));
     }
-    let targets = targets::choose(args)?;
+    let targets = targets::choose(&args.hosts, args.from_ssh_config, args.key.as_deref())?;
     let name = cluster_name(args)?;
     let base = args.file.parent().filter(|base| !base.as_os_str().is_empty());
     let dial = SshDial::new(base.unwrap_or(Path::new(".")).to_owned(), Terminal::operator());
@@ -64,6 +64,7 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
             ssh: target.ssh.clone(),
             roles: vec![Role::Worker],
             comments: described(facts, target.address.parse().ok()),
+            ..DraftHost::default()
         });
     }
     draft.hosts[first].roles.insert(0, Role::ControlPlane);
@@ -72,17 +73,17 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
     let seen =
         Seen { hosts: &hosts, named: &named, facts: &facts, clocks: &survey.clock_offsets_ms };
     let findings = grouped(findings(&inventory, &mut fleet, &seen)?);
-    comment(&mut draft, &findings);
+    comment(&mut draft, "init", &findings);
     read_back(&args.file, &draft)?;
     write(&args.file, &draft.text())?;
     let rows = draft.hosts.iter().zip(&facts).map(|(host, facts)| (host, brief(facts)));
     report::data(&table::drafted(rows));
     let findings: Vec<Finding> = findings.into_iter().map(|(finding, _)| finding).collect();
-    tell(args, &findings);
+    tell(&args.file, &findings);
     Ok(Code::Done)
 }
 
-fn there_already(file: &Path) -> Failure {
+pub(super) fn there_already(file: &Path) -> Failure {
     let said = format!("{} is there already, and is left as it is", file.display());
     Failure::new(
         Code::Refused,
@@ -124,7 +125,7 @@ fn names(targets: &[Target], facts: &[&Facts]) -> Vec<String> {
 }
 
 /// What was written, as any inventory is read: what is wrong with what was typed shows before it is a file.
-fn read_back(file: &Path, draft: &Draft) -> Result<Inventory, Failure> {
+pub(super) fn read_back(file: &Path, draft: &Draft) -> Result<Inventory, Failure> {
     let name = file.display().to_string();
     inventory::parse(&name, &draft.text()).map_err(|errors| {
         let said = format!("{errors}\nnothing was written");
@@ -133,11 +134,11 @@ fn read_back(file: &Path, draft: &Draft) -> Result<Inventory, Failure> {
 }
 
 /// What is known of the hosts, by the names under which they were connected to.
-struct Seen<'a> {
-    hosts: &'a [Host],
-    named: &'a [String],
-    facts: &'a [&'a Facts],
-    clocks: &'a BTreeMap<String, i64>,
+pub(super) struct Seen<'a> {
+    pub(super) hosts: &'a [Host],
+    pub(super) named: &'a [String],
+    pub(super) facts: &'a [&'a Facts],
+    pub(super) clocks: &'a BTreeMap<String, i64>,
 }
 
 impl Seen<'_> {
@@ -155,7 +156,7 @@ impl Seen<'_> {
 }
 
 /// What a plan would say of the hosts, the ways between them tried.
-fn findings(
+pub(super) fn findings(
     inventory: &Inventory,
     fleet: &mut Fleet,
     seen: &Seen,
@@ -218,12 +219,11 @@ fn measured(
 }
 
 /// Writes what was found beside what it is about.
-fn comment(draft: &mut Draft, findings: &[(Finding, Vec<String>)]) {
-    draft.head = vec![
-        "Written by `kubewan init` from what it saw; yours to edit. `kubewan plan` shows what would be done, and changes \
+pub(super) fn comment(draft: &mut Draft, command: &str, findings: &[(Finding, Vec<String>)]) {
+    draft.head = vec![format!(
+        "Written by `kubewan {command}` from what it saw; yours to edit. `kubewan plan` shows what would be done, and changes \
          nothing. All keys: docs/reference.md, `kubewan schema`."
-            .into(),
-    ];
+    )];
     for (finding, hosts) in findings {
         let text = paragraph(finding);
         let of = |host: &&mut DraftHost| *hosts == [host.name.clone()];
@@ -236,7 +236,7 @@ fn comment(draft: &mut Draft, findings: &[(Finding, Vec<String>)]) {
 }
 
 /// What is so on several hosts is said once, with the names of all.
-fn grouped(findings: Vec<Finding>) -> Vec<(Finding, Vec<String>)> {
+pub(super) fn grouped(findings: Vec<Finding>) -> Vec<(Finding, Vec<String>)> {
     let mut said: Vec<(Finding, Vec<String>)> = Vec::new();
     for finding in findings {
         let host = finding.host.clone();
@@ -270,7 +270,7 @@ fn paragraph(finding: &Finding) -> String {
 }
 
 /// Only a file that is not there: whoever made one in the meantime keeps it.
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let made = OpenOptions::new().write(true).create_new(true).open(file);
     let written = made.and_then(|mut made| made.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
@@ -282,9 +282,9 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn tell(args: &InitArgs, findings: &[Finding]) {
+pub(super) fn tell(file: &Path, findings: &[Finding]) {
     report::findings(findings);
-    let file = args.file.display().to_string();
+    let file = file.display().to_string();
     let option = match file.as_str() {
         "cluster.yaml" => String::new(),
         file => format!(" -f {}", kubewan_core::shell::quoted(file)),

@@ -1,6 +1,7 @@
 //! The commands, one file each. A command asks, decides what to do with the answer and hands it to
 //! [`crate::report`]; how things are done stands in kubewan-fleet, what has to be done in kubewan-core.
 
+mod adopt;
 mod bundle;
 mod completions;
 mod doctor;
@@ -32,6 +33,7 @@ use crate::failure::Failure;
 pub fn run(command: Command) -> Result<Code, Failure> {
     match command {
         Command::Init(args) => init::run(&args),
+        Command::Adopt(args) => adopt::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),

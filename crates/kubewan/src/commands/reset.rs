@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubewan_core::event::Event;
+use kubewan_core::finding::Finding;
 use kubewan_core::journal;
 use kubewan_core::plan::{Plan, reset};
 use kubewan_fleet::executor::{self, Run};
@@ -33,6 +34,7 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
         let progress = Progress::new(args.output, hosts);
         Cluster::open(&site, &dial, &|event| progress.hear(&event))?
     };
+    refuse_adopted(&cluster)?;
     let (plan, undoes) = {
         let _busy = report::busy("reading the hosts' journals");
         plan(&mut cluster)?
@@ -70,6 +72,23 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
         report::note(&format!("The hosts are as they were{but}."));
     }
     Ok(Code::Done)
+}
+
+/// A cluster that somebody else made is not kubewan's to end, and without what kubewan did it would break.
+fn refuse_adopted(cluster: &Cluster) -> Result<(), Failure> {
+    let hosts = cluster.survey.facts.iter().filter(|(_, facts)| facts.kubernetes.adopted);
+    let findings: Vec<Finding> = hosts
+        .map(|(host, _)| {
+            Finding::error(
+                "adopted-cluster",
+                host,
+                "its cluster was made with kubeadm by hand and adopted: kubewan never saw the host without it",
+                "if nobody needs the cluster: `kubeadm reset` on every host, then `kubewan reset` takes back what kubewan \
+                 itself changed",
+            )
+        })
+        .collect();
+    if findings.is_empty() { Ok(()) } else { Err(Failure::findings(Code::Refused, findings)) }
 }
 
 /// The way back of all hosts as one plan, and which journal entries its steps take back.

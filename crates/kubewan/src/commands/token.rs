@@ -53,12 +53,14 @@ fn create(args: &TokenCreateArgs) -> Result<Code, Failure> {
     let token = made.token.reveal();
     let endpoint = kubeadm::endpoint(&site.inventory);
     if args.print_join_command {
-        let first = &site.inventory.first_control_plane().address;
+        let (name, first) = (site.inventory.api_name(), site.inventory.first_control_plane());
+        // A cluster that somebody made has a name or an address of his own.
+        let known = match site.inventory.adopt {
+            Some(_) => String::new(),
+            None => format!(", and to know {name} by its /etc/hosts: {} {name}", first.address),
+        };
         report::note(&format!(
-            "The host has to be prepared, and to know {} by its /etc/hosts: {first} {}. `kubewan join-command` prints \
-             all of it.",
-            site.inventory.api_name(),
-            site.inventory.api_name()
+            "The host has to be prepared{known}. `kubewan join-command` prints all of it."
         ));
         // A host with Docker has containerd's socket too, and kubeadm wants to be told which.
         let socket = match site.inventory.is_docker() {

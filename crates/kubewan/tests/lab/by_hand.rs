@@ -14,7 +14,10 @@ use crate::support::{Kubernetes, Said, Stage, lab_name, run, run_with};
 const GUEST: &str = "node02";
 
 /// Where an administrator's settings of the transient unit would lie (systemd.unit(5)).
-const DROP_IN: &str = "/etc/systemd/system/kubewan-batch.service.d";
+pub const DROP_IN: &str = "/etc/systemd/system/kubewan-batch.service.d";
+
+/// Where ifupdown would have the recipe's alias from. In the lab nothing reads it.
+const STANZA: &str = "/etc/network/interfaces.d/alias";
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -22,7 +25,7 @@ fn what_was_begun_by_hand_is_finished_and_a_worker_joins_by_hand() {
     for kubernetes in Kubernetes::told() {
         let stage = Stage::hosts_only(kubernetes);
         an_inventory_is_written(&stage);
-        a_wide_alias_is_named(&stage);
+        a_wide_alias_is_mended(&stage);
         without_the_guest(&stage);
         // Only a real etcd fails at an address that is on no interface.
         if kubernetes == Kubernetes::Bundle {
@@ -35,14 +38,14 @@ fn what_was_begun_by_hand_is_finished_and_a_worker_joins_by_hand() {
     }
 }
 
-fn address(stage: &Stage, host: &str) -> String {
+pub fn address(stage: &Stage, host: &str) -> String {
     let info = stage.lab.info().expect("the lab's facts");
     info.hosts.iter().find(|found| found.name == host).expect("a host").address.to_string()
 }
 
 /// An `ssh` that has the lab's key and hosts in its own configuration, as an operator has it; answers the folder that it is
 /// in.
-fn operators_ssh(stage: &Stage) -> PathBuf {
+pub fn operators_ssh(stage: &Stage) -> PathBuf {
     let folder = stage.claim.lab_dir();
     let (bin, config, known) = (folder.join("bin"), folder.join("config"), folder.join("known"));
     let info = stage.lab.info().expect("the lab's facts");
@@ -111,20 +114,87 @@ fn an_inventory_is_written(stage: &Stage) {
 
 /// The recipe's virtual NIC: `eth0:1` with a /24. Without its route: where the lab's ranges have the operator for a neighbour,
 /// the host would be lost, and the story with it.
-fn a_wide_alias_is_named(stage: &Stage) {
+fn a_wide_alias_is_mended(stage: &Stage) {
     let own = address(stage, GUEST);
-    stage.on(GUEST, &format!("ip address add {own}/24 dev eth0 label eth0:1 noprefixroute"));
+    let show = "ip -oneline -4 address show dev eth0";
+    let before = stage.on(GUEST, show);
+    let add = format!(
+        "ip address add {own}/24 brd + dev eth0 label eth0:1 noprefixroute valid_lft 86400 preferred_lft 80000"
+    );
+    stage.on(GUEST, &add);
+    let stanza = format!(
+        "mkdir -p /etc/network/interfaces.d && printf 'auto eth0:1\\niface eth0:1 inet static\\naddress {own}\\nnetmask 255.255.255.0\\n' \
+         > {STANZA}"
+    );
+    stage.on(GUEST, &stanza);
+    let alias = stage.on(GUEST, show);
     let plan = stage.kubewan(&["plan"]);
-    let named = format!("warning[public-address-mask]: {GUEST}: eth0 has {own}/24 beside ");
-    assert!(plan.expect_code(0).stderr.contains(&named), "{}", plan.stderr);
-    // The remedy, as it stands there.
+    plan.expect_code(0);
+    let must = [
+        format!("warning[public-address-mask]: {GUEST}: eth0 has {own}/24 beside "),
+        format!(
+            "warning[public-address-returns]: {GUEST}: {STANZA} line 4 (`netmask 255.255.255.0`) brings {own}/24 back"
+        ),
+    ];
+    for words in must {
+        assert!(plan.stderr.contains(&words), "no `{words}` in:\n{}", plan.stderr);
+    }
+    let step = format!("take {own}/24 off eth0 (eth0:1)");
+    assert!(plan.stdout.contains(&step), "{}", plan.stdout);
+
+    // The remedy that a person would type works as well.
     stage.on(
         GUEST,
         &format!("ip address add {own}/32 dev eth0 && ip address del {own}/24 dev eth0"),
     );
     let plan = stage.kubewan(&["plan"]);
     assert!(!plan.expect_code(0).stderr.contains("public-address-mask"), "{}", plan.stderr);
-    stage.on(GUEST, &format!("ip address del {own}/32 dev eth0"));
+    stage.on(GUEST, &format!("ip address del {own}/32 dev eth0 && {add}"));
+
+    // As far as the runtime: the host's address is mended before.
+    refuse_batch(stage, GUEST, "runtime");
+    let cut_off = stage.kubewan(&["up", "--yes", "--no-smoke"]);
+    assert_ne!(cut_off.code, 0, "the batch was not refused");
+    stage.on(GUEST, &format!("rm -r {DROP_IN} && systemctl daemon-reload"));
+    assert_eq!(without_lifetimes(&stage.on(GUEST, show)), without_lifetimes(&before));
+    let ours = stage.on(GUEST, "ip -oneline -4 address show dev kubewan0");
+    assert!(ours.contains(&format!("inet {own}/32 ")), "{ours}");
+    let plan = stage.kubewan(&["plan"]);
+    let said = &plan.expect_code(0).stderr;
+    assert!(
+        !said.contains("public-address-mask") && said.contains("public-address-returns"),
+        "{said}"
+    );
+    assert!(!plan.stdout.contains(&step), "{}", plan.stdout);
+
+    stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
+    let back = stage.on(GUEST, show);
+    assert_eq!(
+        without_lifetimes(&back),
+        without_lifetimes(&alias),
+        "the alias came back otherwise"
+    );
+    let left = |text: &str| -> u32 {
+        let line = text.lines().find(|line| line.contains(&format!("{own}/24"))).expect("its line");
+        let (_, rest) = line.split_once("valid_lft ").expect("a lifetime");
+        rest.split("sec").next().and_then(|seconds| seconds.parse().ok()).expect("seconds")
+    };
+    assert!(left(&alias).abs_diff(left(&back)) < 600, "{alias}{back}");
+    stage.on(GUEST, &format!("ip address del {own}/24 dev eth0 && rm {STANZA} && ! ip link show kubewan0 2> /dev/null"));
+}
+
+/// Addresses without the seconds that they have left.
+fn without_lifetimes(text: &str) -> String {
+    text.lines().map(|line| line.split('\\').next().unwrap_or_default().to_owned() + "\n").collect()
+}
+
+/// Has systemd refuse a host's batch of a phase.
+pub fn refuse_batch(stage: &Stage, host: &str, phase: &str) {
+    let refuse = format!(
+        "mkdir {DROP_IN} && printf '[Service]\\nExecCondition=sh -c \"! ls -d /var/lib/kubewan/runs/*/{phase}\"\\n' \
+         > {DROP_IN}/story.conf && systemctl daemon-reload"
+    );
+    stage.on(host, &refuse);
 }
 
 /// The guest leaves the inventory.
@@ -190,11 +260,7 @@ fn a_stuck_init_is_finished(stage: &Stage) {
 /// A host on which somebody has installed everything, by a hand that left no journal: an `up` as far as the control plane's
 /// first step, its journal gone, and no address but the NIC's.
 fn prepared_by_somebody(stage: &Stage) {
-    let refuse = format!(
-        "mkdir {DROP_IN} && printf '[Service]\\nExecCondition=sh -c \"! ls -d /var/lib/kubewan/runs/*/control-plane\"\\n' \
-         > {DROP_IN}/story.conf && systemctl daemon-reload"
-    );
-    stage.on("master01", &refuse);
+    refuse_batch(stage, "master01", "control-plane");
     let cut_off = stage.kubewan(&["up", "--yes", "--no-smoke"]);
     assert_ne!(cut_off.code, 0, "the control plane's batch was not refused");
     stage.on(

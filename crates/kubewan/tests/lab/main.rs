@@ -7,6 +7,7 @@
 mod support;
 mod terminal;
 
+mod adopt;
 mod by_hand;
 mod closed_ports;
 mod control_planes;

@@ -7,7 +7,10 @@ use crate::plan::planner::View;
 use crate::supply;
 
 pub(super) fn foreign_cluster(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
-    if facts.kubernetes.state != ClusterState::Foreign {
+    let adopt = view.inventory.adopt.as_ref();
+    let (adopted, found) = (facts.kubernetes.adopted, &facts.kubernetes.ca_hash);
+    let is_other = adopt.is_none_or(|adopt| found.as_deref() != Some(&adopt.ca));
+    if facts.kubernetes.state != ClusterState::Foreign && !(adopted && is_other) {
         return Vec::new();
     }
     if let Some(stuck) = &facts.kubernetes.stuck_init
@@ -15,12 +18,35 @@ pub(super) fn foreign_cluster(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
     {
         return stuck_init(view, host, stuck);
     }
+    let found = found.as_deref().unwrap_or("none");
+    if adopted && adopt.is_none() {
+        return vec![Finding::error(
+            "adopt-changed",
+            &host.name,
+            format!(
+                "this host's cluster was adopted, and the inventory does not say `adopt: {{ ca: {found} }}`"
+            ),
+            "put `adopt` back as it was: the cluster's ConfigMap kube-system/kubewan has its endpoint",
+        )];
+    }
+    if let Some(adopt) = adopt {
+        return vec![Finding::error(
+            "foreign-cluster",
+            &host.name,
+            format!(
+                "a Kubernetes is here that is not the one to adopt: its authority is {found}, `adopt.ca` says {}",
+                adopt.ca
+            ),
+            "`kubewan adopt` writes an inventory for the cluster that is here; or, if nobody needs it, `kubeadm reset`",
+        )];
+    }
     let server = facts.kubernetes.api_server.as_deref().unwrap_or("an unknown API server");
     vec![Finding::error(
         "foreign-cluster",
         &host.name,
         format!("a Kubernetes that kubewan did not make is here (its API server: {server})"),
-        "if nobody needs it: `kubeadm reset`, then run kubewan again",
+        "if it is healthy and is to stay: `kubewan adopt` writes an inventory for it; if nobody needs it: `kubeadm reset`, \
+         then run kubewan again",
     )]
 }
 
@@ -79,6 +105,35 @@ pub(super) fn other_cluster(view: &View, host: &Host, facts: &Facts) -> Vec<Find
         format!("belongs to the cluster {other}, not to {name}"),
         format!("give it back first: `kubewan reset` with the inventory of {other}"),
     )]
+}
+
+/// A cluster that was to be taken over and is not there: a new one would be made in its place.
+pub(super) fn nothing_to_adopt(view: &View) -> Option<Finding> {
+    let adopt = view.inventory.adopt.as_ref()?;
+    let first = view.inventory.first_control_plane();
+    let facts = view.facts.get(&first.name)?;
+    (facts.kubernetes.state == ClusterState::None).then(|| {
+        Finding::error(
+            "nothing-to-adopt",
+            &first.name,
+            format!("there is no Kubernetes here, and `adopt` names the cluster {}", adopt.ca),
+            "take `adopt` out of the inventory to have a new cluster made; or name the host that is its control plane",
+        )
+    })
+}
+
+/// Taking over is for one control plane: of several nobody has tried it.
+pub(super) fn adopts_several(view: &View) -> Option<Finding> {
+    let several = view.inventory.adopt.is_some() && view.inventory.has_several_control_planes();
+    several.then(|| {
+        Finding::error(
+            "adopt-several-control-planes",
+            "",
+            "a cluster with several control planes can't be adopted yet, nor can an adopted one get more",
+            "leave it with one control plane, or out of kubewan's care",
+        )
+        .for_cluster()
+    })
 }
 
 pub(super) fn other_binaries(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {

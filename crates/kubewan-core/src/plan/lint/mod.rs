@@ -67,6 +67,8 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(versions::end_of_life(view));
     findings.extend(versions::former_registry(view));
     findings.extend(machine::identities(view));
+    findings.extend(cluster::nothing_to_adopt(view));
+    findings.extend(cluster::adopts_several(view));
     if let Some(recorded) = view.inputs.recorded {
         findings.extend(recorded.refusals(&Recorded::of(view.inventory, view.inputs.addresses)));
     }

@@ -1,11 +1,16 @@
 //! Addresses and encapsulation: what the kernel can carry, and subnets over what a host has.
 
-use crate::facts::Facts;
+use std::net::Ipv4Addr;
+
+use crate::facts::{ConfiguredAddress, Facts, InterfaceAddress};
 use crate::finding::{Finding, Severity};
 use crate::inventory::{Backend, Host, NetworkMode};
-use crate::network::reach;
+use crate::network::alias::{WideAlias, wide};
+use crate::network::ports::Source;
+use crate::network::reach::{self, Measured};
 use crate::network::subnets::collisions;
 use crate::plan::planner::View;
+use crate::render::unit::LINK;
 
 pub(super) fn encryption(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let kernel = &facts.kernel;
@@ -60,52 +65,97 @@ pub(super) fn private_address(view: &View, host: &Host, _: &Facts) -> Vec<Findin
     )]
 }
 
-/// The public address beside a private one on the NIC, as a network that is not there: the usual recipe's virtual NIC `eth0:1`
-/// with a /24. The host looks for its neighbours in that range on its own wire. Where the router is in that network too, it
-/// is one.
+/// The usual recipe's virtual NIC `eth0:1` with a /24; see [`wide`]. A run takes it off; where it can't, and a host of
+/// the inventory is in that range, the cluster would lack that way.
 pub(super) fn wide_alias(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     let own = view.address(host);
-    let same = facts.addresses.iter().filter(|found| found.address.addr() == own);
-    let Some(found) = same.min_by_key(|found| found.address.prefix_len()) else {
-        return Vec::new();
+    let finding = |alias: &WideAlias| {
+        let (interface, address) = (&alias.on.interface, alias.on.address);
+        let network = address.trunc();
+        let neighbours = view.inventory.hosts.iter();
+        let lost: Vec<String> = neighbours
+            .filter(|other| other.name != host.name && network.contains(&view.address(other)))
+            .map(|other| format!("{} ({})", other.name, view.address(other)))
+            .collect();
+        let message = format!(
+            "{interface} has {address} beside {}: it looks for all of {network} on its own wire, where that is not, and \
+             reaches no server there{}",
+            alias.beside,
+            if lost.is_empty() { String::new() } else { format!(", such as {}", lost.join(", ")) }
+        );
+        if alias.is_alone {
+            let remedy = format!(
+                "nothing now: `kubewan up` puts {own}/32 on {LINK} and takes {address} off {interface}, and `kubewan \
+                 reset` gives it back"
+            );
+            return Finding::warning("public-address-mask", &host.name, message, remedy);
+        }
+        let remedy = format!(
+            "{interface} has more addresses in that range, which the kernel might take away with this one. Give it the \
+             mask 255.255.255.255 where it is configured, and now: `ip address add {own}/32 dev {interface} && ip \
+             address del {address} dev {interface}`"
+        );
+        let severity = if lost.is_empty() { Severity::Warning } else { Severity::Error };
+        let finding = Finding::warning("public-address-mask", &host.name, message, remedy);
+        Finding { severity, ..finding }
     };
-    let network = found.address.trunc();
-    let beside = facts.addresses.iter().find(|other| {
-        other.interface == found.interface && other.address.addr().is_private() && !own.is_private()
-    });
+    wide(own, facts).iter().map(finding).chain(alias_returns(host, own, facts)).collect()
+}
+
+/// Files that bring such an address back at boot. They are somebody's, and left as they are.
+fn alias_returns(host: &Host, own: Ipv4Addr, facts: &Facts) -> Vec<Finding> {
+    let on_card = |on: &InterfaceAddress| {
+        on.address.addr() == own
+            && on.interface != LINK
+            && !wide(own, facts).iter().any(|alias| alias.on == on)
+    };
     let gateway = facts.default_route.as_ref().and_then(|route| route.gateway);
-    let is_real = gateway.is_some_and(|gateway| network.contains(&gateway));
-    let (Some(beside), false, 0..=31) = (beside, is_real, network.prefix_len()) else {
-        return Vec::new();
+    let is_wide = |each: &&ConfiguredAddress| {
+        let network = each.address.trunc();
+        each.address.addr() == own
+            && each.address.prefix_len() < 32
+            && !gateway.is_some_and(|gateway| network.contains(&gateway))
     };
-    let lost: Vec<String> = view
-        .inventory
-        .hosts
-        .iter()
-        .filter(|other| other.name != host.name && network.contains(&view.address(other)))
-        .map(|other| format!("{} ({})", other.name, view.address(other)))
-        .collect();
-    let message = format!(
-        "{} has {} beside {}: it looks for all of {network} on its own wire, where that is not, and reaches no server there{}",
-        found.interface,
-        found.address,
-        beside.address.addr(),
-        if lost.is_empty() { String::new() } else { format!(", such as {}", lost.join(", ")) }
-    );
-    let remedy = format!(
-        "give it the mask 255.255.255.255 where it is configured (/etc/network/interfaces, netplan), and now: `ip address add \
-         {own}/32 dev {0} && ip address del {1} dev {0}`; or take it away there: kubewan puts it on an interface of its own",
-        found.interface, found.address
-    );
-    let finding = Finding::warning("public-address-mask", &host.name, message, remedy);
-    vec![if lost.is_empty() { finding } else { Finding { severity: Severity::Error, ..finding } }]
+    // A card that carries the address for good is configured as it has to be.
+    if own.is_private() || facts.addresses.iter().any(on_card) {
+        return Vec::new();
+    }
+    let finding = |each: &ConfiguredAddress| {
+        let ConfiguredAddress { path, line, text, address } = each;
+        let message =
+            format!("{path} line {line} (`{text}`) brings {address} back at the next boot");
+        let remedy = format!(
+            "take {own} out of {path}, since kubewan has it on {LINK}; or give it the mask 255.255.255.255 (/32) in line \
+             {line}. kubewan leaves that file alone; `kubewan up` takes the address off again"
+        );
+        Finding::warning("public-address-returns", &host.name, message, remedy)
+    };
+    facts.configured_addresses.iter().filter(is_wide).map(finding).collect()
 }
 
 /// Ways between hosts that were tried and are closed, most likely by a provider, and hosts that come by them from an
 /// address that is not theirs.
 pub(super) fn ways(view: &View) -> Vec<Finding> {
-    let (addresses, measured) = (view.inputs.addresses, view.inputs.measured);
-    let mut findings = reach::findings(view.inventory, addresses, measured);
-    findings.extend(reach::sources(view.inventory, addresses, measured));
+    let addresses = view.inputs.addresses;
+    let measured: Vec<Measured> =
+        view.inputs.measured.iter().filter(|way| !is_blind(view, way)).cloned().collect();
+    let mut findings = reach::findings(view.inventory, addresses, &measured);
+    findings.extend(reach::sources(view.inventory, addresses, &measured));
     findings
+}
+
+/// A way that an address on a network card closes at one of its ends, until the run takes it off: it tells nothing of a
+/// provider.
+fn is_blind(view: &View, (way, result): &Measured) -> bool {
+    let host = |name: &str| view.inventory.hosts.iter().find(|host| host.name == name);
+    let Source::Host(from) = &way.from else { return false };
+    let (Some(from), Some(to)) = (host(from), host(&way.to)) else { return false };
+    let misses = |host: &Host, other: &Host| {
+        let facts = view.facts.get(&host.name);
+        let aliases = facts.map(|facts| wide(view.address(host), facts)).unwrap_or_default();
+        aliases
+            .iter()
+            .any(|alias| alias.is_alone && alias.on.address.trunc().contains(&view.address(other)))
+    };
+    result.is_err() && (misses(from, to) || misses(to, from))
 }

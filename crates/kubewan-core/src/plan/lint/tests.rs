@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use self::hosts::{alias, engine, stuck, web};
+use self::hosts::{alias, alias_in_a_file, crowded_alias, engine, stuck, web};
 use super::*;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
@@ -318,6 +318,12 @@ const CASES: &[Case] = &[
     ("an alias with the mask of a network that is not there", |c| alias(c.master(), 24)),
     ("the same without neighbours", |c| alias(c.master(), 30)),
     ("an alias with a mask of its own", |c| alias(c.master(), 32)),
+    ("an alias that closes a way", |c| {
+        alias(c.master(), 24);
+        c.close_the_api();
+    }),
+    ("an alias beside another address of that range", |c| crowded_alias(c.master())),
+    ("an alias that a file brings back", |c| alias_in_a_file(c.master())),
     ("a public network with its router", |c| {
         alias(c.master(), 24);
         let route = c.master().default_route.as_mut().expect("a route");

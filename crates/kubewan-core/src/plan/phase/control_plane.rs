@@ -2,7 +2,7 @@
 
 use crate::action::{Action, KubeadmInit};
 use crate::facts::Facts;
-use crate::inventory::Host;
+use crate::inventory::{Host, Inventory};
 use crate::plan::lint::accept;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
@@ -27,6 +27,7 @@ fn init(view: &View) -> Option<Step> {
         node: host.name.clone(),
         endpoint: format!("https://{}", kubeadm::endpoint(view.inventory)),
         timeout_s: KUBEADM_TIMEOUT_S,
+        adopts: adopts(view.inventory),
     });
     let why = if view.inventory.has_several_control_planes() {
         "the cluster's first control plane; etcd is told before to listen on all addresses, since it can't bind one behind NAT"
@@ -34,6 +35,11 @@ fn init(view: &View) -> Option<Step> {
         "the cluster's control plane; etcd is told before to listen on 127.0.0.1, since it can't bind an address behind NAT"
     };
     Some(Step::new(Phase::ControlPlane, &host.name, action, why))
+}
+
+/// The cluster that counts as made, if somebody made it by hand.
+pub(super) fn adopts(inventory: &Inventory) -> String {
+    inventory.adopt.as_ref().map(|adopt| adopt.ca.clone()).unwrap_or_default()
 }
 
 /// A host as kubeadm registers it.

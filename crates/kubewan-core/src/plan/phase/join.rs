@@ -1,7 +1,7 @@
 //! The other hosts join: control planes one after another, since each changes etcd's members, then the workers side by
 //! side.
 
-use super::control_plane::{KUBEADM_TIMEOUT_S, init_id, node};
+use super::control_plane::{KUBEADM_TIMEOUT_S, adopts, init_id, node};
 use super::network::{CERTIFICATE_KEY, JOIN_TOKEN};
 use crate::action::{Action, Input, KubeadmInit, KubeadmJoin};
 use crate::inventory::Host;
@@ -43,6 +43,7 @@ fn step(view: &View, host: &Host, phase: Phase, why: &str) -> Option<Step> {
         endpoint: format!("https://{}", kubeadm::endpoint(view.inventory)),
         timeout_s: KUBEADM_TIMEOUT_S,
         control_plane,
+        adopts: adopts(view.inventory),
     });
     Some(Step::new(phase, &host.name, action, why))
 }

@@ -1,11 +1,12 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
 use crate::action::{
-    Action, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link, Module,
-    SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
+    Action, AliasOff, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link,
+    Module, SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
 };
-use crate::facts::{Facts, FirewallTool, Selinux};
+use crate::facts::{Facts, FirewallTool, InterfaceAddress, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
+use crate::network::alias::{WideAlias, wide};
 use crate::network::ports::openings;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
@@ -14,6 +15,7 @@ use crate::render::{names as render_names, unit};
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     [
         stuck(view, host, facts).into_iter().collect(),
+        adopted(view, host, facts).into_iter().collect(),
         time(view, host),
         address(view, host, facts),
         firewall(view, host, facts),
@@ -45,6 +47,19 @@ fn stuck(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
     ))
 }
 
+/// What a host is part of that its journal does not tell of.
+fn adopted(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
+    let adopt = view.inventory.adopt.as_ref().filter(|_| facts.kubernetes.adopted)?;
+    let text = format!(
+        "This host's cluster was made with kubeadm by hand. kubewan has taken it over, by this authority:\n{}\n",
+        adopt.ca
+    );
+    let action = Action::File(File::text(KubeadmInit::ADOPTED, 0o600, text));
+    let why =
+        "the inventory says `adopt`: what kubeadm did here stands, and nothing of it is done again";
+    Some(step(host, action, why))
+}
+
 /// First of all: whether a unit is older than its files is told by the clock.
 fn time(view: &View, host: &Host) -> Vec<Step> {
     if view.inventory.time_of(host) == TimeSync::Keep {
@@ -62,8 +77,15 @@ fn time(view: &View, host: &Host) -> Vec<Step> {
 /// hairpin reaches its own public address only here.
 fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let address = view.address(host);
-    if facts.interface_with(address).is_some_and(|interface| interface != unit::LINK) {
-        return Vec::new();
+    let aliases: Vec<WideAlias> =
+        wide(address, facts).into_iter().filter(|alias| alias.is_alone).collect();
+    let carries = |on: &InterfaceAddress| {
+        let is_alias = aliases.iter().any(|alias| alias.on == on);
+        on.address.addr() == address && on.interface != unit::LINK && !is_alias
+    };
+    let off = aliases.iter().map(|alias| alias_off(host, alias));
+    if facts.addresses.iter().any(carries) {
+        return off.collect();
     }
     let kind = if facts.kernel.dummy { "dummy" } else { "bridge" };
     let path = format!("/etc/systemd/system/{}", unit::ADDRESS_UNIT);
@@ -98,7 +120,20 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             why,
         ),
     ]);
+    steps.extend(off);
     steps
+}
+
+/// After the address is where it stays, so that connections with it go on.
+fn alias_off(host: &Host, alias: &WideAlias) -> Step {
+    let InterfaceAddress { interface, address } = alias.on;
+    let action = Action::AliasOff(AliasOff { interface: interface.clone(), address: *address });
+    let why = format!(
+        "with that mask {} looks for all of {} on its own wire, where it is not",
+        host.name,
+        address.trunc()
+    );
+    step(host, action, why)
 }
 
 /// What network stacks read of our interfaces, and the unit that has running ones read it, also when a file was

@@ -8,8 +8,8 @@ use crate::action::registry::LOGINS;
 use crate::action::system::SwapSeen;
 use crate::action::unit::UnitSeen;
 use crate::action::{
-    Action, Block, Extent, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed, Package,
-    Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
+    Action, AliasOn, Block, Extent, FirewallGoal, FirewallState, Hostname, KubeadmReset, Observed,
+    Package, Removed, SelinuxEnforcing, SwapOn, Sysctl, SystemTrust, Unheld, Unit, Unmasked,
 };
 use crate::finding::Finding;
 
@@ -60,6 +60,11 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
             way.now.push(Action::Hostname(Hostname { name: name.clone() }));
         }
         (Action::Unit(unit), Observed::Unit(seen)) => unit_as_before(unit, seen, &mut way),
+        (Action::AliasOff(goal), Observed::AliasOff(seen)) => {
+            let (interface, address) = (goal.interface.clone(), goal.address);
+            let on = |settings| Action::AliasOn(AliasOn { interface, address, settings });
+            way.now.extend(seen.there.clone().map(on));
+        }
         (Action::TimeSyncOn(_), _) => way.now.extend(stopped(subject)),
         (Action::Firewall(goal), Observed::Firewall(seen)) => {
             way.now.push(firewall_as_before(subject, goal, seen));

@@ -1,6 +1,7 @@
 //! Every kind of action has a way back or a reason to need none, and the order of the way.
 
 use super::*;
+use crate::action::alias::{AddressSettings, AliasSeen};
 use crate::action::file::{BlockSeen, Extent, FileSeen, FileState};
 use crate::action::firewall::{FirewallSeen, FirewallState};
 use crate::action::kubeadm::{InitSeen, JoinSeen};
@@ -9,8 +10,8 @@ use crate::action::registry::{LoginsSeen, TrustSeen};
 use crate::action::system::{HostnameSeen, SelinuxSeen, SwapSeen, SysctlSeen, TimeSyncSeen};
 use crate::action::unit::{KubeletFlagSeen, UnitSeen};
 use crate::action::{
-    Block, Content, File, FirewallGoal, Hostname, KubeadmInit, KubeadmJoin, KubeletFlag, Package,
-    RegistryLogins, SelinuxPermissive, SwapOff, Sysctl, SystemTrust, TimeSyncOn, Unit,
+    AliasOff, Block, Content, File, FirewallGoal, Hostname, KubeadmInit, KubeadmJoin, KubeletFlag,
+    Package, RegistryLogins, SelinuxPermissive, SwapOff, Sysctl, SystemTrust, TimeSyncOn, Unit,
 };
 use crate::facts::FirewallTool;
 
@@ -19,6 +20,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("removed", "only resets remove"),
     ("module", "something else may use it by now, and it goes with the next boot"),
     ("swap-on", "a reset's"),
+    ("alias-on", "a reset's"),
     ("selinux-enforcing", "a reset's"),
     ("unheld", "a reset's"),
     ("unmasked", "a reset's"),
@@ -68,6 +70,29 @@ fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {
     (Action::Unit(goal), Observed::Unit(UnitSeen { loaded: true, enabled, active, stale: vec![] }))
 }
 
+fn alias_off() -> Action {
+    let address = "198.51.100.10/24".parse().expect("an address");
+    Action::AliasOff(AliasOff { interface: "eth0".into(), address })
+}
+
+fn label() -> AddressSettings {
+    AddressSettings { label: "eth0:1".into(), scope: "global".into(), ..AddressSettings::default() }
+}
+
+#[test]
+fn an_alias_comes_back_as_it_was_at_first() {
+    let seen = |there| Observed::AliasOff(AliasSeen { there });
+    let later = AddressSettings { label: "eth0".into(), ..label() };
+    let (first, again) = (seen(Some(label())), seen(Some(later)));
+    let reset = steps("h", &[begun(1, alias_off(), first), begun(2, alias_off(), again)]);
+    assert_eq!(reset.steps.len(), 1);
+    match &reset.steps[0].action {
+        Action::AliasOn(on) => assert_eq!(on.settings, label()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ids(&[begun(1, alias_off(), seen(None))]), Vec::<String>::new());
+}
+
 /// An entry of each kind that has a way back, with what it added.
 fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
     let file = File::text("/etc/x", 0o644, "ours");
@@ -79,6 +104,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
         node: "n".into(),
         endpoint: String::new(),
         timeout_s: 1,
+        adopts: String::new(),
     };
     let join = KubeadmJoin {
         config: String::new(),
@@ -89,6 +115,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
         endpoint: String::new(),
         timeout_s: 1,
         control_plane: false,
+        adopts: String::new(),
     };
     let (on, seen) = unit("x.service", ("disabled", "inactive"));
     let swap = SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() };
@@ -100,6 +127,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
         (Action::Block(block), Observed::Block(BlockSeen::default()), &[]),
         (Action::Sysctl(sysctl), Observed::Sysctl(SysctlSeen { value: Some("0".into()) }), &[]),
         (Action::SwapOff(SwapOff {}), Observed::SwapOff(swap), &[]),
+        (alias_off(), Observed::AliasOff(AliasSeen { there: Some(label()) }), &[]),
         (
             Action::SelinuxPermissive(SelinuxPermissive {}),
             Observed::SelinuxPermissive(selinux),

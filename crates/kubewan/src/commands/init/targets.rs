@@ -6,7 +6,6 @@ use kubewan_core::inventory::{Host, Ssh};
 use kubewan_fleet::ssh_config;
 
 use super::can_ask;
-use crate::args::InitArgs;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report::{self, table};
@@ -33,15 +32,19 @@ impl Target {
 }
 
 /// The hosts that are meant.
-pub fn choose(args: &InitArgs) -> Result<Vec<Target>, Failure> {
-    let words = match (args.hosts.is_empty(), args.from_ssh_config) {
-        (false, _) => args.hosts.clone(),
+pub fn choose(
+    hosts: &[String],
+    from_ssh_config: bool,
+    key: Option<&str>,
+) -> Result<Vec<Target>, Failure> {
+    let words = match (hosts.is_empty(), from_ssh_config) {
+        (false, _) => hosts.to_vec(),
         (true, true) => from_configuration()?,
         (true, false) => ask()?,
     };
     let mut targets: Vec<Target> = Vec::new();
     for word in &words {
-        let target = understood(word, args.key.as_deref())?;
+        let target = understood(word, key)?;
         let same = |other: &Target| {
             other.address == target.address || other.destination() == target.destination()
         };

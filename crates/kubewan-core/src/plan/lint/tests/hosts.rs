@@ -2,7 +2,9 @@
 
 use super::Cluster;
 use crate::action::docker::DockerEngineSeen;
-use crate::facts::{ClusterState, Container, Facts, InterfaceAddress, StuckInit};
+use crate::facts::{
+    ClusterState, ConfiguredAddress, Container, Facts, InterfaceAddress, StuckInit,
+};
 
 /// What a Docker says of itself.
 pub(super) fn engine(cgroup_driver: &str, storage_driver: &str) -> DockerEngineSeen {
@@ -33,6 +35,28 @@ pub(super) fn alias(facts: &mut Facts, prefix: u8) {
     let address = "198.51.100.10".parse().expect("an address");
     let address = ipnet::Ipv4Net::new_assert(address, prefix);
     facts.addresses.push(InterfaceAddress { interface: "eth0".into(), address });
+}
+
+/// The same beside another address of that range.
+pub(super) fn crowded_alias(facts: &mut Facts) {
+    let address = "198.51.100.99/24".parse().expect("an address");
+    facts.addresses.push(InterfaceAddress { interface: "eth0".into(), address });
+    alias(facts, 24);
+}
+
+/// A file of ifupdown's has it, and one with a mask of its own.
+pub(super) fn alias_in_a_file(facts: &mut Facts) {
+    let line = |line: u32, text: &str, address: &str| ConfiguredAddress {
+        path: "/etc/network/interfaces".into(),
+        line,
+        text: text.into(),
+        address: address.parse().expect("an address"),
+    };
+    facts.configured_addresses = vec![
+        line(12, "netmask 255.255.255.0", "198.51.100.10/24"),
+        line(20, "address 198.51.100.10/32", "198.51.100.10/32"),
+        line(26, "netmask 255.255.255.0", "10.0.4.7/24"),
+    ];
 }
 
 /// A container of someone's, in Docker.
