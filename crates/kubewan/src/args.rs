@@ -18,6 +18,7 @@ pub use self::join::{
 };
 pub use self::lab::{LabCommand, LabImpairArgs, LabKubernetes, LabUpArgs};
 use crate::report::Verbosity;
+use crate::report::language::Language;
 
 /// Builds and keeps one Kubernetes cluster on servers that share nothing but the public Internet.
 #[derive(Debug, Parser)]
@@ -47,6 +48,10 @@ pub struct Telling {
     /// Colours: where there is a terminal, unless NO_COLOR is set or TERM is dumb
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorWhen::Auto)]
     pub color: ColorWhen,
+    /// Language of help, plan, findings and errors; else that of LC_ALL, LC_MESSAGES or LANG. JSON and the log file are
+    /// English
+    #[arg(long, global = true, value_enum, value_name = "LANGUAGE")]
+    pub lang: Option<Lang>,
 }
 
 impl Telling {
@@ -67,6 +72,47 @@ impl Telling {
     }
 }
 
+/// The first value that an option was given on a command line that is not understood yet.
+fn typed<T: ValueEnum>(words: &[String], option: &str) -> Option<T> {
+    let mut words = words.iter().map(String::as_str).take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix(option) {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        if let Some(value) = value.and_then(|value| T::from_str(value, false).ok()) {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// A language that people are told things in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl Lang {
+    /// What was typed, before the rest of the command line is understood: help and its errors are told in it too.
+    pub fn typed(words: &[String]) -> Option<Lang> {
+        typed(words, "--lang")
+    }
+
+    /// The language that was asked for, else that of the environment.
+    pub fn language(asked: Option<Lang>) -> Language {
+        match asked {
+            Some(Lang::En) => Language::English,
+            Some(Lang::Zh) => Language::Chinese,
+            None => Language::of_environment(|name| std::env::var(name).ok()),
+        }
+    }
+}
+
 /// When there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
@@ -81,18 +127,7 @@ pub enum ColorWhen {
 impl ColorWhen {
     /// What was typed, before the rest of the command line is understood: its errors have colours too.
     pub fn typed(words: &[String]) -> ColorWhen {
-        let mut words = words.iter().map(String::as_str);
-        while let Some(word) = words.next() {
-            let value = match word {
-                "--" => break,
-                "--color" => words.next(),
-                word => word.strip_prefix("--color="),
-            };
-            if let Some(when) = value.and_then(|value| ColorWhen::from_str(value, false).ok()) {
-                return when;
-            }
-        }
-        ColorWhen::Auto
+        typed(words, "--color").unwrap_or(ColorWhen::Auto)
     }
 
     /// Makes it so for all that is printed from now on.

@@ -13,7 +13,7 @@ mod site;
 
 use std::process::ExitCode;
 
-use args::{Args, ColorWhen};
+use args::{Args, ColorWhen, Lang};
 use clap::{CommandFactory, FromArgMatches};
 use exit_code::Code;
 use failure::Failure;
@@ -24,17 +24,21 @@ fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let color = ColorWhen::typed(&words);
-    let parsed = Args::command().color(color.into()).try_get_matches_from(&words);
+    Lang::language(Lang::typed(&words)).apply();
+    let command = report::help::in_language(Args::command());
+    let parsed = command.color(color.into()).try_get_matches_from(&words);
     let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
             // Help and version are no errors, and go to standard output.
             let code = if error.use_stderr() { Code::Usage } else { Code::Done };
-            let _ = error.print();
+            color.apply();
+            report::help::print(&error);
             return code.into();
         }
     };
     args.telling.color.apply();
+    Lang::language(args.telling.lang).apply();
     let one_document = args.command.answers_one_document();
     let code = match run(args) {
         Ok(code) => code,

@@ -74,7 +74,7 @@ fn every_finding_is_in_the_reference_and_exists() {
 #[test]
 fn every_command_and_option_is_in_the_reference_and_in_both_readmes() {
     let kubewan = std::process::Command::new(env!("CARGO_BIN_EXE_kubewan"));
-    let help = { kubewan }.arg("-h").output().unwrap();
+    let help = { kubewan }.arg("-h").env("LC_ALL", "C").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let (_, commands) = help.split_once("\nCommands:\n").unwrap();
     let (commands, options) = commands.split_once("\n\n").unwrap();
@@ -290,7 +290,7 @@ fn commands(parent: &[String]) -> Vec<Vec<String>> {
 
 fn help(command: &[String]) -> String {
     let kubewan = std::process::Command::new(env!("CARGO_BIN_EXE_kubewan"));
-    let output = { kubewan }.args(command).arg("-h").output().unwrap();
+    let output = { kubewan }.args(command).arg("-h").env("LC_ALL", "C").output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -64,6 +64,7 @@ impl Desk {
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         // Whatever is set where the tests run.
         command.env("NO_COLOR", "").env("CLICOLOR_FORCE", "").env("KUBEWAN_LOG_FILE", "");
+        command.env("LC_ALL", "C");
         command
     }
 
@@ -271,4 +272,59 @@ fn the_manual_has_a_page_for_every_command() {
     let said = desk.run(&["man", "file/pages"]);
     assert_eq!(said.code, 1);
     assert!(said.stderr.contains("\n  = help: name a folder"), "{}", said.stderr);
+}
+
+#[test]
+fn the_language_is_the_environments_or_the_one_asked_for() {
+    let desk = Desk::new();
+    let english = desk.run(&["kubeconfig"]).stderr;
+    let chinese = desk.run(&["kubeconfig", "--lang", "zh"]).stderr;
+    assert_eq!(english, REFUSED);
+    insta::assert_snapshot!("refused_in_chinese", chinese);
+    let by_locale = |locale: &str, arguments: &[&str]| {
+        let output = desk.command(arguments).env("LC_ALL", locale).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(by_locale("zh_CN.UTF-8", &["kubeconfig"]), chinese);
+    assert_eq!(by_locale("zh_CN.UTF-8", &["kubeconfig", "--lang=en"]), english);
+    assert_eq!(by_locale("en_US.UTF-8", &["kubeconfig"]), english);
+    // What is wrong with a command line, and a wrong language.
+    insta::assert_snapshot!(
+        "usage_in_chinese",
+        desk.run(&["--lang", "zh", "plan", "--frobnicate"]).stderr
+    );
+    let wrong = desk.run(&["--lang", "tlh", "plan"]);
+    assert!(
+        wrong.code == 64 && wrong.stderr.contains("[possible values: en, zh]"),
+        "{}",
+        wrong.stderr
+    );
+    assert!(desk.run(&["--help", "--lang", "zh"]).stdout.contains("所有命令的选项："));
+}
+
+#[test]
+fn what_machines_read_is_english() {
+    let desk = Desk::new();
+    let json = |lang: &str| desk.run(&["status", "-o", "json", "--lang", lang]).stdout;
+    assert_eq!(json("zh"), json("en"));
+    let log = desk.path("run.log");
+    desk.run(&["kubeconfig", "--lang", "zh", "--log-file", log.to_str().unwrap()]);
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains(" error    = help: check that this is the port"), "{text}");
+    assert!(text.is_ascii() || !text.contains('，'), "{text}");
+}
+
+#[test]
+fn the_doctor_speaks_chinese() {
+    let desk = Desk::new();
+    let pasted = concat!(env!("CARGO_MANIFEST_DIR"), "/../kubewan-doctor/tests/pasted");
+    let mut logs: Vec<PathBuf> =
+        fs::read_dir(pasted).unwrap().flatten().map(|entry| entry.path()).collect();
+    logs.sort();
+    let log = logs.iter().find(|log| log.to_string_lossy().contains("etcd")).unwrap();
+    fs::copy(log, desk.path("pasted.log")).unwrap();
+    insta::assert_snapshot!(
+        "doctor_in_chinese",
+        desk.run(&["doctor", "--lang", "zh", "--log", "pasted.log"]).stdout
+    );
 }

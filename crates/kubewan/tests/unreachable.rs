@@ -124,6 +124,7 @@ fn every_obstacle_says_what_to_do_next() {
             .args(["kubeconfig"])
             .current_dir(folder.path())
             .env("PATH", format!("{}:{path}", programs.display()))
+            .env("LC_ALL", "C")
             .output()
             .unwrap();
         assert!(output.stdout.is_empty(), "{name}: only data goes to standard output");

@@ -68,7 +68,7 @@ pub fn check(args: &BundleCheckArgs) -> Result<Code, Failure> {
     };
     match args.output {
         Output::Json => json::document(&check),
-        Output::Table => report::data(&text(&check)),
+        Output::Table => report::say(&text(&check)),
     }
     let whole = check.missing.values().all(Vec::is_empty) && !check.missing.is_empty();
     Ok(if check.problems.is_empty() && whole { Code::Done } else { Code::Refused })
@@ -95,7 +95,7 @@ pub fn create(args: &BundleCreateArgs) -> Result<Code, Failure> {
         Failure::new(Code::Failed, format!("can't download {error}"), next)
     })?;
     let bytes: u64 = made.artifacts.iter().map(|artifact| artifact.size).sum();
-    report::data(&format!(
+    report::say(&format!(
         "{}: Kubernetes {version}, {} files, {} MiB; used with `kubernetes: {{ source: bundle }}`, and elsewhere than where \
          bundles are looked for with `bundle: DIR`\n",
         folder.display(),

@@ -71,7 +71,7 @@ fn list() -> Result<Code, Failure> {
         report::note("No lab is up on this machine; `kubewan lab up` makes one.");
     } else {
         let shown: Vec<Shown> = labs.into_iter().map(|(name, lab)| found(name, lab)).collect();
-        report::data(&words::labs(&shown));
+        report::say(&words::labs(&shown));
     }
     Ok(Code::Done)
 }

@@ -52,7 +52,7 @@ pub fn run(args: &SmokeArgs) -> Result<Code, Failure> {
         Output::Json => json::document(&Smoke { rehearsal, proofs }),
         Output::Table => {
             let (passed, not_shown) = (count(Outcome::Passed), count(Outcome::NotShown));
-            report::data(&format!("{passed} passed, {failed} failed, {not_shown} not shown\n"));
+            report::say(&format!("{passed} passed, {failed} failed, {not_shown} not shown\n"));
         }
     }
     Ok(if failed == 0 { Code::Done } else { Code::Unproven })

@@ -33,7 +33,7 @@ pub fn run(args: &SupportArgs) -> Result<Code, Failure> {
     let bytes = tar::gzipped(&members).map_err(failed)?;
     file.write_all(&bytes).map_err(failed)?;
     report::data(&packed.files[0].text);
-    report::data(&format!("\n{}: {} bytes, 0600\n", path.display(), bytes.len()));
+    report::say(&format!("\n{}: {} bytes, 0600\n", path.display(), bytes.len()));
     Ok(if packed.whole { Code::Done } else { Code::Unreachable })
 }
 

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::catalogue::localized;
 use super::screen::{Live, Size};
 use super::style::{BAD, FAINT, GOOD, HEAD, NEXT, WARN, fit, fit_middle, padded, styled, width};
 
@@ -201,12 +202,13 @@ impl Live for Board {
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
         let done = phase.count(State::Done);
         let time = clock(self.began.elapsed());
-        Some(format!(
-            "{time:>6} {}: {done} of {} hosts done; at work: {}{more}",
+        let text = format!(
+            "{}: {done} of {} hosts done; at work: {}{more}",
             phase.title,
             phase.hosts.len(),
             told.join(", ")
-        ))
+        );
+        Some(format!("{time:>6} {}", localized(&text)))
     }
 }
 
@@ -237,8 +239,8 @@ impl Phase {
         lines.extend(shown.iter().map(|work| work.line(columns, widths)));
         if !others.is_empty() {
             let names: Vec<&str> = others.iter().map(|work| work.host.as_str()).collect();
-            let text = format!("  and {} more: {}", others.len(), names.join(" "));
-            lines.push(styled(FAINT, &fit(&text, columns)));
+            let text = format!("and {} more: {}", others.len(), names.join(" "));
+            lines.push(styled(FAINT, &fit(&format!("  {}", localized(&text)), columns)));
         }
         lines.truncate(rows);
         lines
@@ -259,16 +261,20 @@ impl Phase {
         });
         let mut counts = Vec::new();
         if total > 0 {
-            counts.push(format!("{done}/{total} steps"));
+            counts.push(localized(&format!("{done}/{total} steps")).into_owned());
         }
         if self.hosts.len() > 1 {
-            counts.push(format!("{}/{} hosts", self.count(State::Done), self.hosts.len()));
+            let hosts = format!("{}/{} hosts", self.count(State::Done), self.hosts.len());
+            counts.push(localized(&hosts).into_owned());
         }
         let failed = self.count(State::Failed);
-        let failed = if failed > 0 { format!("  {failed} failed") } else { String::new() };
+        let failed = match failed {
+            0 => String::new(),
+            failed => format!("  {}", localized(&format!("{failed} failed"))),
+        };
         let counts = counts.join("  ");
         let time = clock(self.began.elapsed());
-        let right = counts.len() + failed.len() + time.len() + 4;
+        let right = width(&counts) + width(&failed) + time.len() + 4;
         let title = fit(&self.title, columns.saturating_sub(right + 2));
         let bar = columns.saturating_sub(width(&title) + right + 4).min(BAR_MAX);
         let bar = if total > 0 && bar >= 8 {
@@ -293,6 +299,7 @@ impl Work {
     /// What it does and for how long, for a line of a log.
     fn told(&self) -> String {
         let what = if self.state == State::Lost { "link lost" } else { self.doing.as_str() };
+        let what = localized(what);
         format!("{} ({what}, {})", self.host, clock(self.since.elapsed()))
     }
 
@@ -304,10 +311,13 @@ impl Work {
         let room = columns.saturating_sub(name + count.len() + 2 + 1 + 6);
         let name = padded(&fit_middle(&self.host, name), name);
         let text = match self.state {
-            State::Waiting => styled(FAINT, &fit("waits", room)),
-            State::Done => styled(GOOD, &fit("done", room)),
-            State::Failed => styled(BAD, &fit(&format!("FAILED {}", self.doing), room)),
-            State::Lost => styled(WARN, &fit("link lost, connecting again", room)),
+            State::Waiting => styled(FAINT, &fit(&localized("waits"), room)),
+            State::Done => styled(GOOD, &fit(&localized("done"), room)),
+            State::Failed => {
+                let text = format!("FAILED {}", self.doing);
+                styled(BAD, &fit(&localized(&text), room))
+            }
+            State::Lost => styled(WARN, &fit(&localized("link lost, connecting again"), room)),
             State::AtWork if self.note.is_empty() => fit(&self.doing, room),
             State::AtWork => fit(&format!("{}: {}", self.doing, self.note), room),
         };
@@ -411,6 +421,22 @@ mod tests {
             "  0:00 prepare the hosts: 1 of 50 hosts done; at work: node03 (load images, 0:00), node04 (load images, \
              0:00), node05 (load images, 0:00), and 45 more"
         );
+    }
+
+    #[test]
+    fn chinese_lines_fit_and_stand_below_each_other() {
+        let board = board(3, "node", 2);
+        board.doing("node01", "安装软件包 containerd", "从 node02 取得");
+        board.doing("node02", "写入 /etc/hosts", "");
+        board.link("node03", false);
+        for columns in [20, 40, 79, 199] {
+            let lines = super::super::language::of_test::in_chinese(|| shown(&board, columns, 29));
+            assert!(lines.iter().all(|line| width(line) <= columns), "{lines:#?}");
+            let times: Vec<usize> = lines[1..].iter().map(|line| width(line)).collect();
+            assert!(times.iter().all(|time| *time == times[0]), "{lines:#?}");
+        }
+        let lines = super::super::language::of_test::in_chinese(|| shown(&board, 79, 29));
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use kubewan_core::finding::Severity;
 use kubewan_doctor::{Diagnosis, checks::CHECKS};
 
+use super::catalogue::localized;
 use super::style::{FAINT, GOOD, HEAD, NEXT, styled, wrapped};
 use super::{counted, screen, style};
 
@@ -18,30 +19,31 @@ pub fn text(found: &[Diagnosis], living: bool) -> String {
 }
 
 fn one(diagnosis: &Diagnosis, living: bool, columns: usize) -> String {
-    let severity = match diagnosis.severity {
+    let severity = localized(match diagnosis.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
-    };
+    });
     let host = diagnosis.host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
-    let head = format!("{severity}[{}]: {host}{}", diagnosis.code, diagnosis.symptom);
+    let head = format!("{severity}[{}]: {host}{}", diagnosis.code, localized(&diagnosis.symptom));
     let mut text = style::diagnostic(&wrapped(&head, columns, 4)) + "\n";
     for quote in &diagnosis.evidence {
-        let line = format!("  | {}: {}", quote.source, quote.text);
+        let line = format!("  | {}: {}", localized(&quote.source), localized(&quote.text));
         text += &format!("{}\n", styled(FAINT, &line));
     }
-    let mut part = |style, word: &str, said: &str| {
-        let indent = word.len() + 6;
+    let mut titled = |style, word: &str, said: &str| {
+        let (word, said) = (localized(word), localized(said));
+        let indent = style::width(&word) + 6;
         let line = wrapped(&format!("  = {word}: {said}"), columns, indent);
         let rest = line.strip_prefix(&format!("  = {word}:")).unwrap_or(&line).to_owned();
         text += &format!("  {}{rest}\n", styled(style, &format!("= {word}:")));
     };
-    part(HEAD, "why", &diagnosis.cause);
+    titled(HEAD, "why", &diagnosis.cause);
     if !diagnosis.explains.is_empty() {
-        part(HEAD, "explains", &diagnosis.explains.join(", "));
+        titled(HEAD, "explains", &diagnosis.explains.join(", "));
     }
-    part(NEXT, "help", &diagnosis.remedy);
+    titled(NEXT, "help", &diagnosis.remedy);
     if living && !diagnosis.fix.is_empty() {
-        part(GOOD, "fix", "`kubewan doctor --fix` does what `kubewan up` has for it");
+        titled(GOOD, "fix", "`kubewan doctor --fix` does what `kubewan up` has for it");
     }
     text
 }
@@ -50,8 +52,8 @@ fn one(diagnosis: &Diagnosis, living: bool, columns: usize) -> String {
 pub fn summary(found: &[Diagnosis], hosts: usize) -> String {
     let looked = format!("{} on {}", counted(CHECKS.len(), "check"), counted(hosts, "host"));
     match counts(found) {
-        None => styled(HEAD, &format!("Nothing is wrong: {looked}.")) + "\n",
-        Some(counts) => styled(HEAD, &format!("{counts}; {looked}.")) + "\n",
+        None => styled(HEAD, &localized(&format!("Nothing is wrong: {looked}."))) + "\n",
+        Some(counts) => styled(HEAD, &localized(&format!("{counts}; {looked}."))) + "\n",
     }
 }
 
@@ -59,9 +61,13 @@ pub fn summary(found: &[Diagnosis], hosts: usize) -> String {
 pub fn summary_of_text(found: &[Diagnosis], name: &str) -> String {
     match counts(found) {
         None => {
-            format!("Nothing in {name} is known to be wrong: {}.\n", counted(CHECKS.len(), "check"))
+            let text = format!(
+                "Nothing in {name} is known to be wrong: {}.\n",
+                counted(CHECKS.len(), "check")
+            );
+            localized(&text).into_owned()
         }
-        Some(counts) => styled(HEAD, &format!("{counts} in {name}.")) + "\n",
+        Some(counts) => styled(HEAD, &localized(&format!("{counts} in {name}."))) + "\n",
     }
 }
 

@@ -2,10 +2,13 @@
 //! file, where there is one.
 
 pub mod board;
+pub mod catalogue;
 pub mod doctor_view;
 pub mod downloads;
+pub mod help;
 pub mod json;
 pub mod lab;
+pub mod language;
 mod log;
 pub mod plan_view;
 pub mod progress;
@@ -28,6 +31,7 @@ use kubewan_fleet::trace::{Talk, Trace};
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use catalogue::localized;
 use screen::{Live, Size};
 
 /// First and last line wherever stand-ins are used.
@@ -93,6 +97,11 @@ pub fn data(text: &str) {
     screen::data(text);
 }
 
+/// Prints a command's data where that is a text for people.
+pub fn say(text: &str) {
+    data(&localized(text));
+}
+
 /// Prints what nobody else is to read. Where standard output is a file, that becomes its owner's alone first: a shell
 /// makes `> FILE` readable for all.
 ///
@@ -121,7 +130,7 @@ pub fn detail(text: &str) {
 /// Prints what is told at this level and above.
 pub fn told(level: Verbosity, kind: &str, text: &str) {
     log(kind, text);
-    shown(level, text);
+    shown(level, &localized(text));
 }
 
 /// Prints what is told at this level and above, and keeps it in no log file: what it is about stands there already.
@@ -182,14 +191,14 @@ struct BusyLine {
 impl Live for BusyLine {
     fn lines(&self, room: Size, frame: usize) -> Vec<String> {
         let time = board::clock(self.began.elapsed());
-        let what = style::fit(&self.what, room.columns.saturating_sub(time.len() + 4));
+        let what = style::fit(&localized(&self.what), room.columns.saturating_sub(time.len() + 4));
         let text =
             format!("{} {what}  {}", board::spinner(frame), style::styled(style::FAINT, &time));
         if style::width(&text) > room.columns { Vec::new() } else { vec![text] }
     }
 
     fn still(&self) -> Option<String> {
-        Some(format!("{:>6} {}", board::clock(self.began.elapsed()), self.what))
+        Some(format!("{:>6} {}", board::clock(self.began.elapsed()), localized(&self.what)))
     }
 }
 
@@ -210,7 +219,7 @@ pub fn rehearsal<T>(rehearsal: bool, work: impl FnOnce() -> T) -> T {
     if !rehearsal || REHEARSING.swap(true, Ordering::Relaxed) {
         return work();
     }
-    let line = format!("{}\n", style::styled(style::WARN, REHEARSAL));
+    let line = format!("{}\n", style::styled(style::WARN, &localized(REHEARSAL)));
     data(&line);
     let result = work();
     data(&line);
@@ -221,7 +230,8 @@ pub fn rehearsal<T>(rehearsal: bool, work: impl FnOnce() -> T) -> T {
 /// Prints why a command failed.
 pub fn failure(failure: &Failure) {
     if let Some(text) = &failure.text {
-        diagnostic(Verbosity::Quiet, "error", text.trim_end());
+        let text = text.trim_end();
+        diagnostic(Verbosity::Quiet, "error", text, &localized(text));
     }
     findings(&failure.findings);
 }
@@ -235,16 +245,22 @@ pub fn findings(findings: &[Finding]) {
             Severity::Error => (Verbosity::Quiet, "error"),
             Severity::Warning => (Verbosity::Usual, "warn"),
         };
-        diagnostic(level, kind, &finding_text(finding));
+        let told = Finding {
+            message: localized(&finding.message).into_owned(),
+            remedy: localized(&finding.remedy).into_owned(),
+            ..finding.clone()
+        };
+        diagnostic(level, kind, &finding_text(finding), &localized(&finding_text(&told)));
     }
 }
 
-/// Prints an error or a finding, whose lines a terminal would break anywhere.
-fn diagnostic(level: Verbosity, kind: &str, text: &str) {
+/// Prints an error or a finding, whose lines a terminal would break anywhere; as it goes into the log file, and as it is
+/// told.
+fn diagnostic(level: Verbosity, kind: &str, text: &str, told: &str) {
     log(kind, text);
     let text = match screen::is_terminal() {
-        true => style::wrapped_diagnostic(text, screen::size().columns),
-        false => text.to_owned(),
+        true => style::wrapped_diagnostic(told, screen::size().columns),
+        false => told.to_owned(),
     };
     shown(level, &style::diagnostic(&text));
 }
@@ -274,7 +290,8 @@ pub fn ask(question: &str) -> Option<String> {
     }
     let answer = screen::aside(|| {
         let mut err = anstream::stderr().lock();
-        let _ = write!(err, "{} ", style::styled(style::HEAD, question)).and_then(|()| err.flush());
+        let _ = write!(err, "{} ", style::styled(style::HEAD, &localized(question)))
+            .and_then(|()| err.flush());
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
@@ -295,6 +312,33 @@ mod tests {
             finding_text(&finding),
             "error[step-failed]: node01: kubeadm join: exit 1\n  | log line\n  = help: look"
         );
+    }
+
+    #[test]
+    fn findings_are_told_in_chinese() {
+        let mask = "eth0 has 203.0.113.10/24 beside 10.0.4.10: it looks for all of 203.0.113.0/24 on its own wire, where \
+                    that is not, and reaches no server there, such as node02";
+        let found = [
+            Finding::warning("public-address-mask", "node01", mask, "look"),
+            Finding::error(
+                "step-failed",
+                "node01",
+                "kubeadm init failed\nlog line",
+                "try `ssh root@a` by hand",
+            ),
+        ];
+        let failed = Failure::new(
+            Code::Refused,
+            "can't write x: No such file or directory (os error 2)",
+            "name a folder that you can write to",
+        );
+        let lines = screen::captured::lines(|| {
+            language::of_test::in_chinese(|| {
+                findings(&found);
+                failure(&failed);
+            });
+        });
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]

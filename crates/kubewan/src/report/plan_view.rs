@@ -12,6 +12,7 @@ use kubewan_core::plan::{Phase, Plan, PlannedStep};
 use kubewan_core::render::docker::DAEMON_JSON;
 use serde::Serialize;
 
+use super::catalogue::localized;
 use super::style::{FAINT, GONE, GOOD, HEAD, NEXT, WARN, styled, wrapped};
 use super::{Verbosity, screen, verbosity};
 
@@ -109,14 +110,18 @@ fn told(plan: &Plan, whole: bool, columns: Option<usize>) -> String {
             if !told.insert(host) {
                 continue;
             }
-            let _ = writeln!(text, "{}", styled(HEAD, &format!("{host}: {}", phase.title())));
+            let _ = writeln!(
+                text,
+                "{}",
+                styled(HEAD, &format!("{host}: {}", localized(phase.title())))
+            );
             for planned in steps.iter().filter(|planned| &planned.step.host == host) {
                 step(&mut text, planned, columns);
             }
             text.push('\n');
         }
     }
-    text + &styled(HEAD, &Summary::of(plan).sentence()) + "\n"
+    text + &styled(HEAD, &localized(&Summary::of(plan).sentence())) + "\n"
 }
 
 fn step(text: &mut String, planned: &PlannedStep, columns: Option<usize>) {
@@ -126,8 +131,9 @@ fn step(text: &mut String, planned: &PlannedStep, columns: Option<usize>) {
         return;
     };
     let (sign, style) = sign(change.kind);
-    let _ = writeln!(text, "  {} {}", styled(style, sign), change.summary);
-    let why = wrapped(&format!("      # {}", planned.step.why), columns.unwrap_or(usize::MAX), 8);
+    let _ = writeln!(text, "  {} {}", styled(style, sign), localized(&change.summary));
+    let why = localized(&planned.step.why);
+    let why = wrapped(&format!("      # {why}"), columns.unwrap_or(usize::MAX), 8);
     let _ = writeln!(text, "{}", styled(FAINT, &why));
     for line in change.details.iter().take(DETAILS) {
         let line = match line.as_bytes().first() {
@@ -139,7 +145,8 @@ fn step(text: &mut String, planned: &PlannedStep, columns: Option<usize>) {
     }
     if change.details.len() > DETAILS {
         let more = change.details.len() - DETAILS;
-        let _ = writeln!(text, "      … {more} more lines; all of them: -o json");
+        let more = format!("… {more} more lines; all of them: -o json");
+        let _ = writeln!(text, "      {}", localized(&more));
     }
 }
 
@@ -154,6 +161,7 @@ fn sign(kind: ChangeKind) -> (&'static str, Style) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::language::of_test::in_chinese;
     use super::super::style::plain;
     use super::*;
     use kubewan_core::action::{Action, Observed, Sysctl, system::SysctlSeen};
@@ -174,6 +182,13 @@ mod tests {
             "node01: prepare the hosts\n  ~ set net.ipv4.ip_forward = 1 (now 0)\n      # pods' packets pass\n\n\
              Plan: 0 to create, 1 to change, 0 to delete, 0 to run; 0 right already.\n"
         );
+    }
+
+    #[test]
+    fn a_plan_is_told_in_chinese() {
+        let text = in_chinese(|| plain(&told(&plan("0"), false, Some(40))));
+        insta::assert_snapshot!(text);
+        assert!(text.lines().all(|line| super::super::style::width(line) <= 60), "{text}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kubewan_core::inventory::Host;
 use kubewan_core::plan::{Phase, Plan};
 
 use super::board::{Board, Ended, FEW, clock};
+use super::catalogue::localized;
 use super::style::{BAD, FAINT, HEAD, fit, fit_middle, of_outcome, padded, plain, styled, width};
 use super::{Verbosity, counted, json, log, screen, shown, verbosity};
 use crate::args::Output;
@@ -155,7 +156,7 @@ impl Progress {
 
     fn phase(&self, name: &str, hosts: &[String]) {
         let phase = Phase::ALL.iter().find(|phase| phase.name() == name);
-        let title = phase.map_or(name, |phase| phase.title());
+        let title = &*localized(phase.map_or(name, |phase| phase.title()));
         let key = phase.map_or("", |phase| phase.name());
         let total = |host: &String| self.totals.get(&(key, host.clone())).copied().unwrap_or(0);
         // One that failed before has no end of its own.
@@ -177,7 +178,7 @@ impl Progress {
             1 => format!("{title}: {} in {took}", counted(steps, "step")),
             _ => format!("{title}: {} on {hosts} hosts in {took}{last}", counted(steps, "step")),
         };
-        stays(level, &format!("{} {text}", styled(FAINT, &self.time())));
+        stays(level, &format!("{} {}", styled(FAINT, &self.time()), localized(&text)));
     }
 
     fn step(&self, host: &str, news: &StepNews) {
@@ -185,8 +186,8 @@ impl Progress {
         let label = self.labels.get(&news.step).map_or(short, String::as_str);
         let line = news.line.as_deref().unwrap_or_default();
         match news.state.as_str() {
-            "started" => self.board.doing(host, label, ""),
-            "progress" => self.board.doing(host, label, line),
+            "started" => self.board.doing(host, &localized(label), ""),
+            "progress" => self.board.doing(host, &localized(label), &localized(line)),
             "failed" => {
                 self.board.failed(host);
                 let text = styled(BAD, &format!("FAILED {label}"));
@@ -232,7 +233,7 @@ impl Progress {
             None => format!("send {name}"),
             Some(from) => format!("take {name} from {from}"),
         };
-        self.board.doing(host, &what, &note);
+        self.board.doing(host, &localized(&what), &localized(&note));
         if self.crowd || screen::is_terminal() {
             return;
         }
@@ -262,12 +263,12 @@ impl Progress {
     /// A line about a host that stays.
     fn say(&self, level: Verbosity, host: &str, text: &str) {
         let (time, name) = (self.time(), padded(&fit_middle(host, self.names), self.names));
-        stays(level, &format!("{} {name} {text}", styled(FAINT, &time)));
+        stays(level, &format!("{} {name} {}", styled(FAINT, &time), localized(text)));
     }
 
     /// A line that stays.
     fn line(&self, text: &str) {
-        stays(Verbosity::Usual, text);
+        stays(Verbosity::Usual, &localized(text));
     }
 }
 
@@ -295,9 +296,9 @@ impl Many {
         match self {
             Many::Agents(count) => format!("agent sent to {count} hosts"),
             Many::Passed(check, count) => {
-                let word = padded(&styled(of_outcome(Outcome::Passed), "passed"), 9);
+                let word = styled(of_outcome(Outcome::Passed), &localized("passed"));
                 let times = if *count == 1 { "once".into() } else { format!("{count} times") };
-                format!("{word} {check}  {times}")
+                format!("{} {check}  {}", padded(&word, 9), localized(&times))
             }
         }
     }
@@ -324,8 +325,9 @@ pub fn proof_text(proof: &Proof) -> String {
         Outcome::Failed => "FAILED",
         Outcome::NotShown => "not shown",
     };
+    let word = &*localized(word);
     let Proof { check, subject, detail, .. } = proof;
-    let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    let detail = if detail.is_empty() { String::new() } else { format!(": {}", localized(detail)) };
     let word = padded(&styled(of_outcome(proof.outcome), word), 9);
     format!("{word} {check}  {subject}{detail}")
 }

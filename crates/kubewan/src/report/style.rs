@@ -7,6 +7,8 @@ use anstyle::{AnsiColor, Style};
 use kubewan_core::event::Outcome;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::catalogue::localized;
+
 /// What failed.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 /// What may become bad, and what changes.
@@ -79,11 +81,19 @@ pub fn diagnostic(text: &str) -> String {
     lines.join("\n")
 }
 
+/// What stands before a remedy.
+const HELP: &str = "= help:";
+
+/// What a diagnostic begins with.
+fn severities() -> [(Cow<'static, str>, Style); 2] {
+    [(localized("error"), BAD), (localized("warning"), WARN.bold())]
+}
+
 fn diagnostic_line(line: &str) -> String {
-    for (word, style) in [("error", BAD), ("warning", WARN.bold())] {
+    for (word, style) in severities() {
         let is_head = |rest: &str| rest.starts_with(':') || rest.starts_with('[');
         if let Some((head, rest)) = line.split_once(": ")
-            && let Some(after) = head.strip_prefix(word)
+            && let Some(after) = head.strip_prefix(&*word)
             && is_head(&format!("{after}:"))
         {
             return format!("{}: {rest}", styled(style, head));
@@ -92,8 +102,8 @@ fn diagnostic_line(line: &str) -> String {
     let text = line.trim_start();
     let indent = &line[..line.len() - text.len()];
     match text.split_once(' ') {
-        Some(("=", rest)) => match rest.strip_prefix("help: ") {
-            Some(help) => format!("{indent}{} {help}", styled(NEXT, "= help:")),
+        Some(("=", _)) => match text.strip_prefix(&*localized(HELP)) {
+            Some(help) => format!("{indent}{}{help}", styled(NEXT, &localized(HELP))),
             None => line.to_owned(),
         },
         Some(("|", marker)) if marker.trim_start().starts_with('^') => {
@@ -109,8 +119,10 @@ fn diagnostic_line(line: &str) -> String {
 pub fn wrapped_diagnostic(text: &str, columns: usize) -> String {
     let lines = text.lines().map(|line| {
         let indent = match line.trim_start() {
-            rest if rest.starts_with("= help: ") => line.len() - rest.len() + 8,
-            rest if rest.starts_with("error") || rest.starts_with("warning") => 4,
+            rest if rest.starts_with(&*localized(HELP)) => {
+                line.len() - rest.len() + localized(HELP).width() + 1
+            }
+            rest if severities().iter().any(|(word, _)| rest.starts_with(&**word)) => 4,
             _ => return line.to_owned(),
         };
         wrapped(line, columns, indent)
@@ -128,19 +140,48 @@ pub fn wrapped(line: &str, columns: usize, indent: usize) -> String {
     });
     let (mut text, mut used) = (String::new(), 0);
     for (index, word) in words.enumerate() {
-        let needed = word.width() + usize::from(index > 0);
-        if index > 0 && used + needed > columns && used > indent {
-            text += &format!("\n{}{word}", " ".repeat(indent));
-            used = indent + word.width();
-            continue;
+        for (part, atom) in atoms(word).into_iter().enumerate() {
+            let blank = index > 0 && part == 0;
+            let needed = atom.width() + usize::from(blank);
+            if used + needed > columns && used > indent {
+                text += &format!("\n{}{atom}", " ".repeat(indent));
+                used = indent + atom.width();
+                continue;
+            }
+            if blank {
+                text.push(' ');
+            }
+            text += atom;
+            used += needed;
         }
-        if index > 0 {
-            text.push(' ');
-        }
-        text += word;
-        used += needed;
     }
     text
+}
+
+/// What a word can be broken into: beside Chinese characters, which have no blanks between them, but never so that a line
+/// begins with a full stop or ends with an opening bracket.
+fn atoms(word: &str) -> Vec<&str> {
+    const NEVER_FIRST: &str = "，。；：、？！）”》…";
+    const NEVER_LAST: &str = "（“《";
+    let (mut atoms, mut begin, mut quoted) = (Vec::new(), 0, false);
+    let mut before: Option<char> = None;
+    for (at, sign) in word.char_indices() {
+        let is_wide = |sign: char| sign.width() == Some(2);
+        let breaks = before.is_some_and(|before| {
+            (is_wide(before) || is_wide(sign))
+                && !NEVER_FIRST.contains(sign)
+                && !NEVER_LAST.contains(before)
+                && !quoted
+        });
+        if breaks {
+            atoms.push(&word[begin..at]);
+            begin = at;
+        }
+        quoted ^= sign == '`';
+        before = Some(sign);
+    }
+    atoms.push(&word[begin..]);
+    atoms
 }
 
 /// The text, cut at its end to so many columns. What would move the cursor becomes a blank.
@@ -219,6 +260,10 @@ mod tests {
         assert_eq!(wrapped_diagnostic(text, 200), text);
         assert_eq!(wrapped("      # one two", 11, 8), "      # one\n        two");
         assert_eq!(wrapped("节点 节点", 6, 0), "节点\n节点");
+        assert_eq!(
+            wrapped("  检查主机，再运行 `kubewan up`。", 10, 2),
+            "  检查主\n  机，再运\n  行\n  `kubewan up`。"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use kubewan_core::inventory::draft::DraftHost;
 use kubewan_core::network::ports::{Port, Source};
 use kubewan_core::token::Listed;
 
+use super::catalogue::localized;
 use super::style::{BAD, FAINT, GOOD, HEAD, padded, styled, width};
 use crate::commands::status::{HostStatus, Status};
 
@@ -79,7 +80,12 @@ pub fn ports(ports: &[Port]) -> String {
         .iter()
         .map(|port| {
             let from: Vec<&str> = port.from.iter().map(source).collect();
-            vec![port.host.clone(), port.notation(), from.join(", "), port.why.clone()]
+            vec![
+                port.host.clone(),
+                port.notation(),
+                localized(&from.join(", ")).into_owned(),
+                localized(&port.why).into_owned(),
+            ]
         })
         .collect();
     text(&["HOST", "PORT", "FROM", "WHY"], &rows)

@@ -11,6 +11,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
+use super::catalogue::localized;
 use super::{Verbosity, ask, log, screen, table, told};
 
 /// The terminal that a run was started on.
@@ -29,7 +30,7 @@ impl Operator for Terminal {
         log("asked", question);
         screen::aside(|| {
             let mut terminal = open().ok()?;
-            write!(terminal, "{question}").and_then(|()| terminal.flush()).ok()?;
+            write!(terminal, "{}", localized(question)).and_then(|()| terminal.flush()).ok()?;
             let typed = Unseen::new(&terminal).and_then(|_unseen| read(&mut &terminal));
             let _ = writeln!(terminal);
             typed.ok()?

@@ -69,7 +69,6 @@ fn consequence(offset: i64) -> &'static str {
 
 /// `1 h 2 min ahead of`, in the two largest units.
 fn off(offset_ms: i64) -> String {
-    let way = if offset_ms < 0 { "behind" } else { "ahead of" };
     let seconds = offset_ms.unsigned_abs() / 1000;
     let parts = [
         (seconds / 86_400, "d"),
@@ -77,14 +76,15 @@ fn off(offset_ms: i64) -> String {
         (seconds / 60 % 60, "min"),
         (seconds % 60, "s"),
     ];
-    let shown: Vec<String> = parts
+    let count: Vec<String> = parts
         .iter()
         .skip_while(|(number, _)| *number == 0)
         .take(2)
         .filter(|(number, _)| *number > 0)
         .map(|(number, unit)| format!("{number} {unit}"))
         .collect();
-    format!("{} {way}", shown.join(" "))
+    let count = count.join(" ");
+    if offset_ms < 0 { format!("{count} behind") } else { format!("{count} ahead of") }
 }
 
 /// Time servers that nobody is told of, on a host that has no other that answers.

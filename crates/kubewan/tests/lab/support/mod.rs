@@ -185,9 +185,11 @@ impl Said {
     }
 }
 
-/// The program, not yet started.
+/// The program, not yet started; it speaks English wherever the tests run.
 pub fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_kubewan"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_kubewan"));
+    program.env("LC_ALL", "C");
+    program
 }
 
 /// Runs the program.
