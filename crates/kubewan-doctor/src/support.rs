@@ -269,7 +269,12 @@ fn without_values(line: &str) -> String {
 fn is_value(text: &str) -> bool {
     let text = text.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
     let word = text.split([' ', ',', '"', '\'', ';']).next().unwrap_or_default();
-    !word.is_empty() && !PLAIN.contains(&word) && word != HIDDEN && !word.starts_with("--")
+    let is_sign = matches!(word, "=" | ":");
+    !word.is_empty()
+        && !PLAIN.contains(&word)
+        && word != HIDDEN
+        && !word.starts_with("--")
+        && !is_sign
 }
 
 /// `Bearer x` and `Basic x`, however the header before them is called.
@@ -392,6 +397,7 @@ mod tests {
             ),
             ("login --password hunter2 --user me", "login --password [hidden] --user me"),
             ("--token opaque", "--token [hidden]"),
+            ("--x[PrivateKey = [hidden]", "--x[PrivateKey = [hidden]"),
             ("DB_PASSWORD=x accessToken: y", "DB_PASSWORD= [hidden]"),
             ("AWS_SECRET_ACCESS_KEY=x", "AWS_SECRET_ACCESS_KEY= [hidden]"),
             ("header Bearer opaque-token here", "header Bearer [hidden] here"),

@@ -57,20 +57,22 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
     // One for each time that the host went down is as it should be.
     let stops = host.lines().filter(|line| is_stop(line)).count();
     let stop = host.said(&[], is_stop).filter(|_| stops > shutdowns(host));
-    let stop = host.said(&[], is_refusal).or(stop);
+    let refusal = host.said(&[], is_refusal);
+    let refuses = refusal.is_some();
+    let stop = refusal.or(stop);
     let cgroupfs = host.said(&[], |line| {
         line.trim() == "SystemdCgroup = false"
             || line.contains("native.cgroupdriver=cgroupfs")
             || line.trim() == "Cgroup Driver: cgroupfs"
     });
     let systemd = host.said(&[], |line| line.trim() == "SystemdCgroup = true");
-    let cause = match (&stop, &cgroupfs, systemd.is_some()) {
-        (None, None, _) => return None,
-        (_, Some(_), _) => "the runtime puts containers into cgroupfs, and the kubelet, by its default, into systemd's cgroups".to_owned(),
-        (Some(_), None, true) => "etcd did not fail, it was told to end: so it is where the runtime's cgroup driver is not the kubelet's. \
+    let cause = match (refuses || cgroupfs.is_some(), &stop, systemd.is_some()) {
+        (false, None, _) => return None,
+        (true, ..) => "the runtime puts containers into cgroupfs, and the kubelet, by its default, into systemd's cgroups".to_owned(),
+        (false, Some(_), true) => "etcd did not fail, it was told to end: so it is where the runtime's cgroup driver is not the kubelet's. \
              The configuration here says SystemdCgroup = true: containerd has to be restarted for it"
             .to_owned(),
-        (Some(_), None, false) => "etcd did not fail, it was told to end: so it is where the runtime's cgroup driver (cgroupfs unless \
+        (false, Some(_), false) => "etcd did not fail, it was told to end: so it is where the runtime's cgroup driver (cgroupfs unless \
              told otherwise) is not the kubelet's (systemd)"
             .to_owned(),
     };

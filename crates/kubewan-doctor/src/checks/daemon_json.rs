@@ -45,6 +45,9 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     let mut causes: Vec<&str> = wrong.iter().map(|(cause, _)| *cause).collect();
     causes.dedup();
     let cause = if causes.is_empty() { NO_JSON.to_owned() } else { causes.join("; ") };
+    // One line may have several slips.
+    let mut quotes: Vec<Quote> = wrong.into_iter().map(|(_, quote)| quote).collect();
+    quotes.dedup();
     // Docker takes a scheme off and warns (`loadInsecureRegistries` in registry/config.go of moby/moby).
     let starts = said.is_none() && causes == [SCHEME];
     let diagnosis = if starts {
@@ -56,7 +59,7 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     Some(
         diagnosis
             .cause(format!("{PATH}: {cause}"))
-            .seen(wrong.into_iter().map(|(_, quote)| quote).chain(said))
+            .seen(quotes.into_iter().chain(said))
             .remedy("a comma after every entry but the last, no `#`; `insecure-registries` takes HOST:PORT, `registry-mirrors` URLs; try it: `dockerd --validate`"),
     )
 }
