@@ -23,6 +23,40 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a curl takes by its own bounds.
 const CURL_MAX: Duration = Duration::from_secs(15);
 
+/// What tells curl of proxies.
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// Where apt, dnf, yum, containerd and Docker are told of proxies.
+const PROXY_FILES: [&str; 4] =
+    ["/etc/apt/apt.conf", "/etc/yum.conf", "/etc/dnf/dnf.conf", "/etc/docker/daemon.json"];
+const PROXY_FOLDERS: [&str; 3] = [
+    "/etc/apt/apt.conf.d",
+    "/etc/systemd/system/containerd.service.d",
+    "/etc/systemd/system/docker.service.d",
+];
+
+/// The first of such files that has a proxy.
+fn proxy_of_others() -> Option<String> {
+    let in_folder = |folder: &&str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let files = PROXY_FILES.iter().map(std::path::PathBuf::from);
+    let mut all = files.chain(PROXY_FOLDERS.iter().flat_map(in_folder));
+    let found = all.find(|path| std::fs::read_to_string(path).is_ok_and(|text| has_proxy(&text)));
+    found.map(|path| path.display().to_string())
+}
+
+/// Whether a configuration sets a proxy, in whichever of their forms.
+fn has_proxy(text: &str) -> bool {
+    let is_remark = |line: &str| line.starts_with(['#', ';']) || line.starts_with("//");
+    let mut lines = text.lines().map(str::trim).filter(|line| !is_remark(line));
+    lines.any(|line| {
+        let line = line.to_ascii_lowercase();
+        line.contains("proxy") && !line.contains("direct") && !line.contains("_none_")
+    })
+}
+
 /// Asks all, some at a time, in about a minute at most; answers come in the questions' order.
 pub fn ask_all(asks: &[Ask]) -> Vec<Answer> {
     if !exists("curl") {
@@ -70,6 +104,14 @@ fn curl(ask: &Ask, url: &str, token: Option<&str>) -> Result<Reply, Unserved> {
     if ask.what == What::Manifest {
         program = program.args(["--header", &format!("Accept: {}", MANIFESTS.join(", "))]);
     }
+    // By the way that everything else of this process goes; curl itself knows them in small letters (curl(1), "ENVIRONMENT").
+    for name in PROXIES {
+        if let Some(value) =
+            [name.to_owned(), name.to_uppercase()].iter().find_map(|n| std::env::var(n).ok())
+        {
+            program = program.env(name, &value);
+        }
+    }
     if let Some(token) = token {
         // Arguments everyone on this host can read.
         let config = format!("header = \"Authorization: Bearer {token}\"\n");
@@ -77,7 +119,16 @@ fn curl(ask: &Ask, url: &str, token: Option<&str>) -> Result<Reply, Unserved> {
     }
     let output = program.output().map_err(silent)?;
     if output.code != 0 {
-        return Err(silent(said(&output.stderr)));
+        // apt, containerd or Docker may get through where this curl does not.
+        let said = said(&output.stderr);
+        return Err(match proxy_of_others() {
+            Some(file) => {
+                let said =
+                    format!("{said}; programs of this host have a proxy of their own ({file})");
+                Unserved::new(Fault::Unasked, said)
+            }
+            None => silent(said),
+        });
     }
     Reply::read(&output.stdout).ok_or_else(|| silent("what answers does not speak HTTP".into()))
 }
@@ -130,6 +181,25 @@ mod tests {
             }
         });
         url
+    }
+
+    #[test]
+    fn a_proxy_of_another_programs_is_seen() {
+        for text in [
+            "Acquire::http::Proxy \"http://proxy.example:3128\";\n",
+            "[main]\nproxy=http://proxy.example:3128\n",
+            "[Service]\nEnvironment=\"HTTPS_PROXY=http://proxy.example:3128\"\n",
+        ] {
+            assert!(has_proxy(text), "{text}");
+        }
+        for text in [
+            "",
+            "# proxy=x\n",
+            "Acquire::http::Proxy::mirror.example \"DIRECT\";\n",
+            "proxy=_none_\n",
+        ] {
+            assert!(!has_proxy(text), "{text}");
+        }
     }
 
     #[test]

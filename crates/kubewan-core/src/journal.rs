@@ -92,12 +92,17 @@ pub fn cluster(entries: &[Entry]) -> Option<&str> {
     })
 }
 
-/// Ids of steps that take something from a server on the Internet, were begun, and whose last try did not come to its end.
+/// Ids of steps of the last run that take something from a server on the Internet, were begun, and did not come to their end.
+/// Of a run before it nobody says that they are still wanted.
 pub fn unended(entries: &[Entry]) -> Vec<String> {
     let mut open: Vec<(u64, &str)> = Vec::new();
+    let mut run = "";
     for entry in entries {
         match entry {
             Entry::Begun(begun) => {
+                if run != begun.run {
+                    (run, open) = (&begun.run, Vec::new());
+                }
                 open.retain(|(_, step)| *step != begun.step);
                 if is_taken_from_elsewhere(&begun.action) && !begun.reset {
                     open.push((begun.number, &begun.step));

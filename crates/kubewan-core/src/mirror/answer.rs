@@ -84,7 +84,10 @@ impl Reply {
             // Only what is no answer yet has another head behind it: a proxy's own, or a redirection.
             let goes_on = status < 200
                 || (300..400).contains(&status)
-                || head.contains("onnection established");
+                || head.contains("onnection established")
+                // Not all proxies say it in those words.
+                || body.starts_with("HTTP/1.")
+                || body.starts_with("HTTP/2 ");
             if !goes_on {
                 break;
             }
@@ -159,6 +162,15 @@ fn encoded(text: &str) -> String {
 pub fn judge(ask: &Ask, reply: &Reply) -> Answer {
     let lacks = |said: String| Err(Unserved::new(Fault::Lacking, said));
     let is_there = reply.status == 200;
+    // Busy, broken for the moment, or asked in a way that it does not know: it may have the thing all the same (RFC 9110 §15).
+    let is_no_answer = match reply.status {
+        408 | 429 | 500.. => true,
+        403 | 405 => ask.what == What::File,
+        _ => false,
+    };
+    if is_no_answer {
+        return Err(Unserved::new(Fault::Unasked, format!("HTTP {}", reply.status)));
+    }
     match &ask.what {
         // Whoever wants to know who asks is a registry, too: it says so in that line.
         What::Registry if is_there || reply.status == 401 => {

@@ -11,7 +11,7 @@ use crate::inventory::{
     Host, Inventory, KubernetesSource, Mirrors, RuntimeKind, RuntimeSource, Servers,
 };
 use crate::supply::{self, Holds, Repository, Sums};
-use crate::versions::REGISTRY;
+use crate::versions::{REGISTRY, Version};
 
 /// One question to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct Slot {
     pub candidates: Vec<String>,
     /// A run takes something from it. Else it is there for what runs in the cluster later.
     pub needed: bool,
+    /// Some host is still to become a node. A cluster that is whole is looked after also while its servers are away.
+    pub pressing: bool,
     /// It stands in the living cluster's objects and stays.
     pub stays: bool,
 }
@@ -59,6 +61,7 @@ pub struct Slot {
 pub fn slots(inventory: &Inventory, facts: &BTreeMap<String, Facts>, before: &Record) -> Vec<Slot> {
     let first = &inventory.first_control_plane().name;
     let stands = facts.get(first).is_some_and(|f| f.kubernetes.state == ClusterState::Done);
+    let pressing = facts.values().any(|f| f.kubernetes.state != ClusterState::Done);
     let publishers = Mirrors::default();
     let default = |key: &Key| match key {
         Key::ImageRepository => REGISTRY.to_owned(),
@@ -86,7 +89,7 @@ pub fn slots(inventory: &Inventory, facts: &BTreeMap<String, Facts>, before: &Re
             true => vec![kept(servers, before.mirrors.get(&key.to_string()).map(|r| &*r.server))],
             false => servers.candidates().to_vec(),
         };
-        Some(Slot { key, candidates, needed, stays })
+        Some(Slot { key, candidates, needed, pressing, stays })
     };
     Key::all(inventory).into_iter().filter_map(slot).collect()
 }
@@ -114,8 +117,8 @@ fn is_used(inventory: &Inventory, key: &Key, facts: &BTreeMap<String, Facts>) ->
     }
 }
 
-/// Questions that are asked first, by who asks: everybody asks where nothing was chosen yet, and about a choice hosts that are
-/// about to take something.
+/// Questions that are asked first, by who asks: everybody asks where nothing was chosen yet and some host is about to take something,
+/// and about a choice the hosts that are.
 pub fn first_round(
     inventory: &Inventory,
     facts: &BTreeMap<String, Facts>,
@@ -127,7 +130,8 @@ pub fn first_round(
         let chosen = before.mirrors.get(&slot.key.to_string()).map(|one| &one.server);
         let chosen = chosen.filter(|server| slot.candidates.contains(server));
         let candidates = chosen.map_or(slot.candidates.as_slice(), std::slice::from_ref);
-        let takes = |f: &Facts| chosen.is_none() || takes_something(f);
+        let anybody = facts.values().any(takes_something);
+        let takes = |f: &Facts| (chosen.is_none() && anybody) || takes_something(f);
         // A choice has its digests with it.
         by_all(inventory, facts, slot, candidates, chosen.is_none(), &takes, &mut asks);
     }
@@ -239,7 +243,16 @@ fn wanted_images(inventory: &Inventory, host: &Host) -> Vec<String> {
     }
     let mut plain = inventory.clone();
     plain.runtime.kind = RuntimeKind::Containerd;
-    supply::images(&plain, host.is_control_plane())
+    let mut images = supply::images(&plain, host.is_control_plane());
+    // Of a later patch release than the table knows, kubeadm may ask for others.
+    let (release, repository) = (inventory.release(), &inventory.kubernetes.image_repository);
+    let version = inventory.kubernetes.version.parse::<Version>().ok();
+    let patch = version.map(|version| version.patch).filter(|patch| *patch <= release.last_patch);
+    if let Some(patch) = patch.filter(|_| host.is_control_plane()) {
+        images.push(release.etcd_image(patch, repository));
+        images.push(release.coredns_image(patch, repository));
+    }
+    images
 }
 
 fn in_registry(name: &str, registry: &str) -> bool {
@@ -320,9 +333,10 @@ fn sum_of_kubeadm(inventory: &Inventory, arch: &str) -> Option<Ask> {
 }
 
 fn file(download: &supply::Download) -> Ask {
-    let of = download.file().to_owned();
+    // runc's file has the same name in every version.
+    let of = format!("{} {}", download.file(), download.version);
     match &download.sums {
-        Sums::At(url) => Ask { what: What::Sum(of.clone()), url: url.clone(), of },
+        Sums::At(url) => Ask { what: What::Sum(download.file().to_owned()), url: url.clone(), of },
         Sums::Known(_) => Ask { what: What::File, url: download.url.clone(), of },
     }
 }

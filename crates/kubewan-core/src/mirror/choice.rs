@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{Answer, Fault, Served, Unserved, short};
 use super::ask::{Ask, Slot, publisher, questions};
-use super::{Record, Recorded};
+use super::{Key, Record, Recorded};
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::Inventory;
@@ -148,7 +148,10 @@ struct One<'a> {
 impl One<'_> {
     fn choose(&self, before: Option<&Recorded>, chosen: &mut Chosen) {
         let candidates = &self.slot.candidates;
-        let known = before.map(|before| before.digests.clone()).unwrap_or_default();
+        // Repositories of one's own may have images of their own making: until the cluster stands, another one's count.
+        let has_its_own = self.slot.key == Key::ImageRepository && !self.slot.stays;
+        let known = before.filter(|_| !has_its_own).map(|before| before.digests.clone());
+        let known = known.unwrap_or_default();
         let before = before.filter(|before| candidates.contains(&before.server));
         if let [only] = candidates.as_slice() {
             return self.only(only, before, &known, chosen);
@@ -156,6 +159,11 @@ impl One<'_> {
         let mut again = None;
         if let Some(before) = before {
             match verdict(self.questions, &before.server, self.answers, &known) {
+                // What only pods take later is no reason to change anything on hosts now.
+                Verdict::Unfit(complaints) if !self.slot.needed => {
+                    chosen.findings.push(self.none_serves(&[(before.server.clone(), complaints)]));
+                    return self.take(before.clone(), chosen);
+                }
                 Verdict::Unfit(complaints) => again = Some((before, told(&complaints))),
                 Verdict::Fit(_) | Verdict::Unasked(_) => return self.take(before.clone(), chosen),
             }
@@ -218,7 +226,9 @@ impl One<'_> {
             // Nothing is known against it, and nothing for it: the next run asks again.
             Some((server, said)) => {
                 self.tell(&server, &passed, None, chosen);
-                chosen.findings.push(self.unasked(&server, &said));
+                if !said.is_empty() {
+                    chosen.findings.push(self.unasked(&server, &said));
+                }
                 self.slot.key.set(&mut chosen.inventory, &server);
             }
             None => chosen.findings.push(self.none_serves(&passed)),
@@ -314,6 +324,11 @@ impl One<'_> {
         let all: Vec<Complaint> = passed.iter().flat_map(|(_, list)| list.clone()).collect();
         let code = code(&all);
         match (self.slot.needed, self.slot.stays) {
+            (true, _) if !self.slot.pressing => {
+                let remedy = "all hosts are nodes, so nothing is refused for it; a node more, or an image that is pulled again, will need \
+                     it: name another server";
+                Finding::warning(code, "", message, remedy)
+            }
             (false, _) => {
                 let remedy = "nothing that kubewan brings comes from there; pods that need it will not start: name another server";
                 Finding::warning(code, "", message, remedy)
@@ -340,7 +355,7 @@ impl One<'_> {
             "`{}`: {server} could not be asked ({said}), and is relied on all the same",
             self.slot.key
         );
-        let remedy = "install curl on that host to know beforehand; else the run tells";
+        let remedy = "the run tells whether it serves; where the host has no curl yet, install it to know beforehand";
         Finding::warning("mirror-unasked", "", message, remedy).for_cluster()
     }
 

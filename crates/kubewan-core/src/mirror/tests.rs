@@ -267,6 +267,8 @@ fn answers_are_read_as_curl_prints_them() {
     let reply = Reply::read(text).unwrap();
     assert_eq!((reply.status, reply.body.as_str()), (200, "HTTP/ is no head"));
     assert_eq!(reply.header("docker-content-digest"), Some("sha256:ab"));
+    let by_a_proxy = Reply::read("HTTP/1.1 200 OK\r\n\r\nHTTP/2 404 \r\n\r\n").unwrap();
+    assert_eq!(by_a_proxy.status, 404);
     assert_eq!(Reply::read("<html>"), None);
     assert_eq!(Reply::read("HTTP/1.1 \r\n\r\n"), None);
     // ghcr.io
@@ -306,7 +308,15 @@ fn what_is_no_answer_to_the_question_is_not_taken_for_one() {
     let bearer = "401 U\r\nWWW-Authenticate: Bearer realm=\"https://x\"";
     assert_eq!(is(What::Registry, bearer, ""), Ok(Served::default()));
     assert_eq!(is(What::Registry, "401 U", ""), lacking);
-    assert_eq!(is(What::Registry, "502 Bad Gateway", ""), lacking);
+    assert_eq!(is(What::Registry, "404 Not Found", ""), lacking);
+    // Busy, or asked otherwise than it may be: nothing is known.
+    let nothing = Err(Fault::Unasked);
+    for head in ["502 Bad Gateway", "429 Too Many Requests", "503 S"] {
+        assert_eq!(is(What::Registry, head, ""), nothing, "{head}");
+        assert_eq!(is(What::Manifest, head, ""), nothing, "{head}");
+    }
+    assert_eq!(is(What::File, "403 Forbidden", ""), nothing);
+    assert_eq!(is(What::Manifest, "403 Forbidden", ""), lacking);
     let kubeadm = || What::Sum("kubeadm".into());
     assert_eq!(is(kubeadm(), "200 OK", &sum), served(&format!("sha256:{sum}")));
     assert_eq!(is(kubeadm(), "200 OK", "<html>"), lacking);
