@@ -64,7 +64,8 @@ pub fn facts(n: u8) -> Facts {
         vec![Interface { name: "eth0".into(), mtu: 1500, up: true, kind: String::new() }];
     let address = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 4, 7), 24);
     facts.addresses = vec![InterfaceAddress { interface: "eth0".into(), address }];
-    facts.default_route = Some(DefaultRoute { interface: "eth0".into(), gateway: None });
+    facts.default_route =
+        Some(DefaultRoute { interface: "eth0".into(), gateway: Some(Ipv4Addr::new(10, 0, 4, 1)) });
     facts.memory_bytes = 4 << 30;
     facts.cores = 2;
     facts.disk_free_bytes = 20 << 30;

@@ -71,9 +71,39 @@ pub fn perform_alias_off(
             goal.address, goal.interface
         ));
     };
+    let used =
+        Program::new("ip").args(["-4", "neighbour", "show", "dev", &goal.interface]).stdout()?
+            + &Program::new("ip").args(["-4", "route", "show", "table", "all"]).stdout()?;
+    if let Some(by) = used_by(&used, goal) {
+        return Err(format!(
+            "{} is left on {}: somebody is reached in that network after all (`{by}`). If it is none of this host's, say \
+             `ip address del` yourself",
+            goal.address, goal.interface
+        ));
+    }
     (cx.progress)(&format!("{own} stays on {}", elsewhere.interface));
     let address = goal.address.to_string();
     Program::new("ip").args(["address", "del", &address, "dev", &goal.interface]).stdout().map(drop)
+}
+
+/// A neighbour that has answered, or a route by a router, in the network of an address on its card: lines of `ip neighbour` (`A lladdr
+/// …`) and of `ip route` (`… via A dev CARD`).
+fn used_by<'a>(lines: &'a str, goal: &AliasOff) -> Option<&'a str> {
+    let network = goal.address.trunc();
+    let is_in = |word: Option<&str>| {
+        let address = word.and_then(|word| word.parse::<std::net::Ipv4Addr>().ok());
+        address.is_some_and(|address| address != goal.address.addr() && network.contains(&address))
+    };
+    let after = |words: &[&'a str], key: &str| -> Option<&'a str> {
+        let at = words.iter().position(|word| *word == key)?;
+        words.get(at + 1).copied()
+    };
+    lines.lines().map(str::trim).find(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answers = words.contains(&"lladdr") && is_in(words.first().copied());
+        let leads = after(&words, "dev") == Some(&goal.interface) && is_in(after(&words, "via"));
+        answers || leads
+    })
 }
 
 /// Puts the address back.
@@ -137,6 +167,24 @@ mod tests {
     use super::*;
 
     /// As iproute2 4.11, 6.1 and 6.15 print it.
+    #[test]
+    fn an_address_that_somebody_is_reached_by_stays() {
+        let goal =
+            AliasOff { interface: "eth0".into(), address: "198.51.100.10/24".parse().unwrap() };
+        let by = |lines: &'static str| used_by(lines, &goal);
+        assert!(by("198.51.100.7 lladdr 02:00:00:00:00:01 STALE\n").is_some());
+        assert_eq!(by("198.51.100.7 FAILED\n10.0.4.1 lladdr 02:00:00:00:00:01 REACHABLE\n"), None);
+        assert!(by("203.0.113.0/24 via 198.51.100.1 dev eth0 proto static\n").is_some());
+        assert_eq!(
+            by("default via 10.0.4.1 dev eth0\n192.0.2.0/24 via 198.51.100.1 dev wg0\n"),
+            None
+        );
+        assert_eq!(
+            by("198.51.100.0/24 dev eth0 proto kernel scope link src 198.51.100.10\n"),
+            None
+        );
+    }
+
     #[test]
     fn reads_how_an_address_is_on_its_card() {
         let text = "2: eth0    inet 10.0.4.7/24 metric 100 brd 10.0.4.255 scope global dynamic eth0\\       valid_lft \

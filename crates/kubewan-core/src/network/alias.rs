@@ -28,13 +28,16 @@ pub fn wide(own: Ipv4Addr, facts: &Facts) -> Vec<WideAlias<'_>> {
         let beside = others.clone().find(|other| other.address.addr().is_private())?;
         let is_alone = !others
             .any(|other| other.address.addr() != own && network.contains(&other.address.addr()));
-        let gateway = facts.default_route.as_ref().and_then(|route| route.gateway);
+        // Sure is it only where everything leaves by the private address beside it: else the kernel may need this one.
+        let route = facts.default_route.as_ref().filter(|route| route.interface == on.interface);
+        let gateway = route.and_then(|route| route.gateway);
+        let by_the_other = gateway.is_some_and(|gateway| beside.address.contains(&gateway));
         let answers = |(interface, address): &(String, Ipv4Addr)| {
             *interface == on.interface && network.contains(address)
         };
         let is_real = gateway.is_some_and(|gateway| network.contains(&gateway))
             || facts.neighbours.iter().any(answers);
-        (!is_real).then(|| (beside.address.addr(), is_alone))
+        (by_the_other && !is_real).then(|| (beside.address.addr(), is_alone))
     };
     let same = facts.addresses.iter().filter(|on| on.address.addr() == own);
     same.filter(|on| on.address.prefix_len() < 32)
