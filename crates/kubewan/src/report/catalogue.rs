@@ -27,6 +27,9 @@ const FILES: [(&str, &str); 8] = [
     ("report.po", include_str!("zh/report.po")),
 ];
 
+/// Bytes of a line that is looked at.
+const LINE_MAX: usize = 2000;
+
 /// Texts that hold texts that hold texts: an error inside an error inside an error.
 const DEEPEST: usize = 6;
 
@@ -276,6 +279,10 @@ impl Reading<'_> {
 
     /// A line, with its indent, its mark, and the colours that parts of it have.
     fn line(&self, line: &str, depth: usize) -> String {
+        // No text of ours is as long; a log's line may be, and comparing takes longer with every byte.
+        if line.len() > LINE_MAX {
+            return line.to_owned();
+        }
         if let Some((before, rest)) = line.split_once('\x1b')
             && let Some((code, after)) = rest.split_once('m')
         {
@@ -371,19 +378,27 @@ impl Reading<'_> {
 
     fn filled(&self, entry: &Entry, found: &[&str], depth: usize) -> String {
         let found: HashMap<&str, &&str> = entry.places().zip(found).collect();
-        let told = entry.told.iter().map(|part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Place(name) => found
-                .get(name.as_str())
-                .map_or_else(String::new, |value| self.lines(value, depth + 1)),
-        });
-        told.collect()
+        let mut told = String::new();
+        for part in &entry.told {
+            match part {
+                Part::Text(text) => told += text,
+                Part::Place(name) => {
+                    let value = found.get(name.as_str()).copied().copied().unwrap_or_default();
+                    // Between backticks stands what one types, or what a program said.
+                    match is_quoted(&told) {
+                        true => told += value,
+                        false => told += &self.lines(value, depth + 1),
+                    }
+                }
+            }
+        }
+        told
     }
 
     /// Texts with a comma or the like between them, one of which is ours.
     fn joined(&self, text: &str, depth: usize) -> Option<String> {
         for (joint, told) in JOINTS {
-            for (at, _) in text.match_indices(joint) {
+            for (at, _) in text.match_indices(joint).filter(|(at, _)| !is_quoted(&text[..*at])) {
                 let (before, after) = (&text[..at], &text[at + joint.len()..]);
                 let is_ours = |text: &str| self.whole(text, depth + 1).is_some();
                 if is_ours(before) || is_ours(after) {
@@ -421,6 +436,11 @@ impl Reading<'_> {
         let (verb, what) = text.rsplit_once(' ')?;
         Some(format!("{} {what}", self.catalogue.exact.get(verb)?))
     }
+}
+
+/// Whether what comes after this stands between backticks.
+fn is_quoted(before: &str) -> bool {
+    before.matches('`').count() % 2 == 1
 }
 
 impl Part {

@@ -27,7 +27,7 @@ fn one(diagnosis: &Diagnosis, living: bool, columns: usize) -> String {
     let head = format!("{severity}[{}]: {host}{}", diagnosis.code, localized(&diagnosis.symptom));
     let mut text = style::diagnostic(&wrapped(&head, columns, 4)) + "\n";
     for quote in &diagnosis.evidence {
-        let line = format!("  | {}: {}", localized(&quote.source), localized(&quote.text));
+        let line = format!("  | {}: {}", localized(&quote.source), quote.text);
         text += &format!("{}\n", styled(FAINT, &line));
     }
     let mut titled = |style, word: &str, said: &str| {
