@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use kubewan_agent::mirrors::ask_all;
 use kubewan_agent::probe;
+use kubewan_core::action::Action;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::{Finding, Severity};
-use kubewan_core::inventory::{Host, Recorded};
+use kubewan_core::inventory::{Host, Inventory, Recorded};
 use kubewan_core::mirror::{Chosen, Record};
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
@@ -71,13 +72,13 @@ impl<'a> Cluster<'a> {
         let addresses = resolve::addresses(&site.inventory.hosts)
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
         let mut fleet = connect(dial, &site.inventory.hosts, emit)?;
-        let survey = look(&mut fleet, emit)?;
+        let survey = look(&mut fleet, &site.inventory, emit)?;
         Ok(Cluster { site, addresses, dial, fleet, survey, chosen: None, nodes: None })
     }
 
     /// Looks at all hosts once more.
     pub fn look_again(&mut self, emit: &Emit) -> Result<(), Failure> {
-        self.survey = look(&mut self.fleet, emit)?;
+        self.survey = look(&mut self.fleet, &self.site.inventory, emit)?;
         Ok(())
     }
 
@@ -180,6 +181,7 @@ impl<'a> Cluster<'a> {
         let (steps, findings) = (planned.steps, planned.findings);
         let mut plan = Plan::new(&inventory.name, bundle.rehearsal, steps, &seen, findings)?;
         plan.secrets = planned.secrets;
+        refuse_what_adopted_ones_lack(&plan, &self.survey)?;
         Ok(plan)
     }
 
@@ -191,9 +193,33 @@ impl<'a> Cluster<'a> {
 }
 
 /// Looks at all hosts.
-fn look(fleet: &mut Fleet, emit: &Emit) -> Result<Survey, Failure> {
+fn look(fleet: &mut Fleet, inventory: &Inventory, emit: &Emit) -> Result<Survey, Failure> {
     let _busy = report::busy("looking at the hosts");
-    survey::survey(fleet, emit).map_err(|errors| Failure::on_hosts(&errors))
+    let mut survey = survey::survey(fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
+    survey.facts = plan::adopted(inventory, &survey.facts).into_owned();
+    Ok(survey)
+}
+
+/// kubeadm would make again what an adopted cluster lacks, from a configuration that is not the cluster's.
+fn refuse_what_adopted_ones_lack(plan: &Plan, survey: &Survey) -> Result<(), Failure> {
+    let is_kubeadms =
+        |action: &Action| matches!(action, Action::KubeadmInit(_) | Action::KubeadmJoin(_));
+    let is_adopted = |host: &str| survey.facts.get(host).is_some_and(|of| of.kubernetes.adopted);
+    let findings: Vec<Finding> = plan
+        .changes()
+        .map(|planned| &planned.step)
+        .filter(|step| is_kubeadms(&step.action) && is_adopted(&step.host))
+        .map(|step| {
+            Finding::error(
+                "adopt-lacks",
+                &step.host,
+                "the adopted cluster is not whole here, or can't be looked at, and kubewan does not run kubeadm on it",
+                "put back what is gone of its static pods, certificates, kubeconfigs and objects, with the cluster's own configuration \
+                 (`kubeadm init phase …`; `kubectl -n kube-system get configmap kubeadm-config -o yaml`), then run this again",
+            )
+        })
+        .collect();
+    if findings.is_empty() { Ok(()) } else { Err(Failure::findings(Code::Refused, findings)) }
 }
 
 /// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.

@@ -69,8 +69,11 @@ pub fn ownership(host: &Host) -> Result<Ownership, String> {
             Kind::Join => owned.join_ended |= owned.join_begun && marked,
         }
     }
-    let mark = fs::read_to_string(KubeadmInit::ADOPTED).unwrap_or_default();
-    owned.adopt(mark.lines().last().unwrap_or_default());
+    if let Ok(mark) = fs::read_to_string(KubeadmInit::ADOPTED) {
+        // Nothing that kubeadm did here is kubewan's, whatever a run has tried since and whoever signs the certificates now.
+        owned = Ownership { adopted: !evidence().is_empty(), ..Ownership::default() };
+        owned.adopt(mark.lines().last().unwrap_or_default());
+    }
     owned.adopt(host.adopts());
     Ok(owned)
 }

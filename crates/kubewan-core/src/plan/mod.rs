@@ -23,7 +23,7 @@ use crate::finding::{Finding, Severity};
 use crate::secret::Secret;
 
 pub use edits::edited;
-pub use planner::{Inputs, steps};
+pub use planner::{Inputs, adopted, steps};
 
 /// A goal for one host, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -109,7 +109,7 @@ impl<'a> View<'a> {
 }
 
 /// Facts in which hosts of the cluster that is taken over count as whole.
-fn adopted<'a>(
+pub fn adopted<'a>(
     inventory: &Inventory,
     facts: &'a BTreeMap<String, Facts>,
 ) -> Cow<'a, BTreeMap<String, Facts>> {

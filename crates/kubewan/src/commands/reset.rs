@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubewan_core::event::Event;
+use kubewan_core::facts::{ClusterState, KubernetesFacts};
 use kubewan_core::finding::Finding;
 use kubewan_core::journal;
 use kubewan_core::plan::{Plan, reset};
@@ -76,7 +77,11 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
 
 /// A cluster that somebody else made is not kubewan's to end, and without what kubewan did it would break.
 fn refuse_adopted(cluster: &Cluster) -> Result<(), Failure> {
-    let hosts = cluster.survey.facts.iter().filter(|(_, facts)| facts.kubernetes.adopted);
+    let is_adopted = |facts: &KubernetesFacts| {
+        facts.adopted
+            || (cluster.site.inventory.adopt.is_some() && facts.state != ClusterState::None)
+    };
+    let hosts = cluster.survey.facts.iter().filter(|(_, facts)| is_adopted(&facts.kubernetes));
     let findings: Vec<Finding> = hosts
         .map(|(host, _)| {
             Finding::error(

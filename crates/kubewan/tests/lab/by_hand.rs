@@ -314,7 +314,8 @@ fn tokens_are_made_and_end(stage: &Stage) {
     let (id, secret) = token.split_once('.').expect("a token");
     let command = kept(stage, &["token", "create", "--print-join-command"], &log);
     let command = command.expect_code(0).stdout.trim().to_owned();
-    assert!(command.starts_with("kubeadm join api.lab.kubewan:6443 --token "), "{command}");
+    let begins = format!("kubeadm join api.{}.kubewan:6443 --token ", lab_name());
+    assert!(command.starts_with(&begins), "{command}");
     assert!(command.ends_with(&format!(" --discovery-token-ca-cert-hash {hash}")), "{command}");
     let listed = kept(stage, &["token", "list"], &log);
     eprintln!("{}", listed.expect_code(0).stdout);

@@ -63,12 +63,15 @@ fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
     let owned = ownership(host)?;
     let foreign = owned.foreign();
     let stuck = !foreign.is_empty() && stuck::stuck_init(host).is_some();
+    let mut missing = missing_files(Config(&goal.config));
+    // Careful people put it away, and only kubeadm needs it.
+    missing.retain(|part| goal.adopts.is_empty() || part != "kubeconfig/super-admin");
     Ok(InitSeen {
         begun: owned.init_begun,
         ended: owned.init_ended,
         stuck,
         foreign: if stuck { Vec::new() } else { foreign },
-        missing: missing_files(Config(&goal.config)),
+        missing,
         ca: fs::read(super::CA).ok().map(|pem| STANDARD.encode(pem)),
         unreachable: None,
     })
@@ -115,6 +118,7 @@ pub fn perform_kubeadm_init(
     seen: &InitSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
+    super::refuse_adopted()?;
     super::refuse_foreign(&seen.foreign, "make a control plane")?;
     super::refuse_a_second_kubeadm()?;
     super::folders::record(cx)?;

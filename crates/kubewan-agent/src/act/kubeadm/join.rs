@@ -135,6 +135,7 @@ pub fn perform_kubeadm_join(
     seen: &JoinSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
+    super::refuse_adopted()?;
     super::refuse_foreign(&seen.foreign, "join")?;
     super::refuse_a_second_kubeadm()?;
     super::folders::record(cx)?;

@@ -18,12 +18,15 @@ pub(crate) mod traces;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use kubewan_core::action::KubeadmInit;
 
 use super::{Host, Performing};
 use crate::command::{Output, Program};
 use crate::disk::make_private_dir;
+use crate::facts::evidence;
 
 pub use certs::{observe_uploaded_certs, perform_uploaded_certs};
 pub use etcd::{observe_etcd_listens, perform_etcd_listens};
@@ -141,6 +144,19 @@ fn refuse_a_second_kubeadm() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Refuses to have kubeadm change a host whose cluster somebody made by hand and that was adopted: it has settings that kubewan does
+/// not know, and authorities that nobody else has.
+fn refuse_adopted() -> Result<(), String> {
+    if !Path::new(KubeadmInit::ADOPTED).exists() || evidence().is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "kubeadm is not run on this host: its cluster was made by hand and adopted ({}). What it lacks, whoever made it puts back: \
+         `kubeadm init phase …` with the cluster's own configuration (`kubectl -n kube-system get configmap kubeadm-config -o yaml`)",
+        KubeadmInit::ADOPTED
+    ))
 }
 
 /// Refuses to work on a cluster that is not ours.

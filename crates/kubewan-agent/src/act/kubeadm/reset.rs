@@ -45,6 +45,7 @@ pub fn perform_kubeadm_reset(
     _seen: &ResetSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
+    super::refuse_adopted()?;
     super::refuse_a_second_kubeadm()?;
     Ownership::unmark(cx.host)?;
     stop_kubelet()?;

@@ -51,6 +51,12 @@ pub(super) fn flannel_backend(answers: &Answers, pods: Ipv4Net) -> Result<Backen
             ));
         }
     }
+    let arguments = there.pointer("/spec/template/spec/containers/0/args");
+    let arguments = arguments.and_then(Value::as_array).into_iter().flatten();
+    let mut arguments = arguments.filter_map(Value::as_str);
+    if let Some(more) = arguments.find(|argument| !is_ours(argument)) {
+        return Err(format!("flannel is called with `{more}`, which kubewan would leave out"));
+    }
     let text = config_map(answers, "kube-flannel-cfg")
         .and_then(|map| map.pointer("/data/net-conf.json")?.as_str())
         .ok_or("there is no ConfigMap kube-flannel/kube-flannel-cfg")?;
@@ -63,6 +69,12 @@ pub(super) fn flannel_backend(answers: &Answers, pods: Ipv4Net) -> Result<Backen
         ));
     }
     backend(&conf)
+}
+
+/// What upstream's manifest and kubewan's give flanneld; where it looks for its health is nobody's business.
+fn is_ours(argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or_default();
+    ["--ip-masq", "--kube-subnet-mgr"].contains(&argument) || name.starts_with("--healthz-")
 }
 
 fn backend(conf: &Value) -> Result<Backend, String> {

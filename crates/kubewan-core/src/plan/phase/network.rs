@@ -43,13 +43,17 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
     };
     let outer = mtu(view.inventory, view.facts);
     let (flannel, plugin) = (image(supply::FLANNEL), image(supply::FLANNEL_CNI_PLUGIN));
+    // Of a cluster that is adopted the nodes run flannel already: without the label that ours waits for, it would leave them all.
+    steps.extend(running_flannel(view).map(|host| mark(view, host, Phase::Network)));
     for manifest in flannel::objects(view.inventory, outer, &flannel, &plugin) {
         steps.push(step(
             Action::Object(Object { manifest }),
             "flannel carries packets between pods of different hosts",
         ));
     }
-    steps.push(mark(view, host, Phase::Network));
+    if !running_flannel(view).any(|node| node.name == host.name) {
+        steps.push(mark(view, host, Phase::Network));
+    }
     if view.inventory.has_several_control_planes() {
         let etcd = EtcdListens { urls: etcd_listens(view.inventory), timeout_s: ETCD_TIMEOUT_S };
         let why = "other members of etcd have to reach it, and behind NAT its public address is none to listen on";
@@ -68,6 +72,12 @@ pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
         steps.extend(certificates(view, host));
     }
     steps
+}
+
+/// Hosts of an adopted cluster that are nodes of it.
+pub(super) fn running_flannel<'a>(view: &'a View) -> impl Iterator<Item = &'a Host> {
+    let is_node = |host: &&Host| view.facts.get(&host.name).is_some_and(|of| of.kubernetes.adopted);
+    view.inventory.hosts.iter().filter(is_node)
 }
 
 /// kubeadm's own way to hand over authorities and keys: encrypted, in a Secret that ends with its token after two hours

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::network::running_flannel;
 use crate::action::cluster::{MANAGED_ANNOTATION, Managed};
 use crate::action::{Action, Announced, NodeMeta};
 use crate::inventory::Host;
@@ -17,7 +18,12 @@ const ANNOUNCE_TIMEOUT_S: u64 = 240;
 
 pub(in crate::plan) fn steps(view: &View) -> Vec<Step> {
     let control_plane = &view.inventory.first_control_plane().name;
-    let mut steps: Vec<Step> = view.joining().map(|host| mark(view, host, Phase::Nodes)).collect();
+    let is_marked = |host: &Host| running_flannel(view).any(|node| node.name == host.name);
+    let mut steps: Vec<Step> = view
+        .joining()
+        .filter(|host| !is_marked(host))
+        .map(|host| mark(view, host, Phase::Nodes))
+        .collect();
     for host in &view.inventory.hosts {
         let action = Action::Announced(Announced {
             node: host.name.clone(),
