@@ -264,11 +264,12 @@ fn differs(stage: &Stage) -> Vec<String> {
     let first = |subject: &str| format!("master01/{subject}");
     expected.extend([
         first("object:ConfigMap kube-system/kubewan"),
-        first("object:ConfigMap kube-flannel/kube-flannel-cfg"),
-        first("object:DaemonSet kube-flannel/kube-flannel-ds"),
+        // Before flannel's objects, which leave nodes without the marks.
         first("node-meta:node master01"),
         first("node-meta:node node01"),
         first("node-meta:node node02"),
+        first("object:ConfigMap kube-flannel/kube-flannel-cfg"),
+        first("object:DaemonSet kube-flannel/kube-flannel-ds"),
     ]);
     let on = "get pods -n kube-system -l k8s-app=kube-dns -o 'jsonpath={.items[*].spec.nodeName}'";
     let nodes = stage.kubectl(on);
