@@ -100,8 +100,8 @@ fn a_cluster_that_runs_is_someone_elses(hand: &Hand) {
     let named = format!("error[foreign-cluster]: {HOST}:");
     assert!(refused.stderr.contains(&named), "no `{named}` in:\n{}", refused.stderr);
     assert_eq!(look(), before, "a refused run changed it");
-    // No journal, no runs: the agent, and what kubectl knows of the API's kinds.
-    assert_eq!(hand.stage.on(HOST, "ls /var/lib/kubewan").trim(), "agent\nkubectl-cache");
+    // No journal, no runs, and its API was not asked: there is the agent.
+    assert_eq!(hand.stage.on(HOST, "ls /var/lib/kubewan").trim(), "agent");
 }
 
 #[test]
