@@ -227,7 +227,8 @@ fn the_first_mirror_that_serves_is_chosen_kept_and_replaced_when_it_fails() {
     );
     assert_eq!(of(&record)["server"], CACHE);
     let why = of(&record)["why"].as_str().unwrap();
-    assert!(why.starts_with("the first of 4 that serves what is asked (kube-apiserver:"), "{why}");
+    let begins = why.starts_with("the first of 4 that serves what is asked (");
+    assert!(begins && why.contains("kube-apiserver:") && why.contains("etcd:"), "{why}");
     eprintln!("  {why}");
     let up = scene.kubewan(&["up", "--yes", "--no-smoke"]);
     up.expect_code(0);
