@@ -1,25 +1,22 @@
 //! `kubewan adopt`: an inventory of a cluster that somebody made with kubeadm by hand. It asks and looks, and changes nothing.
 
-use std::path::Path;
-
 use kubewan_core::facts::Facts;
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Host;
 use kubewan_core::inventory::adopt::{self, Answers};
 use kubewan_core::inventory::draft::{Draft, DraftHost};
-use kubewan_core::plan::found::{brief, described};
-use kubewan_fleet::dial::SshDial;
+use kubewan_core::plan::found::described;
 use kubewan_fleet::fleet::Member;
-use kubewan_fleet::survey;
 use serde_json::Value;
 
 use super::init::targets::{self, Target};
-use super::init::{Seen, comment, findings, grouped, read_back, tell, there_already, write};
-use crate::args::{AdoptArgs, Output};
-use crate::cluster;
+use super::init::{
+    Seen, announce, dial_for, findings, grouped, looked_at, read_back, there_already,
+};
+use crate::args::AdoptArgs;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report::{self, progress::Progress, table, terminal::Terminal};
+use crate::report;
 
 /// Seconds that kubectl may take for one answer.
 const ANSWER_S: u64 = 30;
@@ -31,17 +28,9 @@ pub fn run(args: &AdoptArgs) -> Result<Code, Failure> {
         return Err(there_already(&args.file));
     }
     let targets = targets::choose(&args.hosts, args.from_ssh_config, args.key.as_deref())?;
-    let base = args.file.parent().filter(|base| !base.as_os_str().is_empty());
-    let dial = SshDial::new(base.unwrap_or(Path::new(".")).to_owned(), Terminal::operator());
-    let dial = dial.traced(report::trace());
     let hosts: Vec<Host> = targets.iter().map(Target::host).collect();
-    let progress = Progress::new(Output::Table, &hosts);
-    let mut fleet = cluster::connect(&dial, &hosts, &|event| progress.hear(&event))?;
-    drop(progress);
-    let busy = report::busy("looking at the hosts");
-    let survey =
-        survey::survey(&mut fleet, &|_| ()).map_err(|errors| Failure::on_hosts(&errors))?;
-    drop(busy);
+    let dial = dial_for(&args.file);
+    let (mut fleet, survey) = looked_at(&dial, &hosts)?;
     let facts: Vec<&Facts> = hosts.iter().map(|host| &survey.facts[&host.name]).collect();
     let seen: Vec<adopt::Seen> = hosts
         .iter()
@@ -66,13 +55,7 @@ pub fn run(args: &AdoptArgs) -> Result<Code, Failure> {
     let seen =
         Seen { hosts: &hosts, named: &named, facts: &facts, clocks: &survey.clock_offsets_ms };
     let findings = grouped(findings(&inventory, &mut fleet, &seen)?);
-    comment(&mut draft, "adopt", &findings);
-    read_back(&args.file, &draft)?;
-    write(&args.file, &draft.text())?;
-    let rows = draft.hosts.iter().zip(&facts).map(|(host, facts)| (host, brief(facts)));
-    report::data(&table::drafted(rows));
-    let findings: Vec<Finding> = findings.into_iter().map(|(finding, _)| finding).collect();
-    tell(&args.file, &findings);
+    announce(&args.file, "adopt", &mut draft, &facts, findings)?;
     Ok(Code::Done)
 }
 

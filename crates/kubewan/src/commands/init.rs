@@ -22,7 +22,8 @@ use kubewan_core::plan::{Inputs, steps};
 use kubewan_core::versions::RELEASES;
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::fleet::Fleet;
-use kubewan_fleet::{reach, resolve, survey};
+use kubewan_fleet::survey::{self, Survey};
+use kubewan_fleet::{reach, resolve};
 use targets::Target;
 
 use crate::args::{InitArgs, Output};
@@ -42,17 +43,9 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
     }
     let targets = targets::choose(&args.hosts, args.from_ssh_config, args.key.as_deref())?;
     let name = cluster_name(args)?;
-    let base = args.file.parent().filter(|base| !base.as_os_str().is_empty());
-    let dial = SshDial::new(base.unwrap_or(Path::new(".")).to_owned(), Terminal::operator());
-    let dial = dial.traced(report::trace());
     let hosts: Vec<Host> = targets.iter().map(Target::host).collect();
-    let progress = Progress::new(Output::Table, &hosts);
-    let mut fleet = cluster::connect(&dial, &hosts, &|event| progress.hear(&event))?;
-    drop(progress);
-    let busy = report::busy("looking at the hosts");
-    let survey =
-        survey::survey(&mut fleet, &|_| ()).map_err(|errors| Failure::on_hosts(&errors))?;
-    drop(busy);
+    let dial = dial_for(&args.file);
+    let (mut fleet, survey) = looked_at(&dial, &hosts)?;
     let facts: Vec<&Facts> = hosts.iter().map(|host| &survey.facts[&host.name]).collect();
     let mut draft = Draft { name, version: version(args), ..Draft::default() };
     let named = names(&targets, &facts);
@@ -73,14 +66,47 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
     let seen =
         Seen { hosts: &hosts, named: &named, facts: &facts, clocks: &survey.clock_offsets_ms };
     let findings = grouped(findings(&inventory, &mut fleet, &seen)?);
-    comment(&mut draft, "init", &findings);
-    read_back(&args.file, &draft)?;
-    write(&args.file, &draft.text())?;
-    let rows = draft.hosts.iter().zip(&facts).map(|(host, facts)| (host, brief(facts)));
+    announce(&args.file, "init", &mut draft, &facts, findings)?;
+    Ok(Code::Done)
+}
+
+/// ssh with the keys and files of the inventory's folder.
+pub(super) fn dial_for(file: &Path) -> SshDial {
+    let base = file.parent().filter(|base| !base.as_os_str().is_empty());
+    let dial = SshDial::new(base.unwrap_or(Path::new(".")).to_owned(), Terminal::operator());
+    dial.traced(report::trace())
+}
+
+/// Logs in to the hosts and looks at them.
+pub(super) fn looked_at<'a>(
+    dial: &'a SshDial,
+    hosts: &'a [Host],
+) -> Result<(Fleet<'a>, Survey), Failure> {
+    let progress = Progress::new(Output::Table, hosts);
+    let mut fleet = cluster::connect(dial, hosts, &|event| progress.hear(&event))?;
+    drop(progress);
+    let _busy = report::busy("looking at the hosts");
+    let survey = survey::survey(&mut fleet, &|_| ());
+    let survey = survey.map_err(|errors| Failure::on_hosts(&errors))?;
+    Ok((fleet, survey))
+}
+
+/// Writes the inventory with what was found, and shows both.
+pub(super) fn announce(
+    file: &Path,
+    command: &str,
+    draft: &mut Draft,
+    facts: &[&Facts],
+    findings: Vec<(Finding, Vec<String>)>,
+) -> Result<(), Failure> {
+    comment(draft, command, &findings);
+    read_back(file, draft)?;
+    write(file, &draft.text())?;
+    let rows = draft.hosts.iter().zip(facts).map(|(host, facts)| (host, brief(facts)));
     report::data(&table::drafted(rows));
     let findings: Vec<Finding> = findings.into_iter().map(|(finding, _)| finding).collect();
-    tell(&args.file, &findings);
-    Ok(Code::Done)
+    tell(file, &findings);
+    Ok(())
 }
 
 pub(super) fn there_already(file: &Path) -> Failure {
@@ -219,7 +245,7 @@ fn measured(
 }
 
 /// Writes what was found beside what it is about.
-pub(super) fn comment(draft: &mut Draft, command: &str, findings: &[(Finding, Vec<String>)]) {
+fn comment(draft: &mut Draft, command: &str, findings: &[(Finding, Vec<String>)]) {
     draft.head = vec![format!(
         "Written by `kubewan {command}` from what it saw; yours to edit. `kubewan plan` shows what would be done, and changes \
          nothing. All keys: docs/reference.md, `kubewan schema`."
@@ -270,7 +296,7 @@ fn paragraph(finding: &Finding) -> String {
 }
 
 /// Only a file that is not there: whoever made one in the meantime keeps it.
-pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let made = OpenOptions::new().write(true).create_new(true).open(file);
     let written = made.and_then(|mut made| made.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
@@ -282,7 +308,7 @@ pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn tell(file: &Path, findings: &[Finding]) {
+fn tell(file: &Path, findings: &[Finding]) {
     report::findings(findings);
     let file = file.display().to_string();
     let option = match file.as_str() {

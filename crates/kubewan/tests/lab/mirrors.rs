@@ -5,13 +5,13 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::registries::server::program;
+use crate::registries::server::{program, serve};
 use crate::sources::server::Server;
 use crate::sources::tree::{Tree, sh};
 use crate::support::{Kubernetes, Said, Stage, run_with};
@@ -39,17 +39,7 @@ impl Cache {
             dir.display()
         );
         fs::write(&config, text).unwrap();
-        let log = fs::File::create(dir.join("cache.log")).unwrap();
-        let cache = Command::new("nsenter")
-            .arg(format!("--net={}", namespace.display()))
-            .arg(program)
-            .args(["serve", &config.to_string_lossy()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .map(Cache)
-            .expect("nsenter starts");
+        let cache = Cache(serve(program, namespace, &config));
         let answers =
             format!("nsenter --net={} curl -sf -o /dev/null {CACHE}/v2/", namespace.display());
         for _ in 0..100 {

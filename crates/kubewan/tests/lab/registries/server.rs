@@ -86,17 +86,7 @@ impl Registry {
                 dir.display()
             );
             fs::write(&config, text).unwrap();
-            let log = fs::File::create(dir.join(format!("{port}.log"))).unwrap();
-            let child = Command::new("nsenter")
-                .arg(format!("--net={}", namespace.display()))
-                .arg(program)
-                .args(["serve", &config.to_string_lossy()])
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().unwrap())
-                .stderr(log)
-                .spawn()
-                .expect("nsenter starts");
-            children.push(child);
+            children.push(serve(program, namespace, &config));
         }
         let registry = Registry { dir: dir.to_owned(), children };
         registry.push(namespace, address, bundle);
@@ -170,4 +160,18 @@ impl Drop for Registry {
             let _ = child.wait();
         }
     }
+}
+
+/// Debian's docker-registry by this configuration, in a network namespace; what it says goes beside that file.
+pub fn serve(program: &Path, namespace: &Path, config: &Path) -> Child {
+    let log = fs::File::create(config.with_extension("log")).unwrap();
+    Command::new("nsenter")
+        .arg(format!("--net={}", namespace.display()))
+        .arg(program)
+        .args(["serve", &config.to_string_lossy()])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("nsenter starts")
 }
