@@ -45,7 +45,7 @@ pub(super) const CHECK: Check = Check {
                 ),
                 false => (
                     "no pod network was installed yet, or its pod on this node does not run, so that /etc/cni/net.d is empty",
-                    "install one: `kubectl apply -f kube-flannel.yml`; where there is one, look at its pod: `kubectl -n kube-flannel get pods -o wide`, and its log. \
+                    "install one: `kubectl apply -f kube-flannel.yml`; where there is one, look at its pod: `kubectl -n kube-flannel get pods -o wide`, and its log; where it runs, delete it: the next one writes the file again. \
                      `kubewan up` brings flannel",
                 ),
             };

@@ -36,7 +36,8 @@ fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
         .cause(cause)
         .seen([quote])
         .remedy(format!(
-            "`journalctl -u kubelet -n 50` on {name}; `kubewan up` joins a host that is missing"
+            "`journalctl -u kubelet -n 50` on {name}; a kubelet that runs and says nothing any more: `systemctl restart kubelet`; \
+             `kubewan up` joins a host that is missing"
         ))
         .fix(&[goal("unit", "kubelet.service")]),
     )
