@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kubewan_core::evidence::{Component, LOG_BYTES, LOG_LINES, LOGS, Log, RECENT_S};
+use kubewan_core::redact::redact;
 
 use super::tail;
 use crate::command::Program;
-use crate::redact::redact;
 
 /// Units whose journals are read.
 const JOURNALS: [(&str, Component); 3] = [
