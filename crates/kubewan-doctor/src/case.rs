@@ -222,6 +222,23 @@ fn without_stamp(line: &str) -> &str {
     }
 }
 
+/// Rows of `kubectl get nodes` in a text: a node's name and its status, the last of each.
+pub fn node_rows(host: &HostCase) -> Vec<(String, String)> {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for line in host.lines() {
+        // NAME STATUS ROLES AGE VERSION
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [name, status, _, _, version, ..] = words[..] else { continue };
+        let is_row = matches!(status.split(',').next(), Some("Ready" | "NotReady"))
+            && version.starts_with("v1.");
+        if is_row {
+            rows.retain(|(known, _)| known != name);
+            rows.push((name.into(), status.into()));
+        }
+    }
+    rows
+}
+
 /// All of these words are in a line.
 pub fn has_all(line: &str, words: &[&str]) -> bool {
     words.iter().all(|word| line.contains(word))
