@@ -34,7 +34,7 @@ pub(super) const CHECK: Check = Check {
                     .seen([quote])
                     .remedy(
                         "on the nodes: `ethtool -K flannel.1 tx-checksum-ip-generic off`; it is lost at a reboot, so by a udev rule or unit. \
-                         WireGuard as the backend has no such packets",
+                         WireGuard as the backend has no such packets. The count is since the boot: `nstat -az UdpInCsumErrors` says whether it grows",
                     ),
             )
         };
