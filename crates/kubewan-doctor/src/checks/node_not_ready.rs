@@ -21,7 +21,7 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
     let is_ill = |status: &str| status.starts_with("NotReady");
     let (name, _) = rows.iter().find(|(_, status)| is_ill(status))?;
     let quote = host.said(&[], |line| {
-        line.split_whitespace().next() == Some(name) && line.contains(" NotReady ")
+        line.split_whitespace().next() == Some(name.as_str()) && line.contains(" NotReady ")
     });
     let quote =
         quote.filter(|_| host.is_pasted() && !rows.iter().all(|(_, status)| is_ill(status)))?;

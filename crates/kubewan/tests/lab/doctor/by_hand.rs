@@ -150,13 +150,21 @@ fn edit(stage: &Stage, name: &str, sed: &str) {
     );
 }
 
-/// Nodes that CoreDNS' newest pods are on.
-fn names_servers(stage: &Stage) -> BTreeSet<String> {
+/// What is found where CoreDNS' newest pods are, once both have a node.
+fn on_nodes_of_coredns(stage: &Stage) -> BTreeSet<String> {
     let path = "{range .items[*]}{.metadata.deletionTimestamp} {.spec.nodeName}{\"\\n\"}{end}";
-    let pods =
-        stage.kubectl(&format!("-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={path}'"));
-    let alive = pods.lines().filter_map(|line| line.strip_prefix(' '));
-    alive.filter(|node| !node.is_empty()).map(|node| format!("{node} coredns-loop")).collect()
+    let get = format!("-n kube-system get pods -l k8s-app=kube-dns -o 'jsonpath={path}'");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let pods = stage.kubectl(&get);
+        let alive = pods.lines().filter_map(|line| line.strip_prefix(' '));
+        let nodes: Vec<&str> = alive.filter(|node| !node.is_empty()).collect();
+        if nodes.len() == 2 {
+            return nodes.into_iter().map(|node| format!("{node} coredns-loop")).collect();
+        }
+        assert!(Instant::now() < until, "CoreDNS has no nodes: {pods}");
+        sleep(Duration::from_secs(1));
+    }
 }
 
 /// Pods and nodes of real Kubernetes.
@@ -168,13 +176,7 @@ pub fn of_nodes(stage: &Stage) {
         delete_pods(stage, "kube-system", "k8s-app=kube-dns", host);
     }
     stage.on("node02", "mkdir -p /var/lib/etcd && mount -t tmpfs -o size=1m tmpfs /var/lib/etcd && ! dd if=/dev/zero of=/var/lib/etcd/fill bs=64k 2>&1");
-    let until = Instant::now() + PATIENCE;
-    let mut expected = names_servers(stage);
-    while expected.is_empty() {
-        assert!(Instant::now() < until, "CoreDNS has no node");
-        sleep(Duration::from_secs(1));
-        expected = names_servers(stage);
-    }
+    let mut expected = on_nodes_of_coredns(stage);
     expected.extend(set(&["master01 conntrack-refused", "node02 disk-full"]));
     settles(stage, &expected);
 
