@@ -157,6 +157,16 @@ impl HostCase {
         self.last_line(by, Some(LATELY_S), wanted)
     }
 
+    /// When one of these said so last, by its line's own stamp.
+    pub fn said_at(&self, by: &[Component], wanted: impl Fn(&str) -> bool) -> Option<i64> {
+        let logs = self.evidence.logs.iter().filter(|log| by.contains(&log.component));
+        { logs }
+            .flat_map(|log| log.text.lines())
+            .filter(|line| wanted(without_stamp(line)))
+            .filter_map(stamp)
+            .max()
+    }
+
     fn last_line(
         &self,
         by: &[Component],

@@ -240,6 +240,14 @@ const ODDITIES: &[Oddity] = &[
         case.hosts[0].evidence.logs.push(log(Component::Etcd, text));
         says(&mut case.hosts[0], Component::Etcd, "rejected");
     }),
+    ("a pause image that was mended a moment ago, and an API that is away", |case| {
+        case.cluster = None;
+        says(&mut case.hosts[1], Component::Kubelet, "sandbox image");
+        let text = "RunPodSandbox for &PodSandboxMetadata{Name:a} returns sandbox id \"1\"";
+        let mut log = log(Component::Containerd, text);
+        log.text = log.text.replace("2026-11-25T23:00:00+0000", "2026-11-26T00:59:45+0100");
+        case.hosts[1].evidence.logs.push(log);
+    }),
     ("a token that has just ended and is not swept away yet", |case| {
         let token =
             TokenState { id: "zzzzzz".into(), end: "2026-11-25T23:59:59Z".into(), signs: true };
