@@ -170,11 +170,11 @@ fn on_nodes_of_coredns(stage: &Stage) -> BTreeSet<String> {
 /// Pods and nodes of real Kubernetes.
 pub fn of_nodes(stage: &Stage) {
     edit(stage, "kube-proxy", "s/maxPerCore: 0/maxPerCore: 777777/");
-    delete_pods(stage, "kube-system", "k8s-app=kube-proxy", "master01");
     edit(stage, "coredns", "s#forward . /etc/resolv.conf#forward . 127.0.0.1#");
     stage.on("node02", "mkdir -p /var/lib/etcd && mount -t tmpfs -o size=1m tmpfs /var/lib/etcd && ! dd if=/dev/zero of=/var/lib/etcd/fill bs=64k 2>&1");
     // Kubelets hear of a ConfigMap's change a little later than those who have made it.
     sleep(Duration::from_secs(3));
+    delete_pods(stage, "kube-system", "k8s-app=kube-proxy", "master01");
     for host in HOSTS {
         delete_pods(stage, "kube-system", "k8s-app=kube-dns", host);
     }
@@ -197,9 +197,9 @@ pub fn of_nodes(stage: &Stage) {
 
     stage.on("master01", "systemctl stop stranger.service 2>/dev/null; rm -r /root/stranger; systemctl restart kubelet");
     edit(stage, "kube-proxy", "s/maxPerCore: 777777/maxPerCore: 0/");
-    delete_pods(stage, "kube-system", "k8s-app=kube-proxy", "master01");
     edit(stage, "coredns", "s#forward . 127.0.0.1#forward . /etc/resolv.conf#");
     sleep(Duration::from_secs(3));
+    delete_pods(stage, "kube-system", "k8s-app=kube-proxy", "master01");
     for host in HOSTS {
         delete_pods(stage, "kube-system", "k8s-app=kube-dns", host);
     }
