@@ -125,7 +125,7 @@ impl<W: Write> Connection<'_, W> {
             Request::Run { orders } => match relay::take(host, &orders) {
                 Ok(Taken::Follow(dir)) => return self.follow(&dir, 1),
                 Ok(Taken::Busy(run)) => Ok(Response::Ran(BatchEnd::Busy { run })),
-                Err(error) => Err(crate::redact::redact(&error, &orders.values)),
+                Err(error) => Err(kubewan_core::redact::redact(&error, &orders.values)),
             },
             Request::Attach { run, from } => match relay::find(host, &run) {
                 Ok(dir) => return self.follow(&dir, from),

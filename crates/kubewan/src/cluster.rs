@@ -144,10 +144,29 @@ impl<'a> Cluster<'a> {
 
     /// What has to be done for the cluster to be as the inventory says.
     pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
-        let bundle = &supply.bundle.bundle;
         let busy = report::busy("reading what the cluster was built from");
         let recorded = self.read_record()?;
         drop(busy);
+        self.plan_of(supply, recorded, &|_| true)
+    }
+
+    /// The same of a cluster whose API is silent, so that it can't say what it was built from: only steps with ids that are
+    /// wanted, none of which may ask the API.
+    pub fn plan_without_api(
+        &mut self,
+        supply: &Supply,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Plan, Failure> {
+        self.plan_of(supply, None, wanted)
+    }
+
+    fn plan_of(
+        &mut self,
+        supply: &Supply,
+        recorded: Option<Recorded>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Plan, Failure> {
+        let bundle = &supply.bundle.bundle;
         let chosen = self.chosen.as_ref();
         let inventory = chosen.map_or(&self.site.inventory, |chosen| &chosen.inventory);
         let nothing = Record::none();
@@ -173,6 +192,7 @@ impl<'a> Cluster<'a> {
             mirror_findings: chosen.map_or(&[] as &[Finding], |chosen| &chosen.findings),
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        planned.steps.retain(|step| wanted(&step.id));
         let busy = report::busy(format!("comparing {} goals", planned.steps.len()));
         let seen = survey::observe_with(&mut self.fleet, &planned.steps, &planned.secrets)
             .map_err(|errors| Failure::on_hosts(&errors))?;
