@@ -6,6 +6,7 @@
 mod args;
 mod cluster;
 mod commands;
+mod drafting;
 mod exit_code;
 mod failure;
 mod report;

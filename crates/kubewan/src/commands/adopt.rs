@@ -9,11 +9,11 @@ use kubewan_core::plan::found::described;
 use kubewan_fleet::fleet::Member;
 use serde_json::Value;
 
-use super::init::targets::{self, Target};
-use super::init::{
+use crate::args::AdoptArgs;
+use crate::drafting::targets::{self, Target};
+use crate::drafting::{
     Seen, announce, dial_for, findings, grouped, looked_at, read_back, there_already,
 };
-use crate::args::AdoptArgs;
 use crate::exit_code::Code;
 use crate::failure::Failure;
 use crate::report;
