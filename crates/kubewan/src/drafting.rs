@@ -14,6 +14,7 @@ use kubewan_agent::probe;
 use kubewan_core::bundle::{Bundle, FORMAT};
 use kubewan_core::facts::Facts;
 use kubewan_core::finding::{Finding, Severity};
+use kubewan_core::inventory::adopt::Living;
 use kubewan_core::inventory::draft::{Draft, DraftHost};
 use kubewan_core::inventory::{self, Host, Inventory};
 use kubewan_core::network::ports::Source;
@@ -94,6 +95,8 @@ pub struct Seen<'a> {
     pub named: &'a [String],
     pub facts: &'a [&'a Facts],
     pub clocks: &'a BTreeMap<String, i64>,
+    /// The cluster that they are, where it is to be taken over.
+    pub living: Option<&'a Living>,
 }
 
 impl Seen<'_> {
@@ -133,6 +136,7 @@ pub fn findings(
         seen.clocks.iter().map(|(name, offset)| (seen.renamed(name), *offset)).collect();
     let inputs = Inputs {
         clock_offsets_ms: &clocks,
+        living: seen.living,
         measured: &measured,
         ..Inputs::new(&addresses, &bundle)
     };

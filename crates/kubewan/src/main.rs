@@ -9,6 +9,7 @@ mod commands;
 mod drafting;
 mod exit_code;
 mod failure;
+mod living;
 mod report;
 mod site;
 

@@ -5,6 +5,7 @@ mod bench;
 pub mod by_hand;
 mod edits;
 pub mod found;
+mod lacks;
 mod lint;
 pub mod phase;
 pub mod planner;
@@ -23,6 +24,7 @@ use crate::finding::{Finding, Severity};
 use crate::secret::Secret;
 
 pub use edits::edited;
+pub use lacks::lacking;
 pub use planner::{Inputs, adopted, steps};
 
 /// A goal for one host, and why.

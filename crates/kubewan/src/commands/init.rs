@@ -47,8 +47,13 @@ pub fn run(args: &InitArgs) -> Result<Code, Failure> {
     draft.hosts[first].roles.insert(0, Role::ControlPlane);
     draft.hosts[first].comments.push(format!("the control plane: {why}"));
     let inventory = read_back(&args.file, &draft)?;
-    let seen =
-        Seen { hosts: &hosts, named: &named, facts: &facts, clocks: &survey.clock_offsets_ms };
+    let seen = Seen {
+        hosts: &hosts,
+        named: &named,
+        facts: &facts,
+        clocks: &survey.clock_offsets_ms,
+        living: None,
+    };
     let findings = grouped(findings(&inventory, &mut fleet, &seen)?);
     announce(&args.file, "init", &mut draft, &facts, findings)?;
     Ok(Code::Done)
