@@ -200,33 +200,26 @@ impl<'a> Cluster<'a> {
     /// yet; or why it can't be taken over. `None` for every other one.
     fn read_living(&mut self) -> Result<Option<Result<Living, Vec<Finding>>>, Failure> {
         let inventory = &self.site.inventory;
-        let first = inventory.first_control_plane().name.clone();
-        let adopted = |host: &str| {
-            let of = self.survey.facts.get(host)?;
-            of.kubernetes.adopted.then_some(of)
-        };
-        if inventory.adopt.is_none()
-            || adopted(&first).is_none()
-            || self.control_plane().read(ADMIN_CONF)?.is_none()
-        {
+        let first = &inventory.first_control_plane().name;
+        let is_adopted =
+            |name: &String| self.survey.facts.get(name).is_some_and(|of| of.kubernetes.adopted);
+        if inventory.adopt.is_none() || !is_adopted(first) {
+            return Ok(None);
+        }
+        // Without the admin's rights nothing can be asked; that they are gone is said of the control plane.
+        if self.control_plane().read(ADMIN_CONF)?.is_none() {
             return Ok(None);
         }
         let answers = living::answers(self.control_plane())?;
-        let address = |name: &str| self.addresses.get(name).map(Ipv4Addr::to_string);
         // Hosts that are new join it: they are no part of it yet.
-        let hosts: Vec<(&str, String, &Facts)> = self
-            .site
-            .inventory
-            .hosts
-            .iter()
-            .filter_map(|host| {
-                let facts = self.survey.facts.get(&host.name)?;
-                let address = address(&host.name).unwrap_or_default();
-                facts.kubernetes.adopted.then_some((host.name.as_str(), address, facts))
-            })
-            .collect();
-        let seen: Vec<adopt::Seen> =
-            hosts.iter().map(|(name, address, facts)| adopt::Seen { name, address, facts }).collect();
+        let hosts = inventory.hosts.iter().filter_map(|host| {
+            let facts = self.survey.facts.get(&host.name).filter(|of| of.kubernetes.adopted)?;
+            let address = self.addresses.get(&host.name)?.to_string();
+            Some((host.name.as_str(), address, facts))
+        });
+        let hosts: Vec<(&str, String, &Facts)> = hosts.collect();
+        let seen = hosts.iter().map(|(name, address, facts)| adopt::Seen { name, address, facts });
+        let seen: Vec<adopt::Seen> = seen.collect();
         let first = seen.iter().position(|host| host.name == first).unwrap_or_default();
         Ok(Some(adopt::living(&seen, first, &answers)))
     }
