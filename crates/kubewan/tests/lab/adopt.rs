@@ -144,11 +144,13 @@ fn runs_are_cut_off(stage: &Stage, desk: &Desk, mine: &str, whole: &impl Fn()) {
             let step = event["step"].as_str().unwrap_or_default();
             event["state"] == "started" && step.starts_with(host) && step.contains(goal)
         });
-        stage.on(
-            host,
-            "systemctl kill -s KILL kubewan-batch.service 2> /dev/null; pkill -KILL -f '^/var/lib/kubewan/'; true",
-        );
         run.kill_if_running();
+        for host in HOSTS {
+            stage.on(
+                host,
+                "systemctl kill -s KILL kubewan-batch.service 2> /dev/null; pkill -KILL -f '^/var/lib/kubewan/'; true",
+            );
+        }
         let refused = desk.run(&["reset", "--confirm", &lab_name(), "-f", mine]);
         let said = &refused.expect_code(3).stderr;
         assert!(said.contains("error[adopted-cluster]"), "{said}");
