@@ -183,6 +183,14 @@ const REFUSED: &[Case] = &[
         let cni = json!({ "plugins": [{ "type": "flannel" }, { "type": "bandwidth" }] });
         w.flannel["data"]["cni-conf.json"] = cni.to_string().into();
     }),
+    ("adopt-pod-network", |w| w.conf["EnableNFTables"] = true.into()),
+    ("adopt-pod-network", |w| {
+        *w.daemon_set("/spec/template/spec/tolerations") = json!([{ "operator": "Exists" }]);
+    }),
+    ("adopt-subnets", |w| {
+        let more = json!({ "type": "InternalIP", "address": "fd00::2" });
+        w.worker()["status"]["addresses"].as_array_mut().expect("addresses").push(more);
+    }),
     ("adopt-pod-network", |w| w.conf["Network"] = "10.245.0.0/16".into()),
     ("adopt-pod-network", |w| {
         *w.daemon_set("/spec/selector/matchLabels") = json!({ "k8s-app": "flannel" });

@@ -89,5 +89,6 @@ fn has(living: &Value, wanted: &Settings) -> bool {
 
 /// Kubernetes' own registry under one of its two names.
 fn own(repository: &str) -> &str {
+    let repository = repository.trim_end_matches('/');
     if repository == FORMER_REGISTRY { REGISTRY } else { repository }
 }

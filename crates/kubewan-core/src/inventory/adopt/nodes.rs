@@ -56,6 +56,12 @@ pub(super) fn matched(hosts: &[Seen], nodes: &[Value], refusals: &mut Vec<Findin
             );
             refusals.push(refusal("adopt-host-missing", said, "name all hosts of the cluster"));
         }
+        let addresses: Vec<&str> = internal_ips(node).collect();
+        if addresses.len() > 1 {
+            let said = format!("its node {name} has several InternalIPs: {}", addresses.join(", "));
+            let next = "kubewan keeps clusters of IPv4 alone: it gives a kubelet one address (--node-ip)";
+            refusals.push(refusal("adopt-subnets", said, next));
+        }
         let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
         let is_ready = |each: &Value| each["type"] == "Ready" && each["status"] == "True";
         if !is_begun && !conditions.is_some_and(|all| all.iter().any(is_ready)) {
@@ -67,11 +73,15 @@ pub(super) fn matched(hosts: &[Seen], nodes: &[Value], refusals: &mut Vec<Findin
     matched
 }
 
-fn internal_ip(node: &Value) -> &str {
+fn internal_ips(node: &Value) -> impl Iterator<Item = &str> {
     let addresses =
         node.pointer("/status/addresses").and_then(Value::as_array).into_iter().flatten();
-    let mut internal = addresses.filter(|address| address["type"] == "InternalIP");
-    internal.find_map(|address| address["address"].as_str()).unwrap_or_default()
+    let internal = addresses.filter(|address| address["type"] == "InternalIP");
+    internal.filter_map(|address| address["address"].as_str())
+}
+
+fn internal_ip(node: &Value) -> &str {
+    internal_ips(node).next().unwrap_or_default()
 }
 
 /// A node is a host's by the address that it was named by, by its machine's id, its name, or an address of its own: by the

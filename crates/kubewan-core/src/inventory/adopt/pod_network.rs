@@ -51,6 +51,16 @@ pub(super) fn flannel_backend(answers: &Answers, pods: Ipv4Net) -> Result<Backen
             ));
         }
     }
+    let tolerations = |of: &Value| -> Vec<Value> {
+        let all = of.pointer("/spec/template/spec/tolerations").and_then(Value::as_array);
+        all.cloned().unwrap_or_default()
+    };
+    let ours_tolerates = tolerations(&ours);
+    if let Some(more) = tolerations(there).iter().find(|each| !ours_tolerates.contains(each)) {
+        return Err(format!(
+            "flannel's DaemonSet tolerates `{more}`, and kubewan's only `NoSchedule`: a node with another taint would lose its network"
+        ));
+    }
     let arguments = there.pointer("/spec/template/spec/containers/0/args");
     let arguments = arguments.and_then(Value::as_array).into_iter().flatten();
     let mut arguments = arguments.filter_map(Value::as_str);
@@ -113,6 +123,9 @@ fn backend(conf: &Value) -> Result<Backend, String> {
         .filter(|(key, value)| kept.get(key.as_str()) != Some(value));
     if let Some((key, value)) = more.next() {
         return Err(format!("flannel's backend has `{key}: {value}`, which kubewan's has not"));
+    }
+    if conf["EnableNFTables"] == true {
+        return Err("flannel makes its rules with nftables (EnableNFTables), which kubewan's does not".into());
     }
     if conf["EnableIPv6"] == true || conf["EnableIPv4"] == false {
         return Err("flannel carries IPv6".into());
