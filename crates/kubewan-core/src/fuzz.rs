@@ -102,7 +102,11 @@ pub fn living(bytes: &[u8]) {
             let mut draft = Draft { name: "home".into(), hosts, ..Draft::default() };
             living.write(&mut draft);
             if let Ok(read) = inventory::parse("f", &draft.text()) {
-                assert_eq!(read.adopt.as_ref(), Some(&living.adopt), "what is written reads otherwise");
+                assert_eq!(
+                    read.adopt.as_ref(),
+                    Some(&living.adopt),
+                    "what is written reads otherwise"
+                );
                 assert_eq!(read.network, living.network, "what is written reads otherwise");
                 let mut said = inventory::compare_with_living(&living.recorded(&read), &read);
                 said.retain(|finding| finding.severity == Severity::Error);

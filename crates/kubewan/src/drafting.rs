@@ -40,10 +40,7 @@ pub fn dial_for(file: &Path) -> SshDial {
 }
 
 /// Logs in to the hosts and looks at them.
-pub fn looked_at<'a>(
-    dial: &'a SshDial,
-    hosts: &'a [Host],
-) -> Result<(Fleet<'a>, Survey), Failure> {
+pub fn looked_at<'a>(dial: &'a SshDial, hosts: &'a [Host]) -> Result<(Fleet<'a>, Survey), Failure> {
     let progress = Progress::new(Output::Table, hosts);
     let mut fleet = cluster::connect(dial, hosts, &|event| progress.hear(&event))?;
     drop(progress);

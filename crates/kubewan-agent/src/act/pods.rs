@@ -23,7 +23,8 @@ type Uids = BTreeSet<String>;
 
 /// The pods of a node that are ready, asked with the kubelet's own credentials; `None` where the API does not tell.
 pub(super) fn ready_pods(host: &Host, node: &str) -> Option<Uids> {
-    let pods = ask(host, &["get", "pods", "-A", &format!("--field-selector=spec.nodeName={node}")]).ok()?;
+    let pods = ask(host, &["get", "pods", "-A", &format!("--field-selector=spec.nodeName={node}")])
+        .ok()?;
     Some(uids(&pods, is_ready))
 }
 
@@ -63,7 +64,8 @@ fn missing(host: &Host, node: &str, before: Option<&Uids>) -> Result<Option<Stri
         return Ok(Some("it is not ready".into()));
     }
     let Some(before) = before else { return Ok(None) };
-    let pods = ask(host, &["get", "pods", "-A", &format!("--field-selector=spec.nodeName={node}")])?;
+    let pods =
+        ask(host, &["get", "pods", "-A", &format!("--field-selector=spec.nodeName={node}")])?;
     let waiting = uids(&pods, |pod| !is_ready(pod));
     let waiting = waiting.intersection(before).count();
     Ok((waiting > 0).then(|| format!("{waiting} of its pods are not ready, which were before")))

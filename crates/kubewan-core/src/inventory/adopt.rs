@@ -62,10 +62,9 @@ impl Answers {
     pub fn asked() -> Value {
         let of_minor = RELEASES.iter().filter(|release| release.kubelet_config_of_minor);
         let of_minor = of_minor.map(|release| format!("kubelet-config-1.{}", release.minor));
-        let names = ["kubewan", "kubeadm-config", "kube-proxy", "kubelet-config"].map(str::to_owned);
-        let map = |namespace: &str, name: String| {
-            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "namespace": namespace, "name": name } })
-        };
+        let names =
+            ["kubewan", "kubeadm-config", "kube-proxy", "kubelet-config"].map(str::to_owned);
+        let map = |namespace: &str, name: String| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "namespace": namespace, "name": name } });
         let mut items: Vec<Value> =
             names.into_iter().chain(of_minor).map(|name| map("kube-system", name)).collect();
         items.push(map(flannel::NAMESPACE, "kube-flannel-cfg".into()));

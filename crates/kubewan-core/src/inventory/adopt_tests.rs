@@ -150,8 +150,9 @@ const REFUSED: &[Case] = &[
     ("adopt-external-etcd", |w| w.facts[0].kubernetes.manifests.retain(|name| name != "etcd.yaml")),
     ("adopt-authority", |w| w.facts[0].kubernetes.ca_hash = None),
     ("adopt-authority", |w| {
-        w.facts[0].kubernetes.keys_gone =
-            ["ca.key", "front-proxy-ca.key", "etcd/ca.key", "sa.key"].map(|name| format!("/etc/kubernetes/pki/{name}")).to_vec();
+        w.facts[0].kubernetes.keys_gone = ["ca.key", "front-proxy-ca.key", "etcd/ca.key", "sa.key"]
+            .map(|name| format!("/etc/kubernetes/pki/{name}"))
+            .to_vec();
     }),
     ("adopt-authority", |w| w.facts[1].kubernetes.ca_hash = None),
     ("adopt-elsewhere", |w| w.config["certificatesDir"] = "/etc/k8s/pki".into()),
@@ -277,22 +278,29 @@ const EDITS: &[Edit] = &[
     ("runtime-changed", |i| i.runtime.kind = RuntimeKind::Docker),
     ("backend-changed", |i| i.network.backend = Backend::Wireguard),
     ("pod-subnet-changed", |i| i.network.pod_subnet = "10.245.0.0/16".parse().expect("a range")),
-    ("service-subnet-changed", |i| i.network.service_subnet = "10.97.0.0/16".parse().expect("a range")),
+    ("service-subnet-changed", |i| {
+        i.network.service_subnet = "10.97.0.0/16".parse().expect("a range")
+    }),
     ("dns-domain-changed", |i| i.network.dns_domain = "k8s.local".into()),
     ("adopt-changed", |i| i.adopt.as_mut().expect("the mark").endpoint = "192.0.2.9:6443".into()),
     ("host-removed", |i| drop(i.hosts.pop())),
     ("address-changed", |i| i.hosts[1].address = "198.51.100.21".into()),
     ("role-changed", |i| i.hosts[1].roles = vec![Role::ControlPlane]),
     ("settings-changed", |i| drop(i.kubernetes.kubelet.insert("maxPods".into(), 50.into()))),
-    ("settings-changed", |i| i.kubernetes.image_repository = "mirror.example.org".parse().expect("a server")),
+    ("settings-changed", |i| {
+        i.kubernetes.image_repository = "mirror.example.org".parse().expect("a server")
+    }),
 ];
 
 #[test]
 fn what_was_edited_before_the_first_up_is_compared_with_the_cluster() {
     let living = World::new().living().expect("it can be taken over");
     let host = |address: &str| DraftHost { address: address.into(), ..DraftHost::default() };
-    let mut draft =
-        Draft { name: "home".into(), hosts: vec![host("198.51.100.10"), host("vps2")], ..Draft::default() };
+    let mut draft = Draft {
+        name: "home".into(),
+        hosts: vec![host("198.51.100.10"), host("vps2")],
+        ..Draft::default()
+    };
     living.write(&mut draft);
     let written = inventory::parse("cluster.yaml", &draft.text()).unwrap_or_else(|e| panic!("{e}"));
     let against = |inventory: &Inventory| -> Vec<String> {

@@ -89,7 +89,8 @@ fn of_node(host: &str, now: &JoinSeen) -> Finding {
     let gone: Vec<String> = now.missing.iter().map(name).collect();
     let only_node = now.missing.iter().all(|part| part == "node");
     let remedy = match only_node {
-        true => "`systemctl restart kubelet` there: a kubelet registers its node when it starts".to_owned(),
+        true => "`systemctl restart kubelet` there: a kubelet registers its node when it starts"
+            .to_owned(),
         false => format!(
             "have it join again by kubeadm's own command (`kubeadm token create --print-join-command` on the control plane, after \
              `kubeadm reset` on {host}); or take {host} out of the cluster and the inventory"

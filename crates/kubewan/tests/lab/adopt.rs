@@ -79,7 +79,8 @@ fn a_key_that_is_gone_is_named(stage: &Stage, desk: &Desk) {
     stage.on("master01", &format!("mv {key} {away}"));
     let none = desk.folder_file(stage, "none.yaml");
     let refused = desk.run(&["adopt", "-f", &none, "--hosts", &desk.hosts]);
-    let words = format!("error[adopt-authority]: {}: {key} is gone: etcd's", address(stage, "master01"));
+    let words =
+        format!("error[adopt-authority]: {}: {key} is gone: etcd's", address(stage, "master01"));
     assert!(refused.expect_code(3).stderr.contains(&words), "no `{words}`:\n{}", refused.stderr);
     assert!(!Path::new(&none).exists(), "an inventory was written");
     stage.on("master01", &format!("mv {away} {key}"));
@@ -92,7 +93,11 @@ fn what_differs_is_refused(stage: &Stage, desk: &Desk, mine: &str) {
         for command in [&["plan"][..], &["up", "--yes"]] {
             let said = desk.run(&[command, &["-f", inventory]].concat());
             for words in words {
-                assert!(said.expect_code(3).stderr.contains(words), "no `{words}`:\n{}", said.stderr);
+                assert!(
+                    said.expect_code(3).stderr.contains(words),
+                    "no `{words}`:\n{}",
+                    said.stderr
+                );
             }
         }
     };
@@ -115,15 +120,23 @@ fn what_differs_is_refused(stage: &Stage, desk: &Desk, mine: &str) {
     annotation(&address(stage, "node02"));
 
     let edit = |from: &str, to: &str| {
-        let sed = format!("sed -i 's/^cgroupDriver: {from}$/cgroupDriver: {to}/' /var/lib/kubelet/config.yaml");
+        let sed = format!(
+            "sed -i 's/^cgroupDriver: {from}$/cgroupDriver: {to}/' /var/lib/kubelet/config.yaml"
+        );
         stage.on("node01", &sed);
     };
     edit("systemd", "cgroupfs");
-    refuses(mine, &["error[adopt-cgroup-driver]: node01: its kubelet makes control groups with cgroupfs"]);
+    refuses(
+        mine,
+        &["error[adopt-cgroup-driver]: node01: its kubelet makes control groups with cgroupfs"],
+    );
     edit("cgroupfs", "systemd");
 
     stage.on("master01", "mv /etc/kubernetes/scheduler.conf /root/");
-    refuses(mine, &["error[adopt-lacks]: master01: the adopted cluster lacks /etc/kubernetes/scheduler.conf"]);
+    refuses(
+        mine,
+        &["error[adopt-lacks]: master01: the adopted cluster lacks /etc/kubernetes/scheduler.conf"],
+    );
     stage.on("master01", "mv /root/scheduler.conf /etc/kubernetes/");
     for host in HOSTS {
         stage.on(host, "test ! -e /var/lib/kubewan/adopted");
@@ -133,11 +146,8 @@ fn what_differs_is_refused(stage: &Stage, desk: &Desk, mine: &str) {
 /// kubewan and its agent, killed at three points of an `up`: before the mark is on all hosts, while nodes are marked, and while
 /// flannel's pods are made anew. Nothing is lost, no reset is to be had, and the next run goes on.
 fn runs_are_cut_off(stage: &Stage, desk: &Desk, mine: &str, whole: &impl Fn()) {
-    let kills = [
-        ("node01", "/file:"),
-        ("master01", "/node-meta:"),
-        ("master01", "/object:DaemonSet"),
-    ];
+    let kills =
+        [("node01", "/file:"), ("master01", "/node-meta:"), ("master01", "/object:DaemonSet")];
     for (host, goal) in kills {
         let mut run = Running::start_with(&UP, mine, &[("PATH", &desk.path)]);
         run.until(goal, |event| {

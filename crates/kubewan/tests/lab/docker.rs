@@ -198,7 +198,8 @@ fn daemons_start_again_in_turn(stage: &Stage) {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let unit = |host: &str| format!("{host}/unit:docker.service");
     let at = |host: &str, state: &str| {
-        let is = |event: &&serde_json::Value| event["step"] == unit(host) && event["state"] == state;
+        let is =
+            |event: &&serde_json::Value| event["step"] == unit(host) && event["state"] == state;
         ended.events.iter().position(|event| is(&event)).expect("its news")
     };
     for pair in HOSTS.windows(2) {

@@ -14,7 +14,8 @@ use super::super::cluster::{ADMIN_CONF, is_transient};
 use super::super::{Host, Performing};
 use super::config::Config;
 use super::parts::{
-    AUTHORITIES, CERTIFICATES, PKI, Part, asked, missing_files, missing_in, missing_objects, wait_ready,
+    AUTHORITIES, CERTIFICATES, PKI, Part, asked, missing_files, missing_in, missing_objects,
+    wait_ready,
 };
 use super::{ConfigFile, failure, last_lines, second_run, set_aside, stuck};
 use crate::facts::{Ownership, ownership};

@@ -79,9 +79,8 @@ pub(super) struct Part {
 
 /// Parts that are files, in the order of cmd/kubeadm/app/cmd/init.go.
 pub(super) fn missing_files(config: Config<'_>) -> Vec<Part> {
-    let certificates = CERTIFICATES
-        .iter()
-        .filter(|name| !(config.has_external_etcd() && name.contains("etcd")));
+    let certificates =
+        CERTIFICATES.iter().filter(|name| !(config.has_external_etcd() && name.contains("etcd")));
     let service_accounts = ["sa.key", "sa.pub"].map(|name| format!("{PKI}/{name}"));
     let files = [certificate_files(certificates), service_accounts.to_vec()].concat();
     let mut parts = vec![("certs/all".to_owned(), files)];

@@ -20,7 +20,10 @@ const KEYS: [(&str, &str); 4] = [
         "the certificate by which the API server passes requests on to extensions, as metrics-server, can't be renewed \
          and ends",
     ),
-    ("etcd/ca.key", "etcd's certificates can't be renewed: when they end, nobody reaches the cluster's data"),
+    (
+        "etcd/ca.key",
+        "etcd's certificates can't be renewed: when they end, nobody reaches the cluster's data",
+    ),
     (
         "sa.key",
         "kube-controller-manager does not start again without it, and no pod gets a token (--service-account-private-key-file)",

@@ -166,7 +166,8 @@ mod tests {
             "--container-runtime-endpoint=unix:///var/run/containerd/containerd.sock",
         ];
         assert_eq!(said(&usual), None);
-        let other = ["--root-dir", "/data/kubelet", "--container-runtime-endpoint=unix:///run/k3s.sock"];
+        let other =
+            ["--root-dir", "/data/kubelet", "--container-runtime-endpoint=unix:///run/k3s.sock"];
         let message = said(&other).expect("a finding");
         let ends = "--root-dir=/data/kubelet, containerRuntimeEndpoint: unix:///run/k3s.sock";
         assert!(message.ends_with(ends), "{message}");

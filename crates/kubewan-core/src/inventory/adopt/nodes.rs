@@ -28,7 +28,11 @@ pub(super) fn several(nodes: &[Value], refusals: &mut Vec<Finding>) {
 }
 
 /// The node of each host. Every host has to be one, and every node to be among the hosts.
-pub(super) fn matched(hosts: &[Seen], nodes: &[Value], refusals: &mut Vec<Finding>) -> Vec<LivingNode> {
+pub(super) fn matched(
+    hosts: &[Seen],
+    nodes: &[Value],
+    refusals: &mut Vec<Finding>,
+) -> Vec<LivingNode> {
     let mut matched = Vec::new();
     let mut taken: Vec<usize> = Vec::new();
     for host in hosts {
@@ -59,7 +63,8 @@ pub(super) fn matched(hosts: &[Seen], nodes: &[Value], refusals: &mut Vec<Findin
         let addresses: Vec<&str> = internal_ips(node).collect();
         if addresses.len() > 1 {
             let said = format!("its node {name} has several InternalIPs: {}", addresses.join(", "));
-            let next = "kubewan keeps clusters of IPv4 alone: it gives a kubelet one address (--node-ip)";
+            let next =
+                "kubewan keeps clusters of IPv4 alone: it gives a kubelet one address (--node-ip)";
             refusals.push(refusal("adopt-subnets", said, next));
         }
         let conditions = node.pointer("/status/conditions").and_then(Value::as_array);

@@ -125,7 +125,10 @@ fn backend(conf: &Value) -> Result<Backend, String> {
         return Err(format!("flannel's backend has `{key}: {value}`, which kubewan's has not"));
     }
     if conf["EnableNFTables"] == true {
-        return Err("flannel makes its rules with nftables (EnableNFTables), which kubewan's does not".into());
+        return Err(
+            "flannel makes its rules with nftables (EnableNFTables), which kubewan's does not"
+                .into(),
+        );
     }
     if conf["EnableIPv6"] == true || conf["EnableIPv4"] == false {
         return Err("flannel carries IPv6".into());

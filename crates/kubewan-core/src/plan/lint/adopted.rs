@@ -47,7 +47,8 @@ pub(super) fn announced(view: &View, host: &Host, facts: &Facts) -> Option<Findi
 /// A kubelet that makes control groups with another driver than the runtime will: its pods would not start any more, etcd among
 /// them. What its node would need is a drained node and edits in two places, which only its owner can choose the time of.
 pub(super) fn cgroup_driver(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
-    let driver = kubelet::cgroup_driver(view.inventory, facts).filter(|_| facts.kubernetes.adopted)?;
+    let driver =
+        kubelet::cgroup_driver(view.inventory, facts).filter(|_| facts.kubernetes.adopted)?;
     let runtime = if view.inventory.is_docker() { "Docker" } else { "containerd" };
     let restart = if view.inventory.is_docker() { "docker" } else { "containerd" };
     (driver != CGROUP_DRIVER).then(|| {

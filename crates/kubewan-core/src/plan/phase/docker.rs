@@ -122,7 +122,13 @@ fn cri_dockerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         "the kubelet finds it there",
     ));
     let unit = |name: &str, restart_on| {
-        Action::Unit(Unit { name: name.into(), enabled: true, active: Some(true), restart_on, node: None })
+        Action::Unit(Unit {
+            name: name.into(),
+            enabled: true,
+            active: Some(true),
+            restart_on,
+            node: None,
+        })
     };
     let why = "the kubelet speaks to Docker through it";
     steps.push(step(unit(unit::CRI_DOCKERD_SOCKET_UNIT, vec![SOCKET.into()]), why));

@@ -81,7 +81,8 @@ fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     };
     let why = "the time servers that the inventory names, beside those that the host has";
     let restart_on = vec![path.to_owned()];
-    let goal = Unit { name: unit.into(), enabled: true, active: Some(true), restart_on, node: None };
+    let goal =
+        Unit { name: unit.into(), enabled: true, active: Some(true), restart_on, node: None };
     vec![
         step(host, Action::File(File::text(path, 0o644, text)), why),
         on,

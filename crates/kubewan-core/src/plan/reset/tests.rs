@@ -65,7 +65,8 @@ fn package(names: &[&str], held: &[&str]) -> Action {
 
 fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {
     let restart_on = vec!["/etc/x".to_owned()];
-    let goal = Unit { name: name.into(), enabled: true, active: Some(true), restart_on, node: None };
+    let goal =
+        Unit { name: name.into(), enabled: true, active: Some(true), restart_on, node: None };
     let (enabled, active) = (before.0.to_owned(), before.1.to_owned());
     (Action::Unit(goal), Observed::Unit(UnitSeen { loaded: true, enabled, active, stale: vec![] }))
 }

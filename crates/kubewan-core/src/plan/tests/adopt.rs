@@ -121,12 +121,14 @@ fn said(inventory: &Inventory, facts: &BTreeMap<String, Facts>, living: &Living)
         ..Inputs::new(&addresses, &bundle)
     };
     let findings = steps(inventory, facts, &inputs).findings.into_iter();
-    let ours = findings.filter(|finding| {
-        finding.code.starts_with("adopt-") || finding.code.ends_with("-changed")
-    });
+    let ours = findings
+        .filter(|finding| finding.code.starts_with("adopt-") || finding.code.ends_with("-changed"));
     ours.map(|finding| {
         let host = finding.host.unwrap_or_default();
-        format!("{:?} {} {host}: {}\n    {}", finding.severity, finding.code, finding.message, finding.remedy)
+        format!(
+            "{:?} {} {host}: {}\n    {}",
+            finding.severity, finding.code, finding.message, finding.remedy
+        )
     })
     .collect()
 }
@@ -138,7 +140,8 @@ fn what_of_theirs_would_be_overwritten_or_cease_to_fit_is_said() {
     let usual = living(&inventory);
     assert_eq!(said(&inventory, &facts, &usual), [""; 0]);
     let mut text = String::new();
-    let mut tell = |title: &str, said: Vec<String>| text += &format!("## {title}\n{}\n", said.join("\n"));
+    let mut tell =
+        |title: &str, said: Vec<String>| text += &format!("## {title}\n{}\n", said.join("\n"));
 
     let mut told = usual.clone();
     told.nodes[1].overwrite = Some("203.0.113.9".into());
@@ -190,7 +193,8 @@ fn what_an_adopted_cluster_lacks_is_named_with_what_makes_it() {
         text += &format!("## {title}\n");
         for finding in findings {
             let host = finding.host.unwrap_or_default();
-            text += &format!("{} {host}: {}\n    {}\n", finding.code, finding.message, finding.remedy);
+            text +=
+                &format!("{} {host}: {}\n    {}\n", finding.code, finding.message, finding.remedy);
         }
     };
     let init = |missing: &'static [&str], gone: &'static [&str]| {
@@ -201,10 +205,13 @@ fn what_an_adopted_cluster_lacks_is_named_with_what_makes_it() {
             }
         }
     };
-    tell("a kubeconfig and an object", lacks(&init(
-        &["kubeconfig/scheduler", "addon/coredns"],
-        &["/etc/kubernetes/scheduler.conf", "Service kube-system/kube-dns"],
-    )));
+    tell(
+        "a kubeconfig and an object",
+        lacks(&init(
+            &["kubeconfig/scheduler", "addon/coredns"],
+            &["/etc/kubernetes/scheduler.conf", "Service kube-system/kube-dns"],
+        )),
+    );
     tell("an authority's key", lacks(&init(&["certs/all"], &["/etc/kubernetes/pki/etcd/ca.key"])));
     let join = |part: &'static str| {
         move |_: &Step, seen: &mut Observed| {
