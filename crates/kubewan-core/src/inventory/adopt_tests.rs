@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::facts::InterfaceAddress;
 use crate::inventory;
-use crate::inventory::Backend;
+use crate::inventory::{Backend, Inventory};
 use crate::inventory::draft::DraftHost;
 use crate::render::flannel;
 
@@ -288,7 +288,7 @@ const EDITS: &[Edit] = &[
     ("role-changed", |i| i.hosts[1].roles = vec![Role::ControlPlane]),
     ("settings-changed", |i| drop(i.kubernetes.kubelet.insert("maxPods".into(), 50.into()))),
     ("settings-changed", |i| {
-        i.kubernetes.image_repository = "mirror.example.org".parse().expect("a server")
+        i.kubernetes.image_repository = "mirror.example.org".into()
     }),
 ];
 
