@@ -97,7 +97,8 @@ impl World {
             flannel,
         ];
         let more = items(&answers.config_maps).to_vec();
-        answers.config_maps = json!({ "items": [&maps[..], &more].concat() });
+        let all = [&maps[..], &more].concat();
+        answers.config_maps = json!({ "items": all });
         let named = ["198.51.100.10", "vps2"];
         let hosts: Vec<Seen> = named
             .iter()
