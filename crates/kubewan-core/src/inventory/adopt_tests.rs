@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::facts::InterfaceAddress;
 use crate::inventory;
-use crate::inventory::{Backend, Inventory};
 use crate::inventory::draft::DraftHost;
+use crate::inventory::{Backend, Inventory};
 use crate::render::flannel;
 
 const CA: &str = "sha256:4e14769ea08e56e388c3a0f386708ff395b7075fd154b1b212b6d0973588759b";
@@ -288,9 +288,7 @@ const EDITS: &[Edit] = &[
     ("address-changed", |i| i.hosts[1].address = "198.51.100.21".into()),
     ("role-changed", |i| i.hosts[1].roles = vec![Role::ControlPlane]),
     ("settings-changed", |i| drop(i.kubernetes.kubelet.insert("maxPods".into(), 50.into()))),
-    ("settings-changed", |i| {
-        i.kubernetes.image_repository = "mirror.example.org".into()
-    }),
+    ("settings-changed", |i| i.kubernetes.image_repository = "mirror.example.org".into()),
 ];
 
 #[test]

@@ -46,25 +46,26 @@ fn lacks(host: &str, what: String, remedy: String) -> Finding {
 fn of_control_plane(host: &str, now: &InitSeen) -> Finding {
     let unasked = now.unreachable.iter().map(|words| format!("an API that answers ({words})"));
     let gone: Vec<String> = now.gone.iter().cloned().chain(unasked).collect();
-    let commands: Vec<String> = now
-        .missing
-        .iter()
-        .map(|phase| {
-            let phase = phase.replace('/', " ");
-            format!("`kubeadm init phase {phase} --config kubeadm.yaml`")
-        })
-        .collect();
-    let copy = now.gone.iter().any(|path| is_key(path));
-    let keys = if copy {
-        "a key that signs only comes back from a copy: kubeadm would make a new authority, which no node trusts. "
-    } else {
-        ""
+    // Certificates that kubeadm made beside an authority without its key would be another authority's.
+    let signs = now.gone.iter().any(|path| is_key(path));
+    let command = |phase: &String| {
+        let phase = phase.replace('/', " ");
+        format!("`kubeadm init phase {phase} --config kubeadm.yaml`")
     };
-    let remedy = format!(
-        "{keys}Put back what is gone from a copy, or have kubeadm make it from the cluster's own configuration \
-         (`kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{{.data.ClusterConfiguration}}' > kubeadm.yaml`): {}",
+    let phases = now.missing.iter().filter(|phase| !(signs && *phase == "certs/all"));
+    let commands: Vec<String> = phases.map(command).collect();
+    let key =
+        "put back from a copy what signs: kubeadm would make a new authority, which no node trusts";
+    let made = format!(
+        "put it back from a copy, or have kubeadm make it from the cluster's own configuration (`kubectl -n kube-system get \
+         configmap kubeadm-config -o jsonpath='{{.data.ClusterConfiguration}}' > kubeadm.yaml`): {}",
         commands.join(", ")
     );
+    let remedy = match (signs, commands.is_empty()) {
+        (true, true) => key.to_owned(),
+        (true, false) => format!("{key}; what else is gone: {made}"),
+        (false, _) => made,
+    };
     lacks(host, gone.join(", "), remedy)
 }
 

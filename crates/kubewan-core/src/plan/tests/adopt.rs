@@ -4,7 +4,7 @@ use super::*;
 use crate::action::KubeadmInit;
 use crate::finding::Finding;
 use crate::inventory::Adopt;
-use crate::inventory::adopt::{Living, LivingNode};
+use crate::inventory::adopt::Living;
 
 const CA: &str = "sha256:4e14769ea08e56e388c3a0f386708ff395b7075fd154b1b212b6d0973588759b";
 
@@ -88,29 +88,6 @@ fn another_cluster_is_refused_as_ever() {
     assert_eq!(refused(&inventory, &ours), both);
 }
 
-/// What its API says of it, before anything was taken over.
-fn living(inventory: &Inventory) -> Living {
-    let node = |host: &crate::inventory::Host| LivingNode {
-        name: host.name.clone(),
-        address: host.address.clone(),
-        roles: host.roles.clone(),
-        announced: Some(host.address.clone()),
-        ..LivingNode::default()
-    };
-    Living {
-        name: None,
-        version: inventory.kubernetes.version.clone(),
-        source: inventory.source(),
-        image_repository: None,
-        runtime: inventory.runtime.clone(),
-        network: inventory.network.clone(),
-        adopt: inventory.adopt.clone().expect("the mark"),
-        kubelet: serde_json::Value::Null,
-        kube_proxy: serde_json::Value::Null,
-        nodes: inventory.hosts.iter().map(node).collect(),
-    }
-}
-
 /// What a first plan says against the cluster, each with its severity and the first words of its reason.
 fn said(inventory: &Inventory, facts: &BTreeMap<String, Facts>, living: &Living) -> Vec<String> {
     let (addresses, bundle) = (samples::addresses(inventory), samples::bundle());
@@ -137,7 +114,7 @@ fn said(inventory: &Inventory, facts: &BTreeMap<String, Facts>, living: &Living)
 fn what_of_theirs_would_be_overwritten_or_cease_to_fit_is_said() {
     let inventory = inventory();
     let facts = by_hand(&inventory, CA);
-    let usual = living(&inventory);
+    let usual = samples::living(&inventory);
     assert_eq!(said(&inventory, &facts, &usual), [""; 0]);
     let mut text = String::new();
     let mut tell =
