@@ -58,7 +58,8 @@ fn of_control_plane(host: &str, now: &InitSeen) -> Finding {
         "put back from a copy what signs: kubeadm would make a new authority, which no node trusts";
     let made = format!(
         "put it back from a copy, or have kubeadm make it from the cluster's own configuration (`kubectl -n kube-system get \
-         configmap kubeadm-config -o jsonpath='{{.data.ClusterConfiguration}}' > kubeadm.yaml`): {}",
+         configmap kubeadm-config -o jsonpath='{{.data.ClusterConfiguration}}' > kubeadm.yaml`; an InitConfiguration beside it has \
+         to say the node's address as `localAPIEndpoint.advertiseAddress`, or kubeadm takes the network card's): {}",
         commands.join(", ")
     );
     let remedy = match (signs, commands.is_empty()) {
