@@ -119,18 +119,27 @@ fn what_differs_is_refused(stage: &Stage, desk: &Desk, mine: &str) {
     assert!(node.contains(&format!("{}: 203.0.113.9", flannel::OVERWRITE_ANNOTATION)), "{node}");
     annotation(&address(stage, "node02"));
 
-    let edit = |from: &str, to: &str| {
-        let sed = format!(
-            "sed -i 's/^cgroupDriver: {from}$/cgroupDriver: {to}/' /var/lib/kubelet/config.yaml"
-        );
-        stage.on("node01", &sed);
+    // From 2.0 on containerd tells the kubelet, which does not read its own file for that.
+    let version = stage.on("node01", "containerd --version");
+    let is_told = version.split_whitespace().nth(2).is_some_and(|word| {
+        word.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok())
+            >= Some(2)
+    });
+    let (path, ours, theirs) = match is_told {
+        true => ("/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"),
+        false => {
+            ("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd", "cgroupDriver: cgroupfs")
+        }
     };
-    edit("systemd", "cgroupfs");
+    let edit = |from: &str, to: &str| {
+        stage.on("node01", &format!("grep -q '{from}' {path} && sed -i 's/{from}/{to}/' {path}"))
+    };
+    edit(ours, theirs);
     refuses(
         mine,
         &["error[adopt-cgroup-driver]: node01: its kubelet makes control groups with cgroupfs"],
     );
-    edit("cgroupfs", "systemd");
+    edit(theirs, ours);
 
     stage.on("master01", "mv /etc/kubernetes/scheduler.conf /root/");
     refuses(
