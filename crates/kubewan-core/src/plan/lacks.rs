@@ -73,11 +73,8 @@ fn of_control_plane(host: &str, now: &InitSeen) -> Finding {
 /// Whether what is gone can't be made again.
 fn is_key(path: &str) -> bool {
     let name = path.strip_prefix("/etc/kubernetes/pki/").unwrap_or_default();
-    let of_authority = |authority: &&str| {
-        [format!("{authority}.key"), format!("{authority}.crt")].contains(&name.to_owned())
-    };
-    ["ca", "front-proxy-ca", "etcd/ca"].iter().any(|authority| of_authority(&authority))
-        || name == "sa.key"
+    let pair = name.strip_suffix(".key").or_else(|| name.strip_suffix(".crt"));
+    name == "sa.key" || pair.is_some_and(|of| ["ca", "front-proxy-ca", "etcd/ca"].contains(&of))
 }
 
 fn of_node(host: &str, now: &JoinSeen) -> Finding {
