@@ -366,9 +366,14 @@ pub struct KubernetesFacts {
     /// The pin of the authority that /etc/kubernetes/pki/ca.crt has.
     #[serde(default)]
     pub ca_hash: Option<String>,
-    /// Its key is there too.
-    #[serde(default)]
-    pub ca_key: bool,
+    /// Keys that sign what a control plane needs later, and that are not in /etc/kubernetes/pki: paths, in kubeadm's order. Of
+    /// hosts with an API server's static pod alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys_gone: Vec<String>,
+    /// The files of its configuration that the kubelet reads, in the order in which later ones win. Of hosts whose cluster
+    /// somebody made by hand alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubelet_config: Vec<TextFile>,
     /// The cluster was made by hand, and taken over by kubewan.
     #[serde(default)]
     pub adopted: bool,

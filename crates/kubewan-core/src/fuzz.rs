@@ -14,6 +14,7 @@ use crate::action::file::BlockSeen;
 use crate::action::{Action, Block, diff};
 use crate::bundle::{self, ArtifactKind, Bundle};
 use crate::facts::Facts;
+use crate::finding::Severity;
 use crate::frame;
 use crate::inventory::adopt::{self, Answers};
 use crate::inventory::draft::{Draft, DraftHost};
@@ -92,7 +93,6 @@ pub fn living(bytes: &[u8]) {
     };
     let mut facts = Facts::default();
     facts.kubernetes.ca_hash = Some(format!("sha256:{}", "0".repeat(64)));
-    facts.kubernetes.ca_key = true;
     facts.kubernetes.manifests = vec!["etcd.yaml".into(), "kube-apiserver.yaml".into()];
     facts.kubernetes.api_server = Some("https://198.51.100.10:6443".into());
     let host = adopt::Seen { name: "one", address: "198.51.100.10", facts: &facts };
@@ -102,8 +102,15 @@ pub fn living(bytes: &[u8]) {
             let mut draft = Draft { name: "home".into(), hosts, ..Draft::default() };
             living.write(&mut draft);
             if let Ok(read) = inventory::parse("f", &draft.text()) {
-                assert_eq!(read.adopt, Some(living.adopt), "what is written reads otherwise");
+                assert_eq!(
+                    read.adopt.as_ref(),
+                    Some(&living.adopt),
+                    "what is written reads otherwise"
+                );
                 assert_eq!(read.network, living.network, "what is written reads otherwise");
+                let mut said = inventory::compare_with_living(&living.recorded(&read), &read);
+                said.retain(|finding| finding.severity == Severity::Error);
+                assert_eq!(said, [], "what was written just now is refused");
             }
         }
         Err(refusals) => assert!(!refusals.is_empty(), "refused without a reason"),

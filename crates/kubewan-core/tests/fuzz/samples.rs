@@ -334,9 +334,13 @@ pub fn living() -> Vec<Vec<u8>> {
         serviceSubnet: 10.96.0.0/12, dnsDomain: cluster.local}\n";
     let conf = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
     let map = |name: &str, key: &str, text: &str| json!({ "metadata": { "name": name }, "data": { key: text } });
+    let mut flannel = kubewan_core::render::flannel::cni();
+    flannel["data"]["net-conf.json"] = conf.into();
     let maps = [
         map("kubeadm-config", "ClusterConfiguration", config),
-        map("kube-flannel-cfg", "net-conf.json", conf),
+        map("kubelet-config", "kubelet", "cgroupDriver: systemd\nmaxPods: 110\n"),
+        map("kube-proxy", "config.conf", "mode: iptables\nconntrack: {maxPerCore: 0}\n"),
+        flannel,
     ];
     let said = json!({
         "nodes": { "items": [node] },

@@ -81,7 +81,8 @@ fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     };
     let why = "the time servers that the inventory names, beside those that the host has";
     let restart_on = vec![path.to_owned()];
-    let goal = Unit { name: unit.into(), enabled: true, active: Some(true), restart_on };
+    let goal =
+        Unit { name: unit.into(), enabled: true, active: Some(true), restart_on, node: None };
     vec![
         step(host, Action::File(File::text(path, 0o644, text)), why),
         on,
@@ -174,6 +175,7 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
                 enabled: true,
                 active: Some(true),
                 restart_on: vec![path],
+                node: None,
             }),
             "the address has to be there after a reboot too",
         ),
@@ -230,7 +232,7 @@ fn unmanaged(host: &Host, facts: &Facts) -> Vec<Step> {
     let text = unit::unmanaged_unit();
     steps.push(step(host, Action::File(File::text(path, 0o644, text)), why));
     let name = unit::UNMANAGED_UNIT.into();
-    let goal = Unit { name, enabled: true, active: Some(true), restart_on };
+    let goal = Unit { name, enabled: true, active: Some(true), restart_on, node: None };
     steps.push(step(host, Action::Unit(goal), why));
     steps
 }

@@ -29,6 +29,11 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         false => containerd(view, host, facts),
     };
     steps.extend(images(view, host, facts));
+    if super::docker::in_turn(view, facts) {
+        for step in &mut steps {
+            step.phase = Phase::RuntimeInTurn;
+        }
+    }
     steps
 }
 
@@ -57,6 +62,7 @@ fn containerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             enabled: true,
             active: Some(true),
             restart_on,
+            node: None,
         }),
         "the kubelet speaks to it",
     ));

@@ -124,6 +124,7 @@ fn unit_as_before(unit: &Unit, seen: &UnitSeen, way: &mut Way) {
         enabled: seen.enabled == "enabled",
         active: (!between).then_some(running),
         restart_on: if running { unit.restart_on.clone() } else { Vec::new() },
+        node: None,
     });
     if running { way.late.push(action) } else { way.now.push(action) }
 }
@@ -140,6 +141,7 @@ fn stopped(subject: &Subject<'_>) -> Vec<Action> {
         enabled: !enabled.contains(&name),
         active: started.contains(&name).then_some(false),
         restart_on: Vec::new(),
+        node: None,
     };
     names.into_iter().map(|name| Action::Unit(as_before(name))).collect()
 }

@@ -65,7 +65,8 @@ fn package(names: &[&str], held: &[&str]) -> Action {
 
 fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {
     let restart_on = vec!["/etc/x".to_owned()];
-    let goal = Unit { name: name.into(), enabled: true, active: Some(true), restart_on };
+    let goal =
+        Unit { name: name.into(), enabled: true, active: Some(true), restart_on, node: None };
     let (enabled, active) = (before.0.to_owned(), before.1.to_owned());
     (Action::Unit(goal), Observed::Unit(UnitSeen { loaded: true, enabled, active, stale: vec![] }))
 }
@@ -386,6 +387,7 @@ fn a_docker_that_goes_is_not_started_again() {
         enabled: true,
         active: Some(true),
         restart_on: vec!["/etc/docker/daemon.json".into()],
+        node: None,
     };
     let package = |names: &[&str]| {
         let installed = names.iter().map(|name| ((*name).to_owned(), None)).collect();
