@@ -11,7 +11,7 @@ use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::{Finding, Severity};
 use kubewan_core::inventory::adopt::{self, Living};
 use kubewan_core::inventory::{Host, Inventory, Recorded};
-use kubewan_core::mirror::{Chosen, Record};
+use kubewan_core::mirror::{Ask, Chosen, Record};
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::bundle::BundleDir;
@@ -132,7 +132,9 @@ impl<'a> Cluster<'a> {
     pub fn supply(&mut self, bundle: Option<BundleDir>) -> Result<Supply, Failure> {
         let busy = report::busy("asking the servers that things come from");
         let (inventory, facts) = (&self.site.inventory, &self.survey.facts);
-        let chosen = mirrors::choose(&mut self.fleet, inventory, facts, &ask_all)
+        let registries = self.site.registries()?;
+        let here = |asks: &[Ask]| ask_all(asks, &BTreeMap::new());
+        let chosen = mirrors::choose(&mut self.fleet, inventory, facts, &registries, &here)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
         if chosen.findings.iter().any(|finding| finding.severity == Severity::Error) {

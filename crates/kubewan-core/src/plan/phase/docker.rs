@@ -92,6 +92,7 @@ pub(in crate::plan) fn daemon_json(
             // One that is there may keep images with another, also while it does not run and can't say so.
             storage_driver: (!facts.runtime.docker.installed).then_some(STORAGE_DRIVER),
             extra: &view.inventory.runtime.docker,
+            added: &facts.runtime.docker.added,
         },
     )
 }

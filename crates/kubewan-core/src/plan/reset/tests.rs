@@ -205,6 +205,32 @@ fn what_tells_of_one_file_is_taken_back_together() {
     assert_eq!(reset.undoes, BTreeMap::from([("h/unmasked:z.swap".to_owned(), vec![1, 2, 3])]));
 }
 
+/// chrony gives servers back when it reads its folder again, and of a file that went nothing is left to tell when.
+#[test]
+fn a_service_that_ran_reads_what_is_left_once_its_file_is_gone() {
+    let path = "/etc/chrony/sources.d/kubewan.sources";
+    let goal = |file: &str| Unit {
+        name: "chrony.service".into(),
+        enabled: true,
+        active: Some(true),
+        restart_on: vec![file.into()],
+        node: None,
+    };
+    let (_, seen) = unit("chrony.service", ("enabled", "active"));
+    let file = File::text(path, 0o644, "server 192.0.2.1 iburst\n");
+    let journal = |before: FileSeen| {
+        [
+            begun(1, Action::File(file.clone()), Observed::File(before)),
+            begun(2, Action::Unit(goal(path)), seen.clone()),
+        ]
+    };
+    let back = |before: FileSeen| steps("h", &journal(before)).steps;
+    let gone = back(FileSeen::default());
+    assert_eq!(gone.last().unwrap().action, Action::Unit(goal("/etc/chrony/sources.d")));
+    let was = FileSeen { sha256: Some("ab".into()), ..FileSeen::default() };
+    assert_eq!(back(was).last().unwrap().action, Action::Unit(goal(path)));
+}
+
 #[test]
 fn a_folder_that_was_foreign_stays_when_a_reset_comes_again() {
     let module = Action::Module(crate::action::Module { name: "m".into() });
