@@ -156,7 +156,7 @@ impl<'a> Cluster<'a> {
             None => (None, Vec::new()),
         };
         drop(busy);
-        self.plan_of(supply, recorded, &|_| true)
+        self.plan_of(supply, Told { recorded, living, refused }, &|_| true)
     }
 
     /// The same of a cluster whose API is silent, so that it can't say what it was built from: only steps with ids that are
@@ -166,18 +166,19 @@ impl<'a> Cluster<'a> {
         supply: &Supply,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Plan, Failure> {
-        self.plan_of(supply, None, wanted)
+        self.plan_of(supply, Told::default(), wanted)
     }
 
     fn plan_of(
         &mut self,
         supply: &Supply,
-        recorded: Option<Recorded>,
+        told: Told,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Plan, Failure> {
         let bundle = &supply.bundle.bundle;
         let chosen = self.chosen.as_ref();
         let inventory = chosen.map_or(&self.site.inventory, |chosen| &chosen.inventory);
+        let Told { recorded, living, refused } = told;
         let recorded =
             recorded.or_else(|| living.as_ref().map(|living| living.recorded(inventory)));
         let nothing = Record::none();
@@ -322,4 +323,15 @@ mod tests {
             assert!(recorded(&said(0, unreadable, "")).is_err(), "{unreadable}");
         }
     }
+}
+
+/// What a cluster says of itself when a plan for it is made.
+#[derive(Default)]
+struct Told {
+    /// What kubewan recorded of it.
+    recorded: Option<Recorded>,
+    /// Where nothing was: what somebody made by hand.
+    living: Option<Living>,
+    /// Why that can't be taken over.
+    refused: Vec<Finding>,
 }
