@@ -1,5 +1,5 @@
-//! Trying the ways between hosts before anything is changed: agents answer on the ports that nobody listens on yet,
-//! and every host, and this machine, knocks.
+//! Trying the ways between hosts before anything is changed: agents answer on the ports that nobody listens on yet, or
+//! look at packets in front of a firewall that is in the way, and every host, and this machine, knocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,8 @@ use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Inventory;
 use kubewan_core::network::Protocol;
 use kubewan_core::network::ports::Source;
-use kubewan_core::network::reach::{self, Measured, Seen, Way};
+use kubewan_core::network::overheard::{self, Heard, Overheard};
+use kubewan_core::network::reach::{self, Measured, Missed, Seen, Way};
 use kubewan_core::protocol::{Request, Response};
 
 use crate::error::HostError;
@@ -44,9 +45,9 @@ pub fn measure(
     }
     let word = format!("kubewan-{}", random::nonce());
     let answering = collect(fleet.each(|member| listen(member, &ways, &overheard, &word)))?;
-    let target = |way: &Way| {
+    let direct = |way: &Way| {
         let address = SocketAddr::from((addresses[&way.to], way.port));
-        let is_ours = answering[&way.to].contains(&(way.protocol, way.port));
+        let is_ours = answering[&way.to].ports.contains(&(way.protocol, way.port));
         match (way.protocol, is_ours) {
             (Protocol::Tcp, true) => Some(format!("greets://{address}/{word}")),
             (Protocol::Udp, true) => Some(format!("udp://{address}/{word}")),
@@ -55,12 +56,63 @@ pub fn measure(
             (Protocol::Udp, false) => None,
         }
     };
-    let tried: Vec<(&Way, String)> =
-        ways.iter().filter_map(|way| Some((way, target(way)?))).collect();
+    let knock = |way: &Way| {
+        let address = SocketAddr::from((addresses[&way.to], way.port));
+        let is_deaf = answering[&way.to].deaf.is_some();
+        match (&way.from, way.protocol) {
+            _ if is_deaf => None,
+            (Source::Host(name), Protocol::Udp) => Some(format!("tells://{address}/{word} {name}")),
+            (_, Protocol::Udp) => None,
+            (_, Protocol::Tcp) => Some(format!("knocks://{address}")),
+        }
+    };
+    let mut tried: Vec<(&Way, String)> =
+        ways.iter().filter_map(|way| Some((way, direct(way)?))).collect();
+    tried.extend(overheard.iter().filter_map(|way| Some((way, knock(way)?))));
+    let answers = knock_everywhere(fleet, &tried, probe_here);
+    // Nobody answers there any longer, whatever came of it.
+    let mut heard: Heard = collect(fleet.each(stop_listening))?
+        .into_iter()
+        .map(|(name, heard)| (name, Ok(heard)))
+        .collect();
+    for (name, Answering { deaf, .. }) in answering {
+        if let Some(why) = deaf {
+            heard.insert(name, Err(why));
+        }
+    }
+    let (mut measured, mut knocked) = (Vec::new(), Vec::new());
+    let mut local_ports: Vec<(Way, Option<u16>)> = Vec::new();
+    for (way, answer) in answers? {
+        if overheard.contains(&way) {
+            let local = answer.ok().and_then(|port| port.parse().ok());
+            local_ports.push((way, local));
+        } else {
+            measured.push((way, answer.map(seen).map_err(Missed::Closed)));
+        }
+    }
+    for way in overheard {
+        let local = local_ports.iter().find(|(knocked, _)| *knocked == way);
+        let local = local.and_then(|(_, local)| *local);
+        knocked.push((way, local));
+    }
+    let judged = overheard::judged(knocked, &heard, addresses, &measured);
+    measured.extend(judged);
+    Ok(measured)
+}
+
+/// What probes answered, for each way.
+type Answers = Vec<(Way, Result<String, String>)>;
+
+/// Has every host, and this machine, try its own ways side by side.
+fn knock_everywhere(
+    fleet: &mut Fleet,
+    tried: &[(&Way, String)],
+    probe_here: &ProbeHere,
+) -> Result<Answers, Vec<HostError>> {
     let of = |source: &Source| -> Vec<&(&Way, String)> {
         tried.iter().filter(|(way, _)| way.from == *source).collect()
     };
-    let answers = thread::scope(|scope| {
+    thread::scope(|scope| {
         let ours = of(&Source::Operator);
         let here = scope.spawn(move || from(&ours, |targets| Ok(probe_here(&targets, PATIENCE))));
         let theirs = fleet.each(|member| {
@@ -69,47 +121,7 @@ pub fn measure(
         });
         let here = here.join().expect("knocking does not panic").map_err(|error| vec![error])?;
         collect(theirs).map(|theirs| theirs.into_values().flatten().chain(here).collect())
-    });
-    let told = collect(fleet.each(|member| tell(member, &overheard, addresses, &word)));
-    // Nobody answers there any longer, whatever came of it.
-    let heard = collect(fleet.each(|member| stop_listening(member)))?;
-    told?;
-    let mut measured: Vec<Measured> = answers?;
-    measured.extend(overheard.into_iter().map(|way| {
-        let result = source_of(&way, &heard[&way.to]);
-        (way, result)
-    }));
-    Ok(measured)
-}
-
-/// Has a host say its name to others whose firewalls drop it.
-fn tell(
-    member: &mut Member,
-    overheard: &[Way],
-    addresses: &BTreeMap<String, Ipv4Addr>,
-    word: &str,
-) -> Result<(), HostError> {
-    let name = member.host.name.clone();
-    let mine = overheard.iter().filter(|way| way.from == Source::Host(name.clone()));
-    let targets: Vec<String> = mine
-        .map(|way| {
-            let to = SocketAddr::from((addresses[&way.to], way.port));
-            format!("tells://{to}/{word} {name}")
-        })
-        .collect();
-    for part in targets.chunks(AT_ONCE) {
-        member.probe(part.to_vec(), PATIENCE.as_millis() as u64)?;
-    }
-    Ok(())
-}
-
-/// Where the packets came from that were seen in front of a firewall.
-fn source_of(way: &Way, heard: &[(String, Ipv4Addr)]) -> Result<Seen, String> {
-    let is_it = |name: &String| way.from == Source::Host(name.clone());
-    match heard.iter().find(|(name, _)| is_it(name)) {
-        Some((_, source)) => Ok(Seen { source: Some(*source) }),
-        None => Err("no packet came as far as its own firewall".into()),
-    }
+    })
 }
 
 fn collect<T>(
@@ -125,36 +137,51 @@ fn collect<T>(
     if errors.is_empty() { Ok(found) } else { Err(errors) }
 }
 
-/// Has a host answer on the ports that ways lead to; which ones it could have.
+/// What a host does while it is tried.
+struct Answering {
+    /// The ports it answers on.
+    ports: BTreeSet<(Protocol, u16)>,
+    /// Why it overhears nothing, where it should.
+    deaf: Option<String>,
+}
+
+/// Has a host answer on the ports that ways lead to, and overhear the others; which ones it could have.
 fn listen(
     member: &mut Member,
     ways: &[Way],
     overheard: &[Way],
     word: &str,
-) -> Result<BTreeSet<(Protocol, u16)>, HostError> {
-    let ports = |protocol| -> Vec<u16> {
-        let here = ways.iter().filter(|way| way.to == member.host.name);
-        let ports: BTreeSet<u16> =
-            here.filter(|way| way.protocol == protocol).map(|way| way.port).collect();
-        ports.into_iter().collect()
+) -> Result<Answering, HostError> {
+    let name = member.host.name.clone();
+    let ports = |ways: &[Way], protocol| -> Vec<u16> {
+        let here = ways.iter().filter(|way| way.to == name && way.protocol == protocol);
+        here.map(|way| way.port).collect::<BTreeSet<u16>>().into_iter().collect()
     };
-    let (tcp, udp) = (ports(Protocol::Tcp), ports(Protocol::Udp));
     let attempted = "answering on the ports that the cluster needs";
-    let overheard = overheard.iter().find(|way| way.to == member.host.name).map(|way| way.port);
-    match member.call(attempted, &Request::Listen { tcp, udp, overheard, word: word.into() })? {
-        Response::Listening { tcp, udp, .. } => {
+    let request = Request::Listen {
+        tcp: ports(ways, Protocol::Tcp),
+        udp: ports(ways, Protocol::Udp),
+        // The overlay's: there is no other.
+        overheard: ports(overheard, Protocol::Udp).first().copied(),
+        knocked: ports(overheard, Protocol::Tcp),
+        word: word.into(),
+    };
+    match member.call(attempted, &request)? {
+        Response::Listening { tcp, udp, deaf, .. } => {
             let tcp = tcp.into_iter().map(|port| (Protocol::Tcp, port));
-            Ok(tcp.chain(udp.into_iter().map(|port| (Protocol::Udp, port))).collect())
+            let ports = tcp.chain(udp.into_iter().map(|port| (Protocol::Udp, port))).collect();
+            Ok(Answering { ports, deaf })
         }
         _ => Err(member.other(attempted)),
     }
 }
 
-/// Who was overheard in the meantime, and from which addresses.
-fn stop_listening(member: &mut Member) -> Result<Vec<(String, Ipv4Addr)>, HostError> {
+/// What was overheard in the meantime.
+fn stop_listening(member: &mut Member) -> Result<Overheard, HostError> {
     let attempted = "freeing the ports that were tried";
-    let (tcp, udp, word) = (Vec::new(), Vec::new(), String::new());
-    match member.call(attempted, &Request::Listen { tcp, udp, overheard: None, word })? {
+    let (tcp, udp, knocked) = (Vec::new(), Vec::new(), Vec::new());
+    let request = Request::Listen { tcp, udp, overheard: None, knocked, word: String::new() };
+    match member.call(attempted, &request)? {
         Response::Listening { heard, .. } => Ok(heard),
         _ => Err(member.other(attempted)),
     }
@@ -164,14 +191,13 @@ fn stop_listening(member: &mut Member) -> Result<Vec<(String, Ipv4Addr)>, HostEr
 fn from(
     tried: &[&(&Way, String)],
     mut probe: impl FnMut(Vec<String>) -> Result<Vec<Result<String, String>>, HostError>,
-) -> Result<Vec<Measured>, HostError> {
-    let mut measured = Vec::new();
+) -> Result<Answers, HostError> {
+    let mut answered = Vec::new();
     for part in tried.chunks(AT_ONCE) {
         let answers = probe(part.iter().map(|(_, target)| target.clone()).collect())?;
-        let ways = part.iter().map(|(way, _)| (*way).clone());
-        measured.extend(ways.zip(answers.into_iter().map(|answer| answer.map(seen))));
+        answered.extend(part.iter().map(|(way, _)| (*way).clone()).zip(answers));
     }
-    Ok(measured)
+    Ok(answered)
 }
 
 /// What one of ours said of a packet; of what someone else answered nothing is known.
