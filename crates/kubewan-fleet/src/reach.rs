@@ -45,9 +45,51 @@ pub fn measure(
     }
     let word = format!("kubewan-{}", random::nonce());
     let answering = collect(fleet.each(|member| listen(member, &ways, &overheard, &word)))?;
-    let direct = |way: &Way| {
-        let address = SocketAddr::from((addresses[&way.to], way.port));
-        let is_ours = answering[&way.to].ports.contains(&(way.protocol, way.port));
+    let targets = Targets { addresses, answering: &answering, word: &word };
+    let mut tried: Vec<(&Way, String)> =
+        ways.iter().filter_map(|way| Some((way, targets.answered(way)?))).collect();
+    tried.extend(overheard.iter().filter_map(|way| Some((way, targets.overheard(way)?))));
+    let answers = knock_everywhere(fleet, &tried, probe_here);
+    // Nobody answers there any longer, whatever came of it.
+    let heard = collect(fleet.each(stop_listening))?;
+    let heard: Heard = heard
+        .into_iter()
+        .map(|(name, heard)| {
+            let deaf = answering[&name].deaf.clone();
+            (name, deaf.map_or(Ok(heard), Err))
+        })
+        .collect();
+    let behind: BTreeSet<&str> = overheard.iter().map(|way| way.to.as_str()).collect();
+    let (mut measured, mut local_ports) = (Vec::new(), BTreeMap::new());
+    for (way, answer) in answers? {
+        if !behind.contains(way.to.as_str()) {
+            measured.push((way, answer.map(seen).map_err(Missed::Closed)));
+        } else if let Some(port) = answer.ok().and_then(|port| port.parse::<u16>().ok()) {
+            local_ports.insert((way.from, way.to, way.port), port);
+        }
+    }
+    let with_port = |way: Way| {
+        let local = local_ports.get(&(way.from.clone(), way.to.clone(), way.port));
+        (way, local.copied())
+    };
+    let knocked = overheard.iter().cloned().map(with_port).collect();
+    let judged = overheard::judged(knocked, &heard, addresses, &measured);
+    measured.extend(judged);
+    Ok(measured)
+}
+
+/// What is probed to try a way.
+struct Targets<'a> {
+    addresses: &'a BTreeMap<String, Ipv4Addr>,
+    answering: &'a BTreeMap<String, Answering>,
+    word: &'a str,
+}
+
+impl Targets<'_> {
+    /// Of a way that somebody answers on; `None` where nothing could be known.
+    fn answered(&self, way: &Way) -> Option<String> {
+        let (address, word) = (self.address(way), self.word);
+        let is_ours = self.answering[&way.to].ports.contains(&(way.protocol, way.port));
         match (way.protocol, is_ours) {
             (Protocol::Tcp, true) => Some(format!("greets://{address}/{word}")),
             (Protocol::Udp, true) => Some(format!("udp://{address}/{word}")),
@@ -55,49 +97,24 @@ pub fn measure(
             (Protocol::Tcp, false) => Some(address.to_string()),
             (Protocol::Udp, false) => None,
         }
-    };
-    let knock = |way: &Way| {
-        let address = SocketAddr::from((addresses[&way.to], way.port));
-        let is_deaf = answering[&way.to].deaf.is_some();
-        match (&way.from, way.protocol) {
-            _ if is_deaf => None,
-            (Source::Host(name), Protocol::Udp) => Some(format!("tells://{address}/{word} {name}")),
-            (_, Protocol::Udp) => None,
-            (_, Protocol::Tcp) => Some(format!("knocks://{address}")),
+    }
+
+    /// Of a way on which packets are looked at; `None` where they can't be.
+    fn overheard(&self, way: &Way) -> Option<String> {
+        let (address, word) = (self.address(way), self.word);
+        if self.answering[&way.to].deaf.is_some() {
+            return None;
         }
-    };
-    let mut tried: Vec<(&Way, String)> =
-        ways.iter().filter_map(|way| Some((way, direct(way)?))).collect();
-    tried.extend(overheard.iter().filter_map(|way| Some((way, knock(way)?))));
-    let answers = knock_everywhere(fleet, &tried, probe_here);
-    // Nobody answers there any longer, whatever came of it.
-    let mut heard: Heard = collect(fleet.each(stop_listening))?
-        .into_iter()
-        .map(|(name, heard)| (name, Ok(heard)))
-        .collect();
-    for (name, Answering { deaf, .. }) in answering {
-        if let Some(why) = deaf {
-            heard.insert(name, Err(why));
+        match (way.protocol, &way.from) {
+            (Protocol::Tcp, _) => Some(format!("knocks://{address}")),
+            (Protocol::Udp, Source::Host(name)) => Some(format!("tells://{address}/{word} {name}")),
+            (Protocol::Udp, _) => None,
         }
     }
-    let (mut measured, mut knocked) = (Vec::new(), Vec::new());
-    let mut local_ports: Vec<(Way, Option<u16>)> = Vec::new();
-    for (way, answer) in answers? {
-        if overheard.contains(&way) {
-            let local = answer.ok().and_then(|port| port.parse().ok());
-            local_ports.push((way, local));
-        } else {
-            measured.push((way, answer.map(seen).map_err(Missed::Closed)));
-        }
+
+    fn address(&self, way: &Way) -> SocketAddr {
+        SocketAddr::from((self.addresses[&way.to], way.port))
     }
-    for way in overheard {
-        let local = local_ports.iter().find(|(knocked, _)| *knocked == way);
-        let local = local.and_then(|(_, local)| *local);
-        knocked.push((way, local));
-    }
-    let judged = overheard::judged(knocked, &heard, addresses, &measured);
-    measured.extend(judged);
-    Ok(measured)
 }
 
 /// What probes answered, for each way.

@@ -1,7 +1,7 @@
 //! What was seen of packets in front of a host's own firewall, and which ways between hosts that shows. The firewall
 //! drops them, since the run has not opened it yet: that they came so far is what counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -40,12 +40,12 @@ pub fn judged(
     addresses: &BTreeMap<String, Ipv4Addr>,
     known: &[Measured],
 ) -> Vec<Measured> {
+    let everywhere = Addresses::new(heard, addresses, known);
     let judge = |(way, local): (Way, Option<u16>)| {
         let result = match heard.get(&way.to) {
             Some(Ok(here)) => {
-                let whose = Whose { to: &way.to, here, heard, addresses, known };
-                let source = whose.source(&way, local);
                 let closed = || Missed::Closed("no packet came as far as its own firewall".into());
+                let source = source(&way, local, here, &everywhere);
                 source.map(|source| Seen { source: Some(source) }).ok_or_else(closed)
             }
             Some(Err(why)) => Err(Missed::Untried(why.clone())),
@@ -56,64 +56,69 @@ pub fn judged(
     knocked.into_iter().map(judge).collect()
 }
 
-/// Whose packets are whose, at one host. A datagram says who sent it; a SYN says nothing, so it is told by where it came
-/// from: an address that is known to be a host's, or the very port that the host knocked from.
-struct Whose<'a> {
-    to: &'a str,
-    here: &'a Overheard,
-    heard: &'a Heard,
-    addresses: &'a BTreeMap<String, Ipv4Addr>,
-    known: &'a [Measured],
+/// Where a way's packets came from, of those that came to its end; `None` where none came. A datagram says who sent it. A
+/// SYN says nothing: it is told by an address that is known to be a host's, or by the very port that was knocked from.
+fn source(
+    way: &Way,
+    local: Option<u16>,
+    here: &Overheard,
+    everywhere: &Addresses,
+) -> Option<Ipv4Addr> {
+    let from = match &way.from {
+        Source::Host(name) => Some(name.as_str()),
+        Source::Operator | Source::Anyone => None,
+    };
+    if way.protocol == Protocol::Udp {
+        let said = here.names.iter().find(|(name, _)| Some(name.as_str()) == from);
+        return said.map(|(_, source)| *source);
+    }
+    let is_from = |knock: &&Knock| {
+        let is_local = Some(knock.source_port) == local;
+        let said = |name: &str| {
+            here.names.iter().any(|(who, source)| *source == knock.source && who == name)
+        };
+        let is_known = || {
+            everywhere.all.contains(&knock.source)
+                || here.names.iter().any(|(_, source)| *source == knock.source)
+        };
+        match from {
+            Some(name) if everywhere.of.contains(&(name, knock.source)) || said(name) => true,
+            // Behind a NAT gateway, or the NAT of this host's own provider: an address that nobody knew of.
+            Some(_) => is_local && !is_known(),
+            // The operator's address is nobody's, or that of hosts that have their NAT in common with him.
+            None => is_local || !is_known(),
+        }
+    };
+    let knocks = here.knocks.iter().filter(|knock| knock.port == way.port).filter(is_from);
+    knocks.min_by_key(|knock| (Some(knock.source_port) != local, **knock)).map(|knock| knock.source)
 }
 
-impl Whose<'_> {
-    /// Where a way's packets came from; `None` where none came.
-    fn source(&self, way: &Way, local: Option<u16>) -> Option<Ipv4Addr> {
-        let from = match &way.from {
-            Source::Host(name) => Some(name.as_str()),
-            Source::Operator | Source::Anyone => None,
-        };
-        if way.protocol == Protocol::Udp {
-            let said = self.here.names.iter().find(|(name, _)| Some(name.as_str()) == from);
-            return said.map(|(_, source)| *source);
-        }
-        let mut knocks: Vec<&Knock> =
-            self.here.knocks.iter().filter(|knock| knock.port == way.port).collect();
-        knocks.sort_by_key(|knock| (Some(knock.source_port) != local, **knock));
-        let is_from = |knock: &&Knock| {
-            let is_local = Some(knock.source_port) == local;
-            match from {
-                Some(name) if self.comes_from(name, knock.source) => true,
-                // A host behind the NAT of this one's provider, or another: an address that nobody knew of.
-                Some(_) => is_local && !self.is_known(knock.source),
-                // The operator's address is nobody's, or that of hosts that have their NAT in common with him.
-                None => is_local || !self.is_known(knock.source),
+/// Addresses that hosts' packets come from wherever they go: their own, and those that they were seen by. A private one
+/// says something only where it was seen, since two clouds may use the same.
+struct Addresses<'a> {
+    of: BTreeSet<(&'a str, Ipv4Addr)>,
+    all: BTreeSet<Ipv4Addr>,
+}
+
+impl<'a> Addresses<'a> {
+    fn new(
+        heard: &'a Heard,
+        addresses: &'a BTreeMap<String, Ipv4Addr>,
+        known: &'a [Measured],
+    ) -> Addresses<'a> {
+        let own = addresses.iter().map(|(name, address)| (name.as_str(), *address));
+        let said = heard.values().flatten().flat_map(|at| &at.names);
+        let said = said.map(|(name, source)| (name.as_str(), *source));
+        let answered = known.iter().filter_map(|(way, result)| match (&way.from, result) {
+            (Source::Host(name), Ok(Seen { source: Some(source) })) => {
+                Some((name.as_str(), *source))
             }
-        };
-        knocks.into_iter().find(is_from).map(|knock| knock.source)
-    }
-
-    fn is_known(&self, source: Ipv4Addr) -> bool {
-        self.addresses.keys().any(|name| self.comes_from(name, source))
-    }
-
-    /// Whether a host's packets come here from an address: its own, one that it was seen by here, or one that it was
-    /// seen by elsewhere. A private one says something only where it was seen: two clouds may use the same.
-    fn comes_from(&self, name: &str, source: Ipv4Addr) -> bool {
-        let said = |names: &[(String, Ipv4Addr)]| {
-            names.iter().any(|(who, address)| who == name && *address == source)
-        };
-        let elsewhere = || {
-            let overheard = self.heard.values().flatten().any(|other| said(&other.names));
-            let answered = |(way, result): &Measured| {
-                way.from == Source::Host(name.into())
-                    && matches!(result, Ok(Seen { source: Some(seen) }) if *seen == source)
-            };
-            overheard || self.known.iter().any(answered)
-        };
-        self.addresses.get(name) == Some(&source) && name != self.to
-            || said(&self.here.names)
-            || (!source.is_private() && elsewhere())
+            _ => None,
+        });
+        let seen = said.chain(answered).filter(|(_, source)| !source.is_private());
+        let of: BTreeSet<_> = own.chain(seen).collect();
+        let all = of.iter().map(|(_, source)| *source).collect();
+        Addresses { of, all }
     }
 }
 
