@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, 
 use crate::command::{Program, exists};
 
 /// Targets in one request.
-pub const TARGETS_MAX: usize = 64;
+pub const TARGETS_MAX: usize = 256;
 
 /// Bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 << 10;
