@@ -138,7 +138,8 @@ mod tests {
         let mut ways = ways(&inventory);
         ways.retain(|way| way.to == "master01" && way.port == 6443);
         let knocked: Vec<_> = ways.into_iter().zip([1000, 1001, 1002].map(Some)).collect();
-        let mut all: Heard = elsewhere.iter().map(|(at, of)| ((*at).into(), Ok(of.clone()))).collect();
+        let mut all: Heard =
+            elsewhere.iter().map(|(at, of)| ((*at).into(), Ok(of.clone()))).collect();
         all.insert("master01".into(), Ok(heard));
         let judged = judged(knocked, &all, &addresses, &[]);
         judged.into_iter().map(|(_, seen)| seen.map(|seen| seen.source.expect("one"))).collect()
@@ -188,15 +189,11 @@ mod tests {
     fn an_address_that_nat_put_there_is_known_by_what_was_said_or_by_the_port() {
         let by_port = knocks(&[(GATEWAY, 1001)]);
         assert_eq!(api(by_port, &[])[1..], [Ok(GATEWAY), closed()]);
-        let rewritten = Overheard {
-            names: vec![("node02".into(), GATEWAY)],
-            ..knocks(&[(GATEWAY, 60001)])
-        };
+        let rewritten =
+            Overheard { names: vec![("node02".into(), GATEWAY)], ..knocks(&[(GATEWAY, 60001)]) };
         assert_eq!(api(rewritten, &[]), [closed(), closed(), Ok(GATEWAY)]);
-        let said = |source| Overheard {
-            names: vec![("node02".into(), source)],
-            ..Overheard::default()
-        };
+        let said =
+            |source| Overheard { names: vec![("node02".into(), source)], ..Overheard::default() };
         let elsewhere = [("node01", said(GATEWAY))];
         assert_eq!(api(knocks(&[(GATEWAY, 60001)]), &elsewhere), [closed(), closed(), Ok(GATEWAY)]);
         // The gateway of another cloud has the same private address.
