@@ -174,11 +174,11 @@ const CASES: &[Case] = &[
         c.facts.get_mut("node02").expect("the third host").memory_bytes = 478 << 20;
     }),
     ("a port that a provider closes", Cluster::close_the_api),
-    ("ports that nobody could try", Cluster::overhear_nothing),
     ("the same, accepted for this host", |c| {
         c.close_the_api();
         c.inventory.hosts[0].accept = Some(vec![Acceptance::PortClosed]);
     }),
+    ("ports that nobody could try", Cluster::overhear_nothing),
     ("three control planes without a firewall", several_control_planes),
     ("the same, accepted for all", |c| {
         several_control_planes(c);
