@@ -9,8 +9,8 @@ use std::time::Duration;
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Inventory;
 use kubewan_core::network::Protocol;
-use kubewan_core::network::ports::Source;
 use kubewan_core::network::overheard::{self, Heard, Overheard};
+use kubewan_core::network::ports::Source;
 use kubewan_core::network::reach::{self, Measured, Missed, Seen, Way};
 use kubewan_core::protocol::{Request, Response};
 

@@ -93,7 +93,10 @@ pub fn packets(bytes: &[u8]) {
         assert!(bytes.len() >= 40 && bytes[0] >> 4 == 4 && bytes[9] == 6);
         let header = usize::from(bytes[0] & 0xf) * 4;
         assert_eq!(knock.source_port.to_be_bytes(), bytes[header..header + 2]);
-        assert_eq!(overhear::knocked(&[bytes, &[0xff; 7]].concat()).map(|seen| seen.1), Some(knock));
+        assert_eq!(
+            overhear::knocked(&[bytes, &[0xff; 7]].concat()).map(|seen| seen.1),
+            Some(knock)
+        );
     }
     if let Some(address) = probe::came_from(bytes, "") {
         assert!(address.parse::<std::net::Ipv4Addr>().is_ok(), "{address:?} is no address");
