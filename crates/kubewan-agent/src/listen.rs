@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::overhear::{self, Heard};
+use crate::overhear::{self, Heard, Wanted};
 
 /// Whoever forgets us has forgotten us: the ports are free again after this time.
 const LIFE: Duration = Duration::from_secs(60);
@@ -26,19 +26,28 @@ pub struct Listening {
     pub tcp: Vec<u16>,
     /// The UDP ports.
     pub udp: Vec<u16>,
-    /// Who said the word to the port that is overheard.
+    /// Why nothing can be overheard; `None` where it can, or nothing is to be.
+    pub deaf: Option<String>,
+    /// What was overheard.
     pub heard: Heard,
 }
 
-/// Answers on ports. One that someone else has is left to him. Of an overheard port is noted who says the word to it,
-/// and nothing is answered.
-pub fn on(tcp: &[u16], udp: &[u16], overheard: Option<u16>, word: &str) -> Listening {
+/// Answers on ports. One that someone else has is left to him. Of an overheard port is noted who says the word to it, of
+/// those that are knocked at who begins a connection, and nothing is answered.
+pub fn on(
+    tcp: &[u16],
+    udp: &[u16],
+    overheard: Option<u16>,
+    knocked: &[u16],
+    word: &str,
+) -> Listening {
     let stop = Arc::new(AtomicBool::new(false));
     let mut listening = Listening {
         stop: Arc::clone(&stop),
         threads: Vec::new(),
         tcp: Vec::new(),
         udp: Vec::new(),
+        deaf: None,
         heard: Heard::default(),
     };
     let until = Instant::now() + LIFE;
@@ -83,14 +92,18 @@ pub fn on(tcp: &[u16], udp: &[u16], overheard: Option<u16>, word: &str) -> Liste
             }));
         }
     }
-    if let Some((port, socket)) = overheard.and_then(|port| Some((port, overhear::open(TURN)?))) {
-        let (word, stop, heard) =
-            (word.to_owned(), Arc::clone(&stop), Arc::clone(&listening.heard));
-        listening.threads.push(thread::spawn(move || {
-            while goes_on(&stop) {
-                overhear::next(&socket, port, &word, &heard);
-            }
-        }));
+    if overheard.is_some() || !knocked.is_empty() {
+        let (word, tcp) = (word.to_owned(), knocked.to_vec());
+        let wanted = Wanted { udp: overheard, word, tcp, own: own_addresses() };
+        let (stop, heard) = (Arc::clone(&stop), Arc::clone(&listening.heard));
+        match overhear::open(TURN) {
+            Ok(socket) => listening.threads.push(thread::spawn(move || {
+                while goes_on(&stop) {
+                    overhear::next(&socket, &wanted, &heard);
+                }
+            })),
+            Err(why) => listening.deaf = Some(why),
+        }
     }
     listening
 }
@@ -148,7 +161,7 @@ mod tests {
         let (tcp, udp) = free_ports();
         let taken = TcpListener::bind("0.0.0.0:0").unwrap();
         let taken = taken.local_addr().unwrap().port();
-        let listening = on(&[tcp, taken], &[udp], None, "a-word");
+        let listening = on(&[tcp, taken], &[udp], None, &[], "a-word");
         assert_eq!((&listening.tcp, &listening.udp), (&vec![tcp], &vec![udp]));
         let targets = [
             format!("greets://127.0.0.1:{tcp}/a-word"),

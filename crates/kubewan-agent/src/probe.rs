@@ -7,11 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kubewan_core::render::registry::ca_path;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 
 use crate::command::{Program, exists};
 
 /// Targets in one request.
-pub const TARGETS_MAX: usize = 64;
+pub const TARGETS_MAX: usize = 256;
 
 /// Bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 << 10;
@@ -20,8 +23,8 @@ const ANSWER_MAX: usize = 64 << 10;
 ///
 /// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body;
 /// `greets://address:port/word` and `udp://address:port/word` answer the address that we came from, as [`crate::listen`]
-/// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`; `registry://name`
-/// answers what a registry says to `GET /v2/`, by its authorities in containerd's folder, and `registry-unverified://name`
+/// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`;
+/// `knocks://address:port` begins a connection and answers the local port, whatever comes of it; `registry://name` answers what a registry says to `GET /v2/`, by its authorities in containerd's folder, and `registry-unverified://name`
 /// whoever signed its certificate.
 pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>> {
     thread::scope(|scope| {
@@ -48,6 +51,7 @@ fn one(target: &str, timeout: Duration) -> Result<String, String> {
     match scheme {
         "udp" => return echoes(socket, path, timeout),
         "tells" => return tells(socket, path),
+        "knocks" => return knocks(socket, timeout),
         _ => {}
     }
     let mut stream =
@@ -167,6 +171,24 @@ fn tells(to: SocketAddr, word: &str) -> Result<String, String> {
     Ok("sent".into())
 }
 
+/// The beginning of a connection, which the kernel sends again until it is answered or the time is over. Whoever is
+/// asked there tells what came of it.
+fn knocks(to: SocketAddr, timeout: Duration) -> Result<String, String> {
+    let failed = |e: Errno| Error::from(e).to_string();
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(failed)?;
+    match connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let local = SocketAddr::try_from(getsockname(&socket).map_err(failed)?).map_err(failed)?;
+    let wait = Timespec::try_from(timeout).map_err(|e| e.to_string())?;
+    // Answered or refused, or neither.
+    let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&wait));
+    Ok(local.port().to_string())
+}
+
 /// HTTP/1.0, so that no answer comes in chunks.
 fn get(
     stream: &mut TcpStream,
@@ -250,5 +272,19 @@ mod tests {
         let answers = all(&[target], Duration::from_millis(200));
         assert!(answers[0].as_ref().unwrap_err().contains("timed out"), "{answers:?}");
         assert!(begin.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_knock_says_where_it_came_from() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers = all(&[format!("knocks://{address}")], Duration::from_secs(5));
+        let (_, from) = listener.accept().unwrap();
+        assert_eq!(answers, [Ok(from.port().to_string())]);
+        drop(listener);
+        let begin = Instant::now();
+        let answers = all(&[format!("knocks://{address}")], Duration::from_secs(5));
+        assert!(answers[0].as_ref().unwrap().parse::<u16>().is_ok(), "{answers:?}");
+        assert!(begin.elapsed() < Duration::from_secs(2), "a refusal is waited for");
     }
 }

@@ -138,17 +138,19 @@ impl<W: Write> Connection<'_, W> {
                 Ok(kubectl(host, &args, stdin.as_deref(), timeout_s))
             }
             Request::Read { path } => read_file(&path).map(Response::Text),
-            Request::Listen { tcp, udp, overheard, word } => {
+            Request::Listen { tcp, udp, overheard, knocked, word } => {
                 // What was there goes first: the same ports may be asked for again.
                 let before = self.listening.take();
                 let heard = before.map(|l| l.heard.lock().map(|h| h.clone()).unwrap_or_default());
-                let listening = listen::on(&tcp, &udp, overheard, &word);
+                let listening = listen::on(&tcp, &udp, overheard, &knocked, &word);
                 let answer = Response::Listening {
                     tcp: listening.tcp.clone(),
                     udp: listening.udp.clone(),
+                    deaf: listening.deaf.clone(),
                     heard: heard.unwrap_or_default(),
                 };
-                let nothing = tcp.is_empty() && udp.is_empty() && overheard.is_none();
+                let none = tcp.is_empty() && udp.is_empty() && knocked.is_empty();
+                let nothing = none && overheard.is_none();
                 self.listening = Some(listening).filter(|_| !nothing);
                 Ok(answer)
             }

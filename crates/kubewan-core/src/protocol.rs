@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::journal::Entry;
 use crate::mirror::Ask;
 use crate::mirror::answer::Answer;
+use crate::network::overheard::Overheard;
 
 /// Largest frame in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
@@ -104,13 +105,16 @@ pub enum Request {
         udp: Vec<u16>,
         /// A UDP port of which is noted who says the word to it, also where a firewall of the host drops it.
         overheard: Option<u16>,
+        /// TCP ports of which the first packets of connections are noted in the same way.
+        knocked: Vec<u16>,
         /// What is answered, followed by a blank and the address that the asker came from.
         word: String,
     },
     /// Connect to addresses and say what came back: a proof's probe.
     Probe {
         /// `address:port` or `http://address:port/path`; `greets://address:port/word` and `udp://address:port/word`
-        /// for what [`Request::Listen`] answers, `tells://address:port/word` for what it overhears.
+        /// for what [`Request::Listen`] answers, `tells://address:port/word` and `knocks://address:port` for what it
+        /// overhears.
         targets: Vec<String>,
         /// Milliseconds for each.
         timeout_ms: u64,
@@ -232,14 +236,16 @@ pub enum Response {
     },
     /// To [`Request::Read`]: the text; `None` where there is no such file.
     Text(Option<String>),
-    /// To [`Request::Listen`]: the ports that could be had, and what the request before has heard.
+    /// To [`Request::Listen`]: the ports that could be had, and what came of the request before.
     Listening {
         /// TCP ports.
         tcp: Vec<u16>,
         /// UDP ports.
         udp: Vec<u16>,
-        /// Names that were said after the word, and the addresses that they came from.
-        heard: Vec<(String, Ipv4Addr)>,
+        /// Why packets in front of a firewall can't be seen; `None` where they can, or nobody asked for it.
+        deaf: Option<String>,
+        /// What the request before has overheard.
+        heard: Overheard,
     },
     /// To [`Request::Probe`], in the targets' order: what came back, or why nothing did.
     Probed(Vec<Result<String, String>>),

@@ -1,5 +1,5 @@
-//! Trying the ways between hosts before anything is changed: agents answer on the ports that nobody listens on yet,
-//! and every host, and this machine, knocks.
+//! Trying the ways between hosts before anything is changed: agents answer on the ports that nobody listens on yet, or
+//! look at packets in front of a firewall that is in the way, and every host, and this machine, knocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,8 +9,9 @@ use std::time::Duration;
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Inventory;
 use kubewan_core::network::Protocol;
+use kubewan_core::network::overheard::{self, Heard, Overheard};
 use kubewan_core::network::ports::Source;
-use kubewan_core::network::reach::{self, Measured, Seen, Way};
+use kubewan_core::network::reach::{self, Measured, Missed, Seen, Way};
 use kubewan_core::protocol::{Request, Response};
 
 use crate::error::HostError;
@@ -20,8 +21,9 @@ use crate::random;
 /// A round trip around the world takes a third of a second; a lost packet is sent again after one.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Ways in one request; see the agent's `probe::TARGETS_MAX`.
-const AT_ONCE: usize = 64;
+/// Ways in one request; see the agent's `probe::TARGETS_MAX`. A request takes the whole patience where packets are dropped,
+/// and listeners live for a minute: this is enough for two thousand hosts.
+const AT_ONCE: usize = 256;
 
 /// Probes targets from this machine as an agent does from its host: `kubewan_agent::probe::all`.
 pub type ProbeHere<'a> = dyn Fn(&[String], Duration) -> Vec<Result<String, String>> + Sync + 'a;
@@ -44,9 +46,51 @@ pub fn measure(
     }
     let word = format!("kubewan-{}", random::nonce());
     let answering = collect(fleet.each(|member| listen(member, &ways, &overheard, &word)))?;
-    let target = |way: &Way| {
-        let address = SocketAddr::from((addresses[&way.to], way.port));
-        let is_ours = answering[&way.to].contains(&(way.protocol, way.port));
+    let targets = Targets { addresses, answering: &answering, word: &word };
+    let mut tried: Vec<(&Way, String)> =
+        ways.iter().filter_map(|way| Some((way, targets.answered(way)?))).collect();
+    tried.extend(overheard.iter().filter_map(|way| Some((way, targets.overheard(way)?))));
+    let answers = knock_everywhere(fleet, &tried, probe_here);
+    // Nobody answers there any longer, whatever came of it.
+    let heard = collect(fleet.each(stop_listening))?;
+    let heard: Heard = heard
+        .into_iter()
+        .map(|(name, heard)| {
+            let deaf = answering[&name].deaf.clone();
+            (name, deaf.map_or(Ok(heard), Err))
+        })
+        .collect();
+    let behind: BTreeSet<&str> = overheard.iter().map(|way| way.to.as_str()).collect();
+    let (mut measured, mut local_ports) = (Vec::new(), BTreeMap::new());
+    for (way, answer) in answers? {
+        if !behind.contains(way.to.as_str()) {
+            measured.push((way, answer.map(seen).map_err(Missed::Closed)));
+        } else if let Some(port) = answer.ok().and_then(|port| port.parse::<u16>().ok()) {
+            local_ports.insert((way.from, way.to, way.port), port);
+        }
+    }
+    let with_port = |way: Way| {
+        let local = local_ports.get(&(way.from.clone(), way.to.clone(), way.port));
+        (way, local.copied())
+    };
+    let knocked = overheard.iter().cloned().map(with_port).collect();
+    let judged = overheard::judged(knocked, &heard, addresses, &measured);
+    measured.extend(judged);
+    Ok(measured)
+}
+
+/// What is probed to try a way.
+struct Targets<'a> {
+    addresses: &'a BTreeMap<String, Ipv4Addr>,
+    answering: &'a BTreeMap<String, Answering>,
+    word: &'a str,
+}
+
+impl Targets<'_> {
+    /// Of a way that somebody answers on; `None` where nothing could be known.
+    fn answered(&self, way: &Way) -> Option<String> {
+        let (address, word) = (self.address(way), self.word);
+        let is_ours = self.answering[&way.to].ports.contains(&(way.protocol, way.port));
         match (way.protocol, is_ours) {
             (Protocol::Tcp, true) => Some(format!("greets://{address}/{word}")),
             (Protocol::Udp, true) => Some(format!("udp://{address}/{word}")),
@@ -54,13 +98,39 @@ pub fn measure(
             (Protocol::Tcp, false) => Some(address.to_string()),
             (Protocol::Udp, false) => None,
         }
-    };
-    let tried: Vec<(&Way, String)> =
-        ways.iter().filter_map(|way| Some((way, target(way)?))).collect();
+    }
+
+    /// Of a way on which packets are looked at; `None` where they can't be.
+    fn overheard(&self, way: &Way) -> Option<String> {
+        let (address, word) = (self.address(way), self.word);
+        if self.answering[&way.to].deaf.is_some() {
+            return None;
+        }
+        match (way.protocol, &way.from) {
+            (Protocol::Tcp, _) => Some(format!("knocks://{address}")),
+            (Protocol::Udp, Source::Host(name)) => Some(format!("tells://{address}/{word} {name}")),
+            (Protocol::Udp, _) => None,
+        }
+    }
+
+    fn address(&self, way: &Way) -> SocketAddr {
+        SocketAddr::from((self.addresses[&way.to], way.port))
+    }
+}
+
+/// What probes answered, for each way.
+type Answers = Vec<(Way, Result<String, String>)>;
+
+/// Has every host, and this machine, try its own ways side by side.
+fn knock_everywhere(
+    fleet: &mut Fleet,
+    tried: &[(&Way, String)],
+    probe_here: &ProbeHere,
+) -> Result<Answers, Vec<HostError>> {
     let of = |source: &Source| -> Vec<&(&Way, String)> {
         tried.iter().filter(|(way, _)| way.from == *source).collect()
     };
-    let answers = thread::scope(|scope| {
+    thread::scope(|scope| {
         let ours = of(&Source::Operator);
         let here = scope.spawn(move || from(&ours, |targets| Ok(probe_here(&targets, PATIENCE))));
         let theirs = fleet.each(|member| {
@@ -69,47 +139,7 @@ pub fn measure(
         });
         let here = here.join().expect("knocking does not panic").map_err(|error| vec![error])?;
         collect(theirs).map(|theirs| theirs.into_values().flatten().chain(here).collect())
-    });
-    let told = collect(fleet.each(|member| tell(member, &overheard, addresses, &word)));
-    // Nobody answers there any longer, whatever came of it.
-    let heard = collect(fleet.each(|member| stop_listening(member)))?;
-    told?;
-    let mut measured: Vec<Measured> = answers?;
-    measured.extend(overheard.into_iter().map(|way| {
-        let result = source_of(&way, &heard[&way.to]);
-        (way, result)
-    }));
-    Ok(measured)
-}
-
-/// Has a host say its name to others whose firewalls drop it.
-fn tell(
-    member: &mut Member,
-    overheard: &[Way],
-    addresses: &BTreeMap<String, Ipv4Addr>,
-    word: &str,
-) -> Result<(), HostError> {
-    let name = member.host.name.clone();
-    let mine = overheard.iter().filter(|way| way.from == Source::Host(name.clone()));
-    let targets: Vec<String> = mine
-        .map(|way| {
-            let to = SocketAddr::from((addresses[&way.to], way.port));
-            format!("tells://{to}/{word} {name}")
-        })
-        .collect();
-    for part in targets.chunks(AT_ONCE) {
-        member.probe(part.to_vec(), PATIENCE.as_millis() as u64)?;
-    }
-    Ok(())
-}
-
-/// Where the packets came from that were seen in front of a firewall.
-fn source_of(way: &Way, heard: &[(String, Ipv4Addr)]) -> Result<Seen, String> {
-    let is_it = |name: &String| way.from == Source::Host(name.clone());
-    match heard.iter().find(|(name, _)| is_it(name)) {
-        Some((_, source)) => Ok(Seen { source: Some(*source) }),
-        None => Err("no packet came as far as its own firewall".into()),
-    }
+    })
 }
 
 fn collect<T>(
@@ -125,36 +155,51 @@ fn collect<T>(
     if errors.is_empty() { Ok(found) } else { Err(errors) }
 }
 
-/// Has a host answer on the ports that ways lead to; which ones it could have.
+/// What a host does while it is tried.
+struct Answering {
+    /// The ports it answers on.
+    ports: BTreeSet<(Protocol, u16)>,
+    /// Why it overhears nothing, where it should.
+    deaf: Option<String>,
+}
+
+/// Has a host answer on the ports that ways lead to, and overhear the others; which ones it could have.
 fn listen(
     member: &mut Member,
     ways: &[Way],
     overheard: &[Way],
     word: &str,
-) -> Result<BTreeSet<(Protocol, u16)>, HostError> {
-    let ports = |protocol| -> Vec<u16> {
-        let here = ways.iter().filter(|way| way.to == member.host.name);
-        let ports: BTreeSet<u16> =
-            here.filter(|way| way.protocol == protocol).map(|way| way.port).collect();
-        ports.into_iter().collect()
+) -> Result<Answering, HostError> {
+    let name = member.host.name.clone();
+    let ports = |ways: &[Way], protocol| -> Vec<u16> {
+        let here = ways.iter().filter(|way| way.to == name && way.protocol == protocol);
+        here.map(|way| way.port).collect::<BTreeSet<u16>>().into_iter().collect()
     };
-    let (tcp, udp) = (ports(Protocol::Tcp), ports(Protocol::Udp));
     let attempted = "answering on the ports that the cluster needs";
-    let overheard = overheard.iter().find(|way| way.to == member.host.name).map(|way| way.port);
-    match member.call(attempted, &Request::Listen { tcp, udp, overheard, word: word.into() })? {
-        Response::Listening { tcp, udp, .. } => {
+    let request = Request::Listen {
+        tcp: ports(ways, Protocol::Tcp),
+        udp: ports(ways, Protocol::Udp),
+        // The overlay's: there is no other.
+        overheard: ports(overheard, Protocol::Udp).first().copied(),
+        knocked: ports(overheard, Protocol::Tcp),
+        word: word.into(),
+    };
+    match member.call(attempted, &request)? {
+        Response::Listening { tcp, udp, deaf, .. } => {
             let tcp = tcp.into_iter().map(|port| (Protocol::Tcp, port));
-            Ok(tcp.chain(udp.into_iter().map(|port| (Protocol::Udp, port))).collect())
+            let ports = tcp.chain(udp.into_iter().map(|port| (Protocol::Udp, port))).collect();
+            Ok(Answering { ports, deaf })
         }
         _ => Err(member.other(attempted)),
     }
 }
 
-/// Who was overheard in the meantime, and from which addresses.
-fn stop_listening(member: &mut Member) -> Result<Vec<(String, Ipv4Addr)>, HostError> {
+/// What was overheard in the meantime.
+fn stop_listening(member: &mut Member) -> Result<Overheard, HostError> {
     let attempted = "freeing the ports that were tried";
-    let (tcp, udp, word) = (Vec::new(), Vec::new(), String::new());
-    match member.call(attempted, &Request::Listen { tcp, udp, overheard: None, word })? {
+    let (tcp, udp, knocked) = (Vec::new(), Vec::new(), Vec::new());
+    let request = Request::Listen { tcp, udp, overheard: None, knocked, word: String::new() };
+    match member.call(attempted, &request)? {
         Response::Listening { heard, .. } => Ok(heard),
         _ => Err(member.other(attempted)),
     }
@@ -164,14 +209,13 @@ fn stop_listening(member: &mut Member) -> Result<Vec<(String, Ipv4Addr)>, HostEr
 fn from(
     tried: &[&(&Way, String)],
     mut probe: impl FnMut(Vec<String>) -> Result<Vec<Result<String, String>>, HostError>,
-) -> Result<Vec<Measured>, HostError> {
-    let mut measured = Vec::new();
+) -> Result<Answers, HostError> {
+    let mut answered = Vec::new();
     for part in tried.chunks(AT_ONCE) {
         let answers = probe(part.iter().map(|(_, target)| target.clone()).collect())?;
-        let ways = part.iter().map(|(way, _)| (*way).clone());
-        measured.extend(ways.zip(answers.into_iter().map(|answer| answer.map(seen))));
+        answered.extend(part.iter().map(|(way, _)| (*way).clone()).zip(answers));
     }
-    Ok(measured)
+    Ok(answered)
 }
 
 /// What one of ours said of a packet; of what someone else answered nothing is known.

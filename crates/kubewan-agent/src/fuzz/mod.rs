@@ -83,11 +83,21 @@ pub fn orders(bytes: &[u8]) {
     }
 }
 
-/// What comes over the network while ports are tried: an address and a name, and nothing that a terminal takes for more.
+/// What comes over the network while ports are tried: addresses, ports and a name, and nothing that a terminal takes for
+/// more.
 pub fn packets(bytes: &[u8]) {
     let port = bytes.get(22..24).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
     if let Some((name, _)) = overhear::said(bytes, port, "") {
         assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')));
+    }
+    if let Some((_, knock)) = overhear::knocked(bytes) {
+        assert!(bytes.len() >= 40 && bytes[0] >> 4 == 4 && bytes[9] == 6);
+        let header = usize::from(bytes[0] & 0xf) * 4;
+        assert_eq!(knock.source_port.to_be_bytes(), bytes[header..header + 2]);
+        assert_eq!(
+            overhear::knocked(&[bytes, &[0xff; 7]].concat()).map(|seen| seen.1),
+            Some(knock)
+        );
     }
     if let Some(address) = probe::came_from(bytes, "") {
         assert!(address.parse::<std::net::Ipv4Addr>().is_ok(), "{address:?} is no address");

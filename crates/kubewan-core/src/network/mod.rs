@@ -2,6 +2,7 @@
 //! that would collide with what hosts have already.
 
 pub mod alias;
+pub mod overheard;
 pub mod ports;
 pub mod reach;
 pub mod subnets;

@@ -27,8 +27,17 @@ pub struct Way {
     pub why: String,
 }
 
-/// What became of a way when it was tried: who came through, or why nobody answered.
-pub type Measured = (Way, Result<Seen, String>);
+/// What became of a way when it was tried: who came through, or why that was not seen.
+pub type Measured = (Way, Result<Seen, Missed>);
+
+/// Why nobody was seen to come through.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Missed {
+    /// The way is closed: what came back, or that nothing did.
+    Closed(String),
+    /// It could not be tried, and why.
+    Untried(String),
+}
 
 /// What was seen of a packet where its way ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,17 +87,11 @@ pub fn to_try(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Vec<Way
     ways
 }
 
-/// Those that end at a firewall which the run opens, but lead from one control plane to another: packets are looked at
-/// before they come to it. Where etcd's peers come from has to be known beforehand. The overlay's port stands for all,
-/// since it takes a datagram without an answer.
+/// The others, which end at a firewall that the run opens: nobody can answer behind it, so packets are looked at before
+/// they come to it ([`super::overheard`]). That also tells where etcd's peers come from.
 pub fn to_overhear(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Vec<Way> {
-    let is_member = |name: &str| inventory.control_planes().any(|host| host.name == name);
     let mut ways = ways_of_new_hosts(inventory, facts);
-    ways.retain(|way| {
-        let between =
-            is_member(&way.to) && matches!(&way.from, Source::Host(name) if is_member(name));
-        between && way.protocol == Protocol::Udp && opens(inventory, facts, &way.to)
-    });
+    ways.retain(|way| opens(inventory, facts, &way.to));
     ways
 }
 
@@ -116,7 +119,7 @@ pub fn findings(
 ) -> Vec<Finding> {
     let mut closed: Vec<(&Way, &str, Vec<&Source>)> = Vec::new();
     for (way, result) in measured {
-        let Err(said) = result else { continue };
+        let Err(Missed::Closed(said)) = result else { continue };
         let same = closed.iter_mut().find(|(first, reason, _)| {
             (&first.to, first.protocol, first.port, first.must)
                 == (&way.to, way.protocol, way.port, way.must)
@@ -158,6 +161,43 @@ pub fn findings(
         }
     };
     closed.into_iter().map(finding).collect()
+}
+
+/// Ways that could not be tried, one finding for each host that they lead to: silence would be taken for an open port.
+pub fn untried(inventory: &Inventory, measured: &[Measured]) -> Vec<Finding> {
+    let mut found: BTreeMap<(&str, &str), Vec<&Way>> = BTreeMap::new();
+    for (way, result) in measured {
+        if let Err(Missed::Untried(why)) = result {
+            found.entry((&way.to, why)).or_default().push(way);
+        }
+    }
+    let finding = |((to, why), ways): ((&str, &str), Vec<&Way>)| {
+        let (mut sources, mut listed) = (Vec::new(), Vec::new());
+        for way in &ways {
+            let source = match &way.from {
+                Source::Host(name) => name.as_str(),
+                Source::Operator | Source::Anyone => "this machine",
+            };
+            let port = port_range(inventory, way)
+                .unwrap_or_else(|| format!("{}/{}", way.port, way.protocol.name()));
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+            if !listed.contains(&port) {
+                listed.push(port);
+            }
+        }
+        let (from, ports) = (sources.join(", "), listed.join(", "));
+        let message = format!(
+            "nobody tried whether {ports} can be reached from {from}: its own firewall is active, and packets in front of \
+             it can't be seen ({why})"
+        );
+        let remedy = format!(
+            "make sure that the provider of {to} lets them in (security group, firewall rule): `kubewan ports` lists all"
+        );
+        Finding::warning("port-untried", to, message, remedy)
+    };
+    found.into_iter().map(finding).collect()
 }
 
 /// Hosts whose packets leave by another address than their own, as behind a NAT gateway or with a second uplink.
@@ -317,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_to_a_control_plane_are_seen_in_front_of_its_firewall() {
+    fn what_a_firewall_drops_is_overheard_and_the_rest_tried() {
         let mut inventory = samples::control_planes(3);
         inventory.firewall = Some(Firewall::Open);
         let mut facts = samples::all_facts(&inventory);
@@ -328,10 +368,50 @@ mod tests {
             enabled: true,
         };
         facts.get_mut("node02").expect("a host").firewalls.push(firewall);
-        let ways = told(&to_overhear(&inventory, &facts));
-        assert_eq!(ways, ["master01 node02 8472/udp must", "node01 node02 8472/udp must"]);
-        inventory.hosts[2].roles = vec![crate::inventory::Role::Worker];
+        assert_eq!(
+            told(&to_overhear(&inventory, &facts)),
+            [
+                "operator node02 6443/tcp may",
+                "master01 node02 6443/tcp must",
+                "node01 node02 6443/tcp must",
+                "master01 node02 2379/tcp must",
+                "node01 node02 2379/tcp must",
+                "master01 node02 2380/tcp must",
+                "node01 node02 2380/tcp must",
+                "master01 node02 10250/tcp must",
+                "node01 node02 10250/tcp must",
+                "master01 node02 8472/udp must",
+                "node01 node02 8472/udp must",
+                "operator node02 30000/tcp may",
+            ]
+        );
+        // Each way is in one of the two, whatever the inventory says of the firewall.
+        for policy in [None, Some(Firewall::Open), Some(Firewall::Off), Some(Firewall::Keep)] {
+            inventory.firewall = policy;
+            let (tried, overheard) = (to_try(&inventory, &facts), to_overhear(&inventory, &facts));
+            assert_eq!(overheard.is_empty(), policy == Some(Firewall::Keep));
+            assert_eq!(tried.len() + overheard.len(), ways(&inventory).len());
+        }
+        // In a cluster at work nothing is.
+        for facts in facts.values_mut() {
+            facts.kubernetes.state = ClusterState::Done;
+        }
         assert!(to_overhear(&inventory, &facts).is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_tried_is_said_once_for_a_host() {
+        let inventory = samples::inventory(3);
+        let deaf = |way: Way| {
+            let is_deaf = way.to == "master01";
+            let why = Missed::Untried("Operation not permitted (os error 1)".to_owned());
+            (way, if is_deaf { Err(why) } else { Ok(Seen::default()) })
+        };
+        let measured: Vec<Measured> = ways(&inventory).into_iter().map(deaf).collect();
+        assert!(findings(&inventory, &samples::addresses(&inventory), &measured).is_empty());
+        let said = untried(&inventory, &measured);
+        assert_eq!(said.len(), 1);
+        insta::assert_snapshot!(format!("{}\n{}", said[0].message, said[0].remedy));
     }
 
     #[test]
@@ -344,7 +424,7 @@ mod tests {
                 (
                     way,
                     if closed {
-                        Err("no answer within 3 s".to_owned())
+                        Err(Missed::Closed("no answer within 3 s".to_owned()))
                     } else {
                         Ok(Seen::default())
                     },

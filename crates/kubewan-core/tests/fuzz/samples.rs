@@ -471,11 +471,27 @@ pub fn nodes() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// IPv4 packets with a UDP datagram that says a name.
+/// IPv4 packets with a UDP datagram that says a name, and with the first segment of a TCP connection, its options among
+/// them; the same cut to pieces, IPv6, and the answers.
 pub fn datagrams() -> Vec<Vec<u8>> {
     let header = [0x45, 0, 0, 41, 0, 1, 0x40, 0, 64, 17, 0, 0, 203, 0, 113, 7, 10, 0, 4, 7];
     let datagram = [0xc3, 0x50, 0x21, 0x18, 0, 14, 0, 0];
-    vec![[&header[..], &datagram[..], b" node1"].concat(), b" 203.0.113.7\n".to_vec()]
+    let tcp = [0x45, 0, 0, 60, 0, 1, 0x40, 0, 64, 6, 0, 0, 203, 0, 113, 7, 10, 0, 4, 7];
+    let syn = [0x9c, 0x40, 0x19, 0x2b, 1, 2, 3, 4, 0, 0, 0, 0, 0xa0, 2, 0xfa, 0xf0, 0, 0, 0, 0];
+    let options = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
+    let knock = [&tcp[..], &syn[..], &options[..]].concat();
+    let with_ip_options = [&[0x46, 0, 0, 64], &tcp[4..], &[1, 1, 1, 0], &knock[20..]].concat();
+    let first_piece = [&knock[..6], &[0x20, 0], &knock[8..]].concat();
+    let ipv6 = [&[0x60, 0, 0, 0, 0, 40, 6, 64][..], &[0xfd; 32], &knock[20..]].concat();
+    vec![
+        [&header[..], &datagram[..], b" node1"].concat(),
+        b" 203.0.113.7\n".to_vec(),
+        knock[..43].to_vec(),
+        knock,
+        with_ip_options,
+        first_piece,
+        ipv6,
+    ]
 }
 
 /// What registries and servers answer, with their heads, and a record.

@@ -140,6 +140,7 @@ pub(super) fn ways(view: &View) -> Vec<Finding> {
     let measured: Vec<Measured> =
         view.inputs.measured.iter().filter(|way| !is_blind(view, way)).cloned().collect();
     let mut findings = reach::findings(view.inventory, addresses, &measured);
+    findings.extend(reach::untried(view.inventory, &measured));
     findings.extend(reach::sources(view.inventory, addresses, &measured));
     findings
 }

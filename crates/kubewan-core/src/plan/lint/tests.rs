@@ -18,7 +18,7 @@ use crate::facts::{
 use crate::finding::Severity;
 use crate::inventory::adopt::{Adopt, Living};
 use crate::inventory::{Acceptance, Backend, HostnamePolicy, Inventory};
-use crate::network::reach;
+use crate::network::reach::{self, Missed};
 use crate::plan::planner::Inputs;
 use crate::plan::{Step, steps};
 use crate::samples;
@@ -56,7 +56,14 @@ impl Cluster {
     fn close_the_api(&mut self) {
         let mut ways = reach::ways(&self.inventory).into_iter();
         let way = ways.find(|way| way.port == 6443 && way.must).expect("a way to the API");
-        self.measured = vec![(way, Err("no answer within 3 s".into()))];
+        self.measured = vec![(way, Err(Missed::Closed("no answer within 3 s".into())))];
+    }
+
+    /// A container that may not see packets in front of its firewall.
+    fn overhear_nothing(&mut self) {
+        let missed = Missed::Untried("Operation not permitted (os error 1)".into());
+        let to_it = reach::ways(&self.inventory).into_iter().filter(|way| way.to == "master01");
+        self.measured = to_it.map(|way| (way, Err(missed.clone()))).collect();
     }
 
     /// Docker has a container here, and somebody with `ctr`.
@@ -174,6 +181,7 @@ const CASES: &[Case] = &[
         c.close_the_api();
         c.inventory.hosts[0].accept = Some(vec![Acceptance::PortClosed]);
     }),
+    ("ports that nobody could try", Cluster::overhear_nothing),
     ("three control planes without a firewall", several_control_planes),
     ("the same, accepted for all", |c| {
         several_control_planes(c);
