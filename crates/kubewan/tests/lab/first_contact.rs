@@ -372,7 +372,7 @@ fn shells_that_come_to_it(desk: &Desk) {
     // Before the line that ends for whoever is not at a terminal.
     on(
         "node01",
-        "sed -i '1i echo Welcome to node01; echo warned >\\&2; printf no-newline' /home/admin/.bashrc",
+        "sed -i '1i echo Welcome to node01; echo warned >&2; printf no-newline' /home/admin/.bashrc",
     );
     give_shell(desk, "node02", "fish", &["/usr/share/fish", "/etc/fish"]);
     on(
