@@ -104,7 +104,7 @@ pub struct Sweep {
     pub kubernetes: Kubernetes,
     /// What comes after.
     then: Then,
-    /// Whether one more life ends within a join, with a `reset` at once.
+    /// Two lives only: the second ends half-way, with a `reset` at once.
     half_done: bool,
 }
 
@@ -173,21 +173,42 @@ impl Sweep {
                 host: HOSTS[random.below(HOSTS.len())],
             })
             .collect();
-        let chain = |points: &[Point]| Chain { points: in_a_row(points, course), then: self.then };
-        let mut chains: Vec<_> = points.chunks(self.chain).map(chain).collect();
-        if self.chain == 1 && self.then == Then::Up {
-            // Without any stop: what differs then is no stop's doing.
-            chains.insert(0, chain(&[]));
+        self.in_lives(&points, course)
+    }
+
+    /// Where a life has several stops, none goes before those within kubeadm's part: a run that goes on where another was
+    /// stopped tells fewer events, and would be beyond it.
+    fn in_lives(&self, points: &[Point], course: &Course) -> Vec<Chain> {
+        let chain = |points: &[Point], then| Chain { points: in_a_row(points, course), then };
+        if self.chain == 1 {
+            // One without any stop: what differs then is no stop's doing.
+            let none = (self.then == Then::Up).then_some(chain(&[], Then::Up));
+            return none
+                .into_iter()
+                .chain(points.chunks(1).map(|point| chain(point, self.then)))
+                .collect();
         }
-        if self.half_done {
-            let within = |kind, stop| {
-                let after = course.length_of(kind).mul_f64(0.3);
-                Point { place: Place::Inside { kind, after }, stop, host: HOSTS[0] }
-            };
-            let points = vec![within(KUBEADM[0], Stop::Agent), within(KUBEADM[1], Stop::Kubewan)];
-            chains.push(Chain { points, then: Then::Reset });
+        let (events, within) = points.split_at(self.points);
+        let (inits, joins) = within.split_at(self.inside);
+        let mut lives: Vec<Vec<Point>> =
+            inits.iter().zip(joins).map(|(init, join)| vec![*init, *join]).collect();
+        if !self.half_done {
+            lives.extend(events.chunks(self.chain).map(<[Point]>::to_vec));
+            return lives.iter().map(|points| chain(points, self.then)).collect();
         }
-        chains
+        // Two lives: what lies behind the joins goes with them, what lies before is given up.
+        let joined = course.begin_of(KUBEADM[1]);
+        let behind = |point: &&Point| course.position(point.place) > joined;
+        let (behind, before): (Vec<&Point>, Vec<&Point>) = events.iter().partition(behind);
+        let mut on: Vec<Point> = lives.concat();
+        on.extend(behind);
+        let mut given_up: Vec<Point> = before.into_iter().copied().collect();
+        // A run that outlives its stop would finish what is to be half-done.
+        let kill = on.iter_mut().find(|point| point.stop == Stop::Kubewan);
+        if let (Some(kill), Some(last)) = (kill, given_up.last_mut()) {
+            std::mem::swap(&mut kill.stop, &mut last.stop);
+        }
+        vec![chain(&on, Then::Up), chain(&given_up, Then::Reset)]
     }
 }
 
@@ -289,12 +310,17 @@ fn stops_of_one_life_come_in_the_order_of_the_run() {
     };
     assert_eq!(chains.len(), 2);
     assert_eq!((chains[0].then, chains[1].then), (Then::Up, Then::Reset));
-    assert_eq!(kinds(&chains[1]), KUBEADM);
-    let all = kinds(&chains[0]);
-    let place = |kind: &str| all.iter().position(|of| *of == kind).unwrap();
-    assert!(place(KUBEADM[0]) < place(KUBEADM[1]) && place(KUBEADM[1]) < 5, "{all:?}");
+    let [on, given_up] = [&chains[0], &chains[1]];
+    assert_eq!(kinds(on)[..2], KUBEADM);
+    assert_eq!(on.points.len() + given_up.points.len(), 6);
+    assert!(kinds(given_up).iter().all(|kind| *kind == "event"));
+    assert_eq!(given_up.points.last().unwrap().stop, Stop::Kubewan);
+    let all = chains.iter().flat_map(|chain| &chain.points);
+    for stop in [Stop::Kubewan, Stop::Agent, Stop::Link, Stop::Reboot] {
+        assert!(all.clone().any(|point| point.stop == stop), "{stop:?}");
+    }
     // Together the distances are as long as the run at most.
-    let far = chains[0].points.iter().map(|point| match point.place {
+    let far = given_up.points.iter().map(|point| match point.place {
         Place::Event(count) => count,
         Place::Inside { .. } => 0,
     });
