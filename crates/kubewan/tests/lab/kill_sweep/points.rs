@@ -212,8 +212,8 @@ impl Sweep {
     }
 }
 
-/// In the order of the run. One that goes on where another was stopped tells fewer events: each point is as far from the
-/// one before as it is in a single run.
+/// In the order of the run. One that goes on where another was stopped tells about half of the events, so that each point
+/// is half as far from the one before as it is in a single run.
 fn in_a_row(points: &[Point], course: &Course) -> Vec<Point> {
     let mut chain = points.to_vec();
     chain.sort_by_key(|point| course.position(point.place));
@@ -221,7 +221,8 @@ fn in_a_row(points: &[Point], course: &Course) -> Vec<Point> {
     for point in &mut chain {
         let position = course.position(point.place);
         if let Place::Event(at) = &mut point.place {
-            *at = (position - before).max(1);
+            let distance = position - before;
+            *at = if before == 0 { distance } else { distance / 2 }.max(1);
         }
         before = position;
     }
