@@ -14,11 +14,11 @@ use kubewan_core::action::{Action, Change, Observed, diff};
 use kubewan_core::journal::{Begun, Entry};
 use kubewan_core::plan::{Phase, outputs_of, reset};
 use kubewan_core::protocol::{BatchEvent, BatchNews, OrderedStep, Orders};
+use kubewan_core::redact::redact;
 use serde_json::Value;
 
 use crate::act::{self, Host, Performing};
 use crate::journal::{self, Journal};
-use crate::redact::redact;
 
 /// Orders of a batch in its folder; gone as soon as they are read, for they hold secrets.
 pub const ORDERS: &str = "orders.json";

@@ -22,7 +22,6 @@ pub mod mirrors;
 pub mod overhear;
 pub mod passing;
 pub mod probe;
-pub mod redact;
 pub mod relay;
 pub mod seen;
 

@@ -125,7 +125,7 @@ impl<W: Write> Connection<'_, W> {
             Request::Run { orders } => match relay::take(host, &orders) {
                 Ok(Taken::Follow(dir)) => return self.follow(&dir, 1),
                 Ok(Taken::Busy(run)) => Ok(Response::Ran(BatchEnd::Busy { run })),
-                Err(error) => Err(crate::redact::redact(&error, &orders.values)),
+                Err(error) => Err(kubewan_core::redact::redact(&error, &orders.values)),
             },
             Request::Attach { run, from } => match relay::find(host, &run) {
                 Ok(dir) => return self.follow(&dir, from),
@@ -160,10 +160,12 @@ impl<W: Write> Connection<'_, W> {
                     Ok(Response::Probed(probe::all(&targets, timeout)))
                 }
             }
-            Request::Ask { asks } if asks.len() > mirrors::ASKS_MAX => {
+            Request::Ask { asks, .. } if asks.len() > mirrors::ASKS_MAX => {
                 Err(format!("{} questions are too many for one request", asks.len()))
             }
-            Request::Ask { asks } => Ok(Response::Asked(mirrors::ask_all(&asks))),
+            Request::Ask { asks, authorities } => {
+                Ok(Response::Asked(mirrors::ask_all(&asks, &authorities)))
+            }
             Request::Give { port, word } => {
                 let is_it = |giving: &Giving| {
                     Some(giving.port) == port && giving.word == word && giving.goes_on()

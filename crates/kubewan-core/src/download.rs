@@ -149,9 +149,11 @@ fn common(url: &str) -> Vec<String> {
     args.map(str::to_owned).to_vec()
 }
 
-/// The last of curl's lines.
+/// The last of curl's lines that says what went wrong: below that of a certificate come more, on what can be done.
 pub fn said(stderr: &str) -> String {
-    let line = stderr.lines().rev().find(|line| !line.trim().is_empty());
+    let mut lines = stderr.lines().rev().filter(|line| !line.trim().is_empty());
+    let last = lines.clone().next();
+    let line = lines.find(|line| line.starts_with("curl: (")).or(last);
     line.unwrap_or("curl did not say why").trim().to_owned()
 }
 

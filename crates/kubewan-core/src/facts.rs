@@ -1,6 +1,8 @@
 //! What a host says about itself, gathered by the agent in one round trip. Plain data: it was read at
 //! [`Facts::clock_unix_ms`] and may have changed since; every step observes again before it acts.
 
+pub mod taken;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,6 +10,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::action::docker::DockerEngineSeen;
+pub use taken::{ChronyFolder, Taken};
 
 /// Everything the planner may ask about one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +79,9 @@ pub struct Facts {
     pub disk_free_bytes: u64,
     /// Folders that a run writes to and that lie on a file system mounted read-only.
     pub read_only: Vec<String>,
+    /// Where it takes things from.
+    #[serde(default)]
+    pub taken: Taken,
     /// What kubewan itself has done here.
     pub own: OwnFacts,
 }
@@ -307,6 +313,9 @@ pub struct DockerFacts {
     pub engine: Option<DockerEngineSeen>,
     /// Containers that it runs and that are not the kubelet's.
     pub others: Vec<Container>,
+    /// What kubewan has added to lists in that file, by their keys: what was there before is its owner's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub added: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A configuration file of someone's that is written to.
@@ -366,9 +375,14 @@ pub struct KubernetesFacts {
     /// The pin of the authority that /etc/kubernetes/pki/ca.crt has.
     #[serde(default)]
     pub ca_hash: Option<String>,
-    /// Its key is there too.
-    #[serde(default)]
-    pub ca_key: bool,
+    /// Keys that sign what a control plane needs later, and that are not in /etc/kubernetes/pki: paths, in kubeadm's order. Of
+    /// hosts with an API server's static pod alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys_gone: Vec<String>,
+    /// The files of its configuration that the kubelet reads, in the order in which later ones win. Of hosts whose cluster
+    /// somebody made by hand alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubelet_config: Vec<TextFile>,
     /// The cluster was made by hand, and taken over by kubewan.
     #[serde(default)]
     pub adopted: bool,
@@ -465,6 +479,9 @@ pub struct TimeSyncFacts {
     pub installed: Option<String>,
     /// The kernel says that the clock is synchronised.
     pub synchronised: bool,
+    /// The folder that chrony reads beside its own file, where it reads one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chrony_folder: Option<ChronyFolder>,
 }
 
 /// What kubewan itself has done on a host.

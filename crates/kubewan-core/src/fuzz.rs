@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::action::file::BlockSeen;
 use crate::action::{Action, Block, diff};
 use crate::bundle::{self, ArtifactKind, Bundle};
-use crate::facts::Facts;
+use crate::facts::{ChronyFolder, Facts, taken};
+use crate::finding::Severity;
 use crate::frame;
 use crate::inventory::adopt::{self, Answers};
 use crate::inventory::draft::{Draft, DraftHost};
@@ -46,13 +47,20 @@ pub fn publishers(bytes: &[u8]) {
     assert!(ends, "a download that brings nothing is never given up");
 }
 
-/// What mirrors answer, and the record of which was chosen.
+/// What mirrors answer, the record of which was chosen, and what a host's own files say of it.
 pub fn mirrors(bytes: &[u8]) {
     let said = String::from_utf8_lossy(bytes);
-    let ask = |what: &What| Ask { what: what.clone(), url: "https://r/".into(), of: "x:1".into() };
+    let ask = |what: &What| Ask::new(what.clone(), "https://r/", "x:1");
     let file = said.split_whitespace().nth(1).unwrap_or("kubeadm").to_owned();
-    let whats =
-        [What::Registry, What::Manifest, What::Sum(file), What::Index, What::Key, What::File];
+    let whats = [
+        What::Registry,
+        What::Manifest,
+        What::Sum(file),
+        What::Index,
+        What::Signature,
+        What::Key,
+        What::File,
+    ];
     if let Some(reply) = Reply::read(&said) {
         assert!(said.ends_with(&reply.body), "a body that nobody sent");
         for what in &whats {
@@ -80,6 +88,15 @@ pub fn mirrors(bytes: &[u8]) {
     {
         assert_eq!(mirror::Record::read(&text), Some(record), "{text} does not read the same");
     }
+    if let Some(image) = taken::image_in(&said) {
+        assert!(!image.is_empty() && said.contains(&image), "{image:?}");
+    }
+    drop(taken::server_in(&said));
+    if let Some(folder) = ChronyFolder::of_config(&said) {
+        let path = folder.path();
+        assert!(path.starts_with("/etc/") && !path.contains(".."), "{path:?}");
+        assert!(!path.contains(char::is_whitespace) && said.contains(path), "{path:?}");
+    }
 }
 
 /// What kubectl prints of a cluster that somebody made: `{"nodes", "configMaps", "daemonSets"}`.
@@ -92,7 +109,6 @@ pub fn living(bytes: &[u8]) {
     };
     let mut facts = Facts::default();
     facts.kubernetes.ca_hash = Some(format!("sha256:{}", "0".repeat(64)));
-    facts.kubernetes.ca_key = true;
     facts.kubernetes.manifests = vec!["etcd.yaml".into(), "kube-apiserver.yaml".into()];
     facts.kubernetes.api_server = Some("https://198.51.100.10:6443".into());
     let host = adopt::Seen { name: "one", address: "198.51.100.10", facts: &facts };
@@ -102,8 +118,15 @@ pub fn living(bytes: &[u8]) {
             let mut draft = Draft { name: "home".into(), hosts, ..Draft::default() };
             living.write(&mut draft);
             if let Ok(read) = inventory::parse("f", &draft.text()) {
-                assert_eq!(read.adopt, Some(living.adopt), "what is written reads otherwise");
+                assert_eq!(
+                    read.adopt.as_ref(),
+                    Some(&living.adopt),
+                    "what is written reads otherwise"
+                );
                 assert_eq!(read.network, living.network, "what is written reads otherwise");
+                let mut said = inventory::compare_with_living(&living.recorded(&read), &read);
+                said.retain(|finding| finding.severity == Severity::Error);
+                assert_eq!(said, [], "what was written just now is refused");
             }
         }
         Err(refusals) => assert!(!refusals.is_empty(), "refused without a reason"),
@@ -408,7 +431,13 @@ pub fn block(bytes: &[u8]) {
 pub fn daemon_json(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let none = inventory::Settings::new();
-    let of = Daemon { mirrors: Vec::new(), storage_driver: Some("overlay2"), extra: &none };
+    let added = BTreeMap::new();
+    let of = Daemon {
+        mirrors: Vec::new(),
+        storage_driver: Some("overlay2"),
+        extra: &none,
+        added: &added,
+    };
     let merged = match docker::merged(Some(text), &of) {
         Ok(merged) => merged,
         Err(slips) => return assert!(slips.0.iter().all(|slip| !slip.is_empty()), "{slips:?}"),

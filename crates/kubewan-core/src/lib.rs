@@ -24,6 +24,7 @@ pub mod packages;
 pub mod pin;
 pub mod plan;
 pub mod protocol;
+pub mod redact;
 pub mod registry;
 pub mod render;
 #[cfg(test)]

@@ -119,6 +119,9 @@ pub enum Request {
     Ask {
         /// The questions.
         asks: Vec<Ask>,
+        /// The certificates of those who have signed registries' own, in PEM, by the registries.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        authorities: BTreeMap<String, String>,
     },
     /// Give artifacts to other hosts, until the next such request or the end of the connection; once more for the same port and word
     /// changes nothing.
@@ -178,7 +181,7 @@ impl Request {
                 format!("listen on {} TCP and {} UDP ports", tcp.len(), udp.len())
             }
             Request::Probe { targets, .. } => format!("probe {} addresses", targets.len()),
-            Request::Ask { asks } => format!("ask mirrors {} questions", asks.len()),
+            Request::Ask { asks, .. } => format!("ask mirrors {} questions", asks.len()),
             Request::Give { port: Some(port), .. } => format!("give files on port {port}"),
             Request::Give { port: None, .. } => "give no files any longer".into(),
             Request::Take { address, port, sha256, .. } => {

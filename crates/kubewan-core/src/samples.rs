@@ -7,7 +7,8 @@ use ipnet::Ipv4Net;
 
 use crate::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
 use crate::facts::{DefaultRoute, Facts, Interface, InterfaceAddress, Os};
-use crate::inventory::{Inventory, KubernetesSource};
+use crate::inventory::adopt::{Living, LivingNode};
+use crate::inventory::{Host, Inventory, KubernetesSource};
 use crate::supply::{self, Holds, Part};
 
 /// A cluster of `hosts` hosts: `master01`, then `node01`, …
@@ -45,6 +46,29 @@ pub fn control_planes(count: usize) -> Inventory {
 pub fn addresses(inventory: &Inventory) -> BTreeMap<String, Ipv4Addr> {
     let parse = |text: &str| text.parse().expect("a literal address");
     inventory.hosts.iter().map(|h| (h.name.clone(), parse(&h.address))).collect()
+}
+
+/// The cluster that an inventory takes over, as its API tells before that.
+pub fn living(inventory: &Inventory) -> Living {
+    let node = |host: &Host| LivingNode {
+        name: host.name.clone(),
+        address: host.address.clone(),
+        roles: host.roles.clone(),
+        announced: Some(host.address.clone()),
+        ..LivingNode::default()
+    };
+    Living {
+        name: None,
+        version: inventory.kubernetes.version.clone(),
+        source: inventory.source(),
+        image_repository: None,
+        runtime: inventory.runtime.clone(),
+        network: inventory.network.clone(),
+        adopt: inventory.adopt.clone().expect("the mark"),
+        kubelet: serde_json::Value::Null,
+        kube_proxy: serde_json::Value::Null,
+        nodes: inventory.hosts.iter().map(node).collect(),
+    }
 }
 
 /// An untouched Debian 12 behind 1:1 NAT.

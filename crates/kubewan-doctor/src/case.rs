@@ -157,6 +157,16 @@ impl HostCase {
         self.last_line(by, Some(LATELY_S), wanted)
     }
 
+    /// When one of these said so last, by its line's own stamp.
+    pub fn said_at(&self, by: &[Component], wanted: impl Fn(&str) -> bool) -> Option<i64> {
+        let logs = self.evidence.logs.iter().filter(|log| by.contains(&log.component));
+        { logs }
+            .flat_map(|log| log.text.lines())
+            .filter(|line| wanted(without_stamp(line)))
+            .filter_map(stamp)
+            .max()
+    }
+
     fn last_line(
         &self,
         by: &[Component],
@@ -220,6 +230,23 @@ fn without_stamp(line: &str) -> &str {
         }
         _ => line,
     }
+}
+
+/// Rows of `kubectl get nodes` in a text: a node's name and its status, the last of each.
+pub fn node_rows(host: &HostCase) -> Vec<(String, String)> {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for line in host.lines() {
+        // NAME STATUS ROLES AGE VERSION
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [name, status, _, _, version, ..] = words[..] else { continue };
+        let is_row = matches!(status.split(',').next(), Some("Ready" | "NotReady"))
+            && version.starts_with("v1.");
+        if is_row {
+            rows.retain(|(known, _)| known != name);
+            rows.push((name.into(), status.into()));
+        }
+    }
+    rows
 }
 
 /// All of these words are in a line.

@@ -51,6 +51,16 @@ pub struct Goal {
 /// Kinds of steps that the control plane does, by the API, for other hosts: a node's name stands in their subjects.
 const BY_THE_API: [&str; 4] = ["announced", "node-meta", "object", "spread"];
 
+/// Further kinds that can't be looked at while the API is silent: kubeadm's, and where etcd is told to listen.
+const WITH_THE_API: [&str; 3] = ["kubeadm-init", "kubeadm-join", "etcd-listens"];
+
+/// Whether a step with this id can't be looked at, or done, while the API is silent.
+pub fn asks_the_api(id: &str) -> bool {
+    let goal = id.split_once('/').map_or(id, |(_, goal)| goal);
+    let kind = goal.split_once(':').map_or(goal, |(kind, _)| kind);
+    BY_THE_API.contains(&kind) || WITH_THE_API.contains(&kind)
+}
+
 impl Goal {
     /// Whether a step with this id (`host/kind:subject`) is one of them, for this host.
     pub fn is_of(&self, host: Option<&str>, id: &str) -> bool {
@@ -155,5 +165,8 @@ mod tests {
         assert!(!unit.is_of(Some("node02"), "node01/unit:containerd.service"));
         assert!(!unit.is_of(None, "node01/file:containerd.service"));
         assert!(goal("object", "").is_of(Some("node01"), "master01/object:ConfigMap a"));
+        assert!(asks_the_api("master01/announced:node node01"));
+        assert!(asks_the_api("master01/etcd-listens:etcd"));
+        assert!(!asks_the_api("node01/unit:containerd.service"));
     }
 }

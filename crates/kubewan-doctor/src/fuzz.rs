@@ -1,6 +1,7 @@
 //! What must hold for the readers of logs and of kubectl's answers, whatever the bytes are. See `kubewan_core::fuzz`.
 
 use kubewan_core::evidence::ClusterAnswers;
+use kubewan_core::redact;
 
 use crate::cluster::Cluster;
 use crate::{Case, diagnose, support};
@@ -45,9 +46,9 @@ pub fn redacted(bytes: &[u8]) {
     let pem = format!(
         "{said}\n-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n"
     );
-    let kept = support::redacted(&pem);
+    let kept = redact::thoroughly(&pem);
     assert!(!kept.contains(secret), "{kept:?} shows a key");
-    assert_eq!(support::redacted(&kept), kept, "redacted, and not for good");
+    assert_eq!(redact::thoroughly(&kept), kept, "redacted, and not for good");
     let mut addresses = support::Addresses::default();
     let hidden = addresses.hidden(&said);
     assert!(

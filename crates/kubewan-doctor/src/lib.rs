@@ -49,7 +49,9 @@ pub fn diagnose(case: &Case) -> Vec<Diagnosis> {
 /// Whether one thing that is wrong is the reason for another.
 fn explains(cause: &Diagnosis, symptom: &Diagnosis) -> bool {
     let Some(check) = CHECKS.iter().find(|check| check.code == cause.code) else { return false };
-    if cause.code == symptom.code {
+    // What works for now is no reason for what does not.
+    let is_too_weak = cause.severity == Severity::Warning && symptom.severity == Severity::Error;
+    if cause.code == symptom.code || is_too_weak {
         return false;
     }
     let here = cause.host == symptom.host && check.explains.contains(&symptom.code);

@@ -4,45 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use kubewan_core::evidence::ClusterAnswers;
+use kubewan_core::redact::{self, MASK};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::case::Case;
 use crate::diagnosis::Diagnosis;
-
-/// What stands for a secret.
-const HIDDEN: &str = "[hidden]";
-
-/// Words before a `:` or `=`, or as an argument's name before a blank, after which a secret stands.
-const SECRET_WORDS: [&str; 20] = [
-    "client-key-data",
-    "certificatekey",
-    "certificate-key",
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token-secret",
-    "token",
-    "identitytoken",
-    "auth",
-    "authorization",
-    "privatekey",
-    "presharedkey",
-    "psk",
-    "apikey",
-    "pwd",
-    "accesskey",
-    "access_key",
-    "signature",
-];
-
-/// Of these the end of a longer name is enough: `DB_PASSWORD`, `accessToken`.
-const ENDINGS: [&str; 8] =
-    ["password", "passwd", "secret", "token", "apikey", "pwd", "accesskey", "access_key"];
-
-/// Values that are no secret, whatever stands before them: an argument's switch, a document's next level.
-const PLAIN: [&str; 4] = ["true", "false", "{", "["];
 
 /// What kubectl keeps of an object as it was applied: all that is in the object, once more and as one text.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -69,7 +36,7 @@ pub fn files(
     let mut add = |path: String, text: String| {
         // Documents were redacted text by text: by lines, a secret in one would take its form away.
         let is_document = path.ends_with(".json") && serde_json::from_str::<Value>(&text).is_ok();
-        let text = if is_document { text } else { redacted(&text) };
+        let text = if is_document { text } else { redact::thoroughly(&text) };
         let text = if hide_addresses { addresses.hidden(&text) } else { text };
         files.push(PackedFile { path, text });
     };
@@ -142,16 +109,17 @@ fn readable(text: &str) -> String {
 /// In each text of a document: a secret in the middle of one must not take the document's form away.
 fn hide_in(value: &mut Value) {
     match value {
-        Value::String(text) => *text = redacted(text),
+        Value::String(text) => *text = redact::thoroughly(text),
         Value::Array(items) => {
             // A program's arguments: the name in one text, its value in the next.
             let mut names_secret = false;
             for item in items {
                 let names = item.as_str().is_some_and(|text| {
-                    text.strip_prefix('-').is_some_and(|name| is_name(name.trim_start_matches('-')))
+                    text.strip_prefix('-')
+                        .is_some_and(|name| redact::is_name(name.trim_start_matches('-')))
                 });
                 match item {
-                    Value::String(text) if names_secret && !names => *text = HIDDEN.into(),
+                    Value::String(text) if names_secret && !names => *text = MASK.into(),
                     item => hide_in(item),
                 }
                 names_secret = names;
@@ -160,11 +128,13 @@ fn hide_in(value: &mut Value) {
         Value::Object(map) => {
             map.remove(LAST_APPLIED);
             // A container's environment.
-            let of_secret = map.get("name").and_then(Value::as_str).is_some_and(is_name);
+            let of_secret = map.get("name").and_then(Value::as_str).is_some_and(redact::is_name);
             for (key, value) in map.iter_mut() {
                 match value {
-                    Value::String(text) if is_name(key) || (of_secret && key == "value") => {
-                        *text = HIDDEN.into();
+                    Value::String(text)
+                        if redact::is_name(key) || (of_secret && key == "value") =>
+                    {
+                        *text = MASK.into();
                     }
                     value => hide_in(value),
                 }
@@ -174,141 +144,10 @@ fn hide_in(value: &mut Value) {
     }
 }
 
-/// The name of a secret.
-fn is_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_WORDS.contains(&name.as_str()) || ENDINGS.iter().any(|end| name.ends_with(end))
-}
-
 fn plain(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
     let name: String = text.chars().map(keep).collect();
     name.trim_matches('_').chars().rev().take(36).collect::<Vec<_>>().into_iter().rev().collect()
-}
-
-/// A text without private keys, tokens, passwords, and what else looks like one.
-pub fn redacted(text: &str) -> String {
-    let mut lines = Vec::new();
-    let mut in_key = false;
-    for line in text.split('\n') {
-        let begins = line.contains("-----BEGIN") && line.contains("PRIVATE KEY");
-        let ends = line.contains("-----END") && line.contains("PRIVATE KEY");
-        if begins && !in_key {
-            lines.push("[private key left out]".to_owned());
-        }
-        match (begins, ends, in_key) {
-            (true, true, _) => in_key = line.rfind("-----BEGIN") > line.rfind("-----END"),
-            (true, false, _) => in_key = true,
-            (false, true, true) => in_key = false,
-            (false, _, true) => {}
-            (false, _, false) => lines.push(redacted_line(line)),
-        }
-    }
-    lines.join("\n")
-}
-
-fn redacted_line(line: &str) -> String {
-    let line = without_credentials(&without_values(line));
-    let is_part =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=');
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line.as_str();
-    while !rest.is_empty() {
-        let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        out.push_str(if is_secret(word) { HIDDEN } else { word });
-        let gap = after.find(is_part).unwrap_or(after.len());
-        out.push_str(&after[..gap]);
-        rest = &after[gap..];
-    }
-    without_login(&out)
-}
-
-/// JSON web tokens, bootstrap tokens, and PEM in base64, which may be a key.
-fn is_secret(word: &str) -> bool {
-    let lower = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let is_token = |part: &str| matches!(part.split_once('.'), Some((id, secret)) if id.len() == 6 && secret.len() == 16 && lower(id) && lower(secret));
-    word.starts_with("LS0tLS1CRUdJTi")
-        || (word.starts_with("eyJ") && word.len() >= 20)
-        || word.split(['/', '=', '-', '_', '+']).any(|part| is_token(part.trim_matches('.')))
-}
-
-/// What stands behind a word such as `password` and a `:` or `=`, to the line's end.
-fn without_values(line: &str) -> String {
-    // Letters of ASCII keep their places.
-    let lower = line.to_ascii_lowercase();
-    let mut from = 0;
-    while let Some((at, word)) = SECRET_WORDS
-        .iter()
-        .filter_map(|word| Some((from + lower[from..].find(word)?, *word)))
-        .min_by_key(|(at, word)| (*at, std::cmp::Reverse(word.len())))
-    {
-        let end = at + word.len();
-        let rest = &line[end..];
-        let after = rest.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
-        let whole = !lower[..at].ends_with(|c: char| c.is_ascii_alphabetic());
-        let named = whole || ENDINGS.contains(&word);
-        if named && after.starts_with([':', '=']) && is_value(&after[1..]) {
-            let kept = line.len() - after.len() + 1;
-            return format!("{} {HIDDEN}", &line[..kept]);
-        }
-        // `--password hunter2`: to the end of the word.
-        let argument = lower[..at].rfind([' ', '\t']).map_or(0, |blank| blank + 1);
-        let blank = rest.len() - rest.trim_start_matches(' ').len();
-        if lower[argument..].starts_with("--") && blank > 0 && is_value(rest) {
-            let value = rest[blank..].split(' ').next().unwrap_or_default();
-            let behind = without_values(&rest[blank + value.len()..]);
-            return format!("{} {HIDDEN}{behind}", &line[..end]);
-        }
-        from = end;
-    }
-    line.to_owned()
-}
-
-/// Something that may be a secret.
-fn is_value(text: &str) -> bool {
-    let text = text.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
-    let word = text.split([' ', ',', '"', '\'', ';']).next().unwrap_or_default();
-    let is_sign = matches!(word, "=" | ":");
-    !word.is_empty()
-        && !PLAIN.contains(&word)
-        && word != HIDDEN
-        && !word.starts_with("--")
-        && !is_sign
-}
-
-/// `Bearer x` and `Basic x`, however the header before them is called.
-fn without_credentials(line: &str) -> String {
-    let mut words: Vec<&str> = line.split(' ').collect();
-    for at in 1..words.len() {
-        let is_long = words[at].len() >= 8 && words[at].is_ascii();
-        if is_long && matches!(words[at - 1].trim_matches('"'), "Bearer" | "Basic") {
-            words[at] = HIDDEN;
-        }
-    }
-    words.join(" ")
-}
-
-/// `https://user:password@host` without what is before the `@`.
-fn without_login(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some((before, after)) = rest.split_once("://") {
-        out.push_str(before);
-        out.push_str("://");
-        let end = after
-            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''))
-            .unwrap_or(after.len());
-        match after[..end].rfind('@') {
-            Some(at) => {
-                out.push_str(HIDDEN);
-                rest = &after[at..];
-            }
-            None => rest = after,
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 /// Addresses by what stands for them in one bundle.
@@ -373,44 +212,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_left_out() {
-        for (text, kept) in [
-            (
-                "a\n-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\nb",
-                "a\n[private key left out]\nb",
-            ),
-            ("  password = \"hunter2\"", "  password = [hidden]"),
-            ("    client-key-data: LS0tLS1CRUdJTiBSU0E=", "    client-key-data: [hidden]"),
-            (
-                "kubeadm join a:6443 --token abcdef.0123456789abcdef --x",
-                "kubeadm join a:6443 --token [hidden] --x",
-            ),
-            ("Authorization: Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6", "Authorization: [hidden]"),
-            ("GET with eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.e30.abc", "GET with [hidden]"),
-            (
-                "proxy https://me:secret@proxy.example:3128/",
-                "proxy https://[hidden]@proxy.example:3128/",
-            ),
-            (
-                "the tokencleaner controller is started: ok",
-                "the tokencleaner controller is started: ok",
-            ),
-            ("login --password hunter2 --user me", "login --password [hidden] --user me"),
-            ("--token opaque", "--token [hidden]"),
-            ("--x[PrivateKey = [hidden]", "--x[PrivateKey = [hidden]"),
-            ("DB_PASSWORD=x accessToken: y", "DB_PASSWORD= [hidden]"),
-            ("AWS_SECRET_ACCESS_KEY=x", "AWS_SECRET_ACCESS_KEY= [hidden]"),
-            ("header Bearer opaque-token here", "header Bearer [hidden] here"),
-            ("    - --client-cert-auth=true", "    - --client-cert-auth=true"),
-            ("--enable-bootstrap-token-auth=true --x", "--enable-bootstrap-token-auth=true --x"),
-            ("PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "PrivateKey = [hidden]"),
-        ] {
-            assert_eq!(redacted(text), kept);
-            assert_eq!(redacted(kept), kept);
-        }
-    }
-
-    #[test]
     fn addresses_keep_their_differences() {
         let mut addresses = Addresses::default();
         let text =
@@ -427,7 +228,7 @@ mod tests {
         let found = json(&serde_json::json!({"text": "a\npassword: x\nb", "token": "y", "n": [1]}));
         let value: Value = serde_json::from_str(&found).unwrap();
         assert_eq!(value["text"], "a\npassword: [hidden]\nb");
-        assert_eq!(value["token"], HIDDEN);
+        assert_eq!(value["token"], MASK);
         let pod = serde_json::json!({
             "annotations": { LAST_APPLIED: "{\"env\":\"hunter2\"}" },
             "env": [{ "name": "REGISTRY_PASSWORD", "value": "hunter2" }, { "name": "MODE", "value": "a" }],

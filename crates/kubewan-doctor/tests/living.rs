@@ -202,6 +202,69 @@ fn a_healthy_cluster_has_nothing() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+type Oddity = (&'static str, fn(&mut Case));
+
+/// What is unusual, and nothing is wrong with it.
+const ODDITIES: &[Oddity] = &[
+    ("the kubelet's own certificate, which nobody looks at, has ended", |case| {
+        let certificates = &mut case.hosts[1].evidence.certificates;
+        certificates.push(certificate("/var/lib/kubelet/pki/kubelet.crt", -40));
+    }),
+    ("a copy of an old certificate lies beside kubeadm's", |case| {
+        let certificates = &mut case.hosts[0].evidence.certificates;
+        certificates.push(certificate("/etc/kubernetes/pki/apiserver.2025.crt", -40));
+    }),
+    ("swap that the kubelet's arguments allow", |case| {
+        of(case, 1).swaps = vec!["/dev/zram0".into()];
+        of(case, 1).kubernetes.kubelet_args.push("--fail-swap-on=false".into());
+    }),
+    ("the address of the default route, whichever that is", |case| {
+        of(case, 1).kubernetes.kubelet_args = vec!["--node-ip=0.0.0.0".into()];
+    }),
+    ("a small file system with room", |case| {
+        let small =
+            Disk { path: "/var/log".into(), total: 200 << 20, free: 90 << 20, free_files: 900 };
+        case.hosts[1].evidence.disks.push(small);
+    }),
+    ("an API on another port", |case| {
+        let listener = &mut of(case, 0).listeners[0];
+        (listener.port, listener.process) = (8443, "kube-apiserver".into());
+    }),
+    ("a NAT without hairpin, and an API that has another address", |case| {
+        of(case, 0).addresses.clear();
+        of(case, 0).kubernetes.kubelet_args.clear();
+        case.hosts[0].own_api = Some(Err("timed out".into()));
+    }),
+    ("somebody of the Internet tries etcd's port", |case| {
+        let text = r#"{"msg":"rejected connection on peer endpoint","remote-addr":"192.0.2.77:1","error":"remote error: tls: bad certificate"}"#;
+        case.hosts[0].evidence.logs.push(log(Component::Etcd, text));
+        says(&mut case.hosts[0], Component::Etcd, "rejected");
+    }),
+    ("a pause image that was mended a moment ago, and an API that is away", |case| {
+        case.cluster = None;
+        says(&mut case.hosts[1], Component::Kubelet, "sandbox image");
+        let text = "RunPodSandbox for &PodSandboxMetadata{Name:a} returns sandbox id \"1\"";
+        let mut log = log(Component::Containerd, text);
+        log.text = log.text.replace("2026-11-25T23:00:00+0000", "2026-11-26T00:59:45+0100");
+        case.hosts[1].evidence.logs.push(log);
+    }),
+    ("a token that has just ended and is not swept away yet", |case| {
+        let token =
+            TokenState { id: "zzzzzz".into(), end: "2026-11-25T23:59:59Z".into(), signs: true };
+        case.cluster.as_mut().unwrap().tokens.push(token);
+    }),
+];
+
+#[test]
+fn what_is_odd_is_not_ill() {
+    for (name, oddity) in ODDITIES {
+        let mut case = well();
+        oddity(&mut case);
+        let found = diagnose(&case);
+        assert!(found.is_empty(), "{name}: {found:#?}");
+    }
+}
+
 type Fault = (&'static str, &'static [&'static str], fn(&mut Case));
 
 fn of(case: &mut Case, host: usize) -> &mut Facts {
@@ -245,6 +308,12 @@ const FAULTS: &[Fault] = &[
         of(case, 1).firewalls = vec![ufw];
     }),
     ("daemon.json", &["node01 daemon-json-invalid"], |case| {
+        let unit = UnitState {
+            name: "docker.service".into(),
+            load: "loaded".into(),
+            ..UnitState::default()
+        };
+        case.hosts[1].evidence.units.push(unit);
         let text =
             "{\n  \"log-driver\": \"json-file\"\n  \"storage-driver\": \"overlay2\"\n}\n".into();
         case.hosts[1]
@@ -308,6 +377,20 @@ const FAULTS: &[Fault] = &[
         let pods = &mut case.cluster.as_mut().unwrap().pods;
         let said = "failed to do request: Head \"https://r.example:5000/v2/a/manifests/1\": x509: certificate signed by unknown authority";
         pods[1].waiting = vec![("ErrImagePull".into(), said.into())];
+    }),
+    ("daemon.json where no Docker is", &["node01 daemon-json-invalid"], |case| {
+        let text = "{ # mine\n}\n".into();
+        case.hosts[1]
+            .evidence
+            .files
+            .push(TextFile { path: "/etc/docker/daemon.json".into(), text });
+    }),
+    ("a control plane without manifests", &["master01 api-refused"], |case| {
+        of(case, 0).kubernetes.manifests.clear();
+        of(case, 0).listeners.clear();
+        *case.cluster.as_mut().unwrap() =
+            Cluster { silent: Some("refused".into()), ..Cluster::default() };
+        case.hosts.iter_mut().for_each(|host| host.evidence.logs.clear());
     }),
     ("a certificate that ended", &["master01 certificate-expired"], |case| {
         case.hosts[0]

@@ -9,7 +9,7 @@ use kubewan_core::finding::Severity;
 use kubewan_doctor::{Case, diagnose};
 
 /// What must come of each text: the recipe's answer, or the check's own.
-const EXPECTED: [(&str, &[&str]); 41] = [
+const EXPECTED: [(&str, &[&str]); 46] = [
     ("api-certificate", &["api-certificate"]),
     ("br-netfilter", &["no-br-netfilter"]),
     ("certificate-expired", &["certificate-expired"]),
@@ -42,6 +42,11 @@ const EXPECTED: [(&str, &[&str]); 41] = [
     ("recipe-etcd-restarts-kubelet-alone", &["api-refused"]),
     ("recipe-etcd-restarts-with-its-cure", &["cgroup-driver"]),
     ("recipe-init-times-out", &["init-timeout"]),
+    ("recipe-kubeadm-config", &["etcd-cannot-bind"]),
+    ("recipe-kubeadm-init", &["etcd-cannot-bind"]),
+    ("recipe-nodes-not-ready", &["no-cni"]),
+    ("recipe-nodes-ready", &[]),
+    ("recipe-node-joined", &["node-not-ready"]),
     ("recipe-init-times-out-with-etcd-s-manifest", &["etcd-cannot-bind"]),
     ("recipe-not-ready", &["no-cni"]),
     ("recipe-registry", &["registry-certificate"]),
@@ -121,6 +126,10 @@ fn the_recipes_answers_are_given() {
         ("recipe-not-ready", &["kubectl apply -f kube-flannel.yml"]),
         ("recipe-etcd-restarts-kubelet-alone", &["crictl ps -a"]),
         ("recipe-init-times-out", &["journalctl -u kubelet"]),
+        ("recipe-kubeadm-config", &["listen-peer-urls=https://127.0.0.1:2380", "etcd.yaml"]),
+        ("recipe-kubeadm-init", &["listen-peer-urls=https://127.0.0.1:2380", "etcd.yaml"]),
+        ("recipe-nodes-not-ready", &["kubectl apply -f kube-flannel.yml", "some minutes"]),
+        ("recipe-node-joined", &["wait five minutes"]),
     ] {
         let found = diagnose(&Case::pasted("FILE", &texts[name]));
         for word in words {

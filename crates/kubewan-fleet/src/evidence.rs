@@ -120,13 +120,14 @@ fn ask(member: &mut Member) -> Result<ClusterAnswers, HostError> {
         let pods = get(&["pods", "-n", namespace, "-o", "json"])?;
         answers.pods.extend((pods.code == 0).then_some(pods.stdout));
     }
-    let info = get(&["configmap", "cluster-info", "-n", "kube-public", "-o", "json"])?;
-    answers.cluster_info = (info.code == 0).then_some(info.stdout);
     // Never the part of a token that is a secret.
     let fields = "{range .items[*]}{.data.token-id} {.data.expiration} {.data.usage-bootstrap-signing}{\"\\n\"}{end}";
     let of_tokens = "--field-selector=type=bootstrap.kubernetes.io/token";
     let tokens =
         get(&["secrets", "-n", "kube-system", of_tokens, "-o", &format!("jsonpath={fields}")])?;
     answers.tokens = (tokens.code == 0).then_some(tokens.stdout);
+    // After the tokens: one that was made between the two would look as if nobody had signed it.
+    let info = get(&["configmap", "cluster-info", "-n", "kube-public", "-o", "json"])?;
+    answers.cluster_info = (info.code == 0).then_some(info.stdout);
     Ok(answers)
 }

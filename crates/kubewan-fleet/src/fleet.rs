@@ -386,12 +386,17 @@ impl Member<'_> {
     ///
     /// # Errors
     /// As [`Member::call`]; a server that does not serve is no error here.
-    pub fn ask(&mut self, asks: Vec<Ask>) -> Result<Vec<Answer>, HostError> {
+    pub fn ask(
+        &mut self,
+        asks: Vec<Ask>,
+        authorities: &BTreeMap<String, String>,
+    ) -> Result<Vec<Answer>, HostError> {
         let attempted = "asking mirrors";
         let asked = asks.len();
         // Longer than the agent asks at most.
         let patience = Duration::from_secs(120);
-        match self.call_for(attempted, &Request::Ask { asks }, patience)? {
+        let authorities = authorities.clone();
+        match self.call_for(attempted, &Request::Ask { asks, authorities }, patience)? {
             Response::Asked(answers) if answers.len() == asked => Ok(answers),
             _ => Err(self.other(attempted)),
         }

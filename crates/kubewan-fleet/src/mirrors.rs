@@ -9,6 +9,7 @@ use kubewan_core::inventory::Inventory;
 use kubewan_core::mirror::answer::Answer;
 use kubewan_core::mirror::choice::Answers;
 use kubewan_core::mirror::{self, Ask, Chosen, HERE};
+use kubewan_core::registry::Registries;
 
 use crate::error::HostError;
 use crate::fleet::Fleet;
@@ -20,7 +21,7 @@ pub type AskHere<'a> = dyn Fn(&[Ask]) -> Vec<Answer> + Sync + 'a;
 const AT_ONCE: usize = 256;
 
 /// Chooses one server for each key of the inventory that names others than the publishers'. Where all was chosen before and no
-/// host is about to take anything, nobody is asked.
+/// host is about to take anything, nobody is asked. `registries`: what the files of the inventory's own registries hold.
 ///
 /// # Errors
 /// Fails with the hosts that could not be asked to ask; a server that does not serve is no error here.
@@ -28,14 +29,18 @@ pub fn choose(
     fleet: &mut Fleet,
     inventory: &Inventory,
     facts: &BTreeMap<String, Facts>,
+    registries: &Registries,
     ask_here: &AskHere,
 ) -> Result<Chosen, Vec<HostError>> {
     let before = mirror::recorded(inventory, facts);
     let slots = mirror::slots(inventory, facts, &before);
     let first = mirror::first_round(inventory, facts, &slots, &before);
-    let mut answers = ask(fleet, first, ask_here)?;
+    let authorities = registries.iter();
+    let authorities = authorities.filter_map(|(name, files)| Some((name.clone(), files.ca()?)));
+    let authorities = authorities.collect();
+    let mut answers = ask(fleet, first, &authorities, ask_here)?;
     let second = mirror::second_round(inventory, facts, &slots, &before, &answers);
-    for (who, more) in ask(fleet, second, ask_here)? {
+    for (who, more) in ask(fleet, second, &authorities, ask_here)? {
         answers.entry(who).or_default().extend(more);
     }
     Ok(mirror::choose(inventory, facts, &slots, &before, &answers))
@@ -45,6 +50,7 @@ pub fn choose(
 fn ask(
     fleet: &mut Fleet,
     asks: BTreeMap<String, Vec<Ask>>,
+    authorities: &BTreeMap<String, String>,
     ask_here: &AskHere,
 ) -> Result<Answers, Vec<HostError>> {
     if asks.is_empty() {
@@ -58,7 +64,7 @@ fn ask(
             let name = member.host.name.clone();
             let mut answers = Vec::new();
             for part in of(&name).chunks(AT_ONCE) {
-                answers.extend(member.ask(part.to_vec())?);
+                answers.extend(member.ask(part.to_vec(), authorities)?);
             }
             Ok(answers)
         });

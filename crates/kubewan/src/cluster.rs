@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use kubewan_agent::mirrors::ask_all;
 use kubewan_agent::probe;
-use kubewan_core::action::Action;
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::finding::{Finding, Severity};
+use kubewan_core::inventory::adopt::{self, Living};
 use kubewan_core::inventory::{Host, Inventory, Recorded};
-use kubewan_core::mirror::{Chosen, Record};
+use kubewan_core::mirror::{Ask, Chosen, Record};
 use kubewan_core::plan::phase::network::RECORD;
 use kubewan_core::plan::{self, Inputs, Plan};
 use kubewan_fleet::bundle::BundleDir;
@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::exit_code::Code;
 use crate::failure::Failure;
+use crate::living;
 use crate::report;
 use crate::site::Site;
 
@@ -131,7 +132,9 @@ impl<'a> Cluster<'a> {
     pub fn supply(&mut self, bundle: Option<BundleDir>) -> Result<Supply, Failure> {
         let busy = report::busy("asking the servers that things come from");
         let (inventory, facts) = (&self.site.inventory, &self.survey.facts);
-        let chosen = mirrors::choose(&mut self.fleet, inventory, facts, &ask_all)
+        let registries = self.site.registries()?;
+        let here = |asks: &[Ask]| ask_all(asks, &BTreeMap::new());
+        let chosen = mirrors::choose(&mut self.fleet, inventory, facts, &registries, &here)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
         if chosen.findings.iter().any(|finding| finding.severity == Severity::Error) {
@@ -144,12 +147,39 @@ impl<'a> Cluster<'a> {
 
     /// What has to be done for the cluster to be as the inventory says.
     pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
-        let bundle = &supply.bundle.bundle;
         let busy = report::busy("reading what the cluster was built from");
         let recorded = self.read_record()?;
+        let living = if recorded.is_none() { self.read_living()? } else { None };
+        let (living, refused) = match living {
+            Some(Ok(living)) => (Some(living), Vec::new()),
+            Some(Err(refused)) => (None, refused),
+            None => (None, Vec::new()),
+        };
         drop(busy);
+        self.plan_of(supply, recorded, &|_| true)
+    }
+
+    /// The same of a cluster whose API is silent, so that it can't say what it was built from: only steps with ids that are
+    /// wanted, none of which may ask the API.
+    pub fn plan_without_api(
+        &mut self,
+        supply: &Supply,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Plan, Failure> {
+        self.plan_of(supply, None, wanted)
+    }
+
+    fn plan_of(
+        &mut self,
+        supply: &Supply,
+        recorded: Option<Recorded>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Plan, Failure> {
+        let bundle = &supply.bundle.bundle;
         let chosen = self.chosen.as_ref();
         let inventory = chosen.map_or(&self.site.inventory, |chosen| &chosen.inventory);
+        let recorded =
+            recorded.or_else(|| living.as_ref().map(|living| living.recorded(inventory)));
         let nothing = Record::none();
         let busy = report::busy("trying the ways between the hosts");
         let measured = reach::measure(
@@ -167,22 +197,53 @@ impl<'a> Cluster<'a> {
             keys: &supply.keys,
             clock_offsets_ms: &self.survey.clock_offsets_ms,
             recorded: recorded.as_ref(),
+            living: living.as_ref(),
             measured: &measured,
             registries: &supply.registries,
             mirrors: chosen.map_or(&nothing, |chosen| &chosen.record),
             mirror_findings: chosen.map_or(&[] as &[Finding], |chosen| &chosen.findings),
         };
         let mut planned = plan::steps(inventory, &self.survey.facts, &inputs);
+        planned.steps.retain(|step| wanted(&step.id));
         let busy = report::busy(format!("comparing {} goals", planned.steps.len()));
         let seen = survey::observe_with(&mut self.fleet, &planned.steps, &planned.secrets)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
+        planned.findings.extend(refused);
         planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
+        planned.findings.extend(plan::lacking(&self.survey.facts, &planned.steps, &seen));
         let (steps, findings) = (planned.steps, planned.findings);
         let mut plan = Plan::new(&inventory.name, bundle.rehearsal, steps, &seen, findings)?;
         plan.secrets = planned.secrets;
-        refuse_what_adopted_ones_lack(&plan, &self.survey)?;
         Ok(plan)
+    }
+
+    /// The cluster that somebody made by hand, as its API tells, where the inventory takes it over and nothing was recorded of it
+    /// yet; or why it can't be taken over. `None` for every other one.
+    fn read_living(&mut self) -> Result<Option<Result<Living, Vec<Finding>>>, Failure> {
+        let inventory = &self.site.inventory;
+        let first = &inventory.first_control_plane().name;
+        let is_adopted =
+            |name: &String| self.survey.facts.get(name).is_some_and(|of| of.kubernetes.adopted);
+        if inventory.adopt.is_none() || !is_adopted(first) {
+            return Ok(None);
+        }
+        // Without the admin's rights nothing can be asked; that they are gone is said of the control plane.
+        if self.control_plane().read(ADMIN_CONF)?.is_none() {
+            return Ok(None);
+        }
+        let answers = living::answers(self.control_plane())?;
+        // Hosts that are new join it: they are no part of it yet.
+        let hosts = inventory.hosts.iter().filter_map(|host| {
+            let facts = self.survey.facts.get(&host.name).filter(|of| of.kubernetes.adopted)?;
+            let address = self.addresses.get(&host.name)?.to_string();
+            Some((host.name.as_str(), address, facts))
+        });
+        let hosts: Vec<(&str, String, &Facts)> = hosts.collect();
+        let seen = hosts.iter().map(|(name, address, facts)| adopt::Seen { name, address, facts });
+        let seen: Vec<adopt::Seen> = seen.collect();
+        let first = seen.iter().position(|host| host.name == first).unwrap_or_default();
+        Ok(Some(adopt::living(&seen, first, &answers)))
     }
 
     /// Go's name of each host's architecture.
@@ -198,28 +259,6 @@ fn look(fleet: &mut Fleet, inventory: &Inventory, emit: &Emit) -> Result<Survey,
     let mut survey = survey::survey(fleet, emit).map_err(|errors| Failure::on_hosts(&errors))?;
     survey.facts = plan::adopted(inventory, &survey.facts).into_owned();
     Ok(survey)
-}
-
-/// kubeadm would make again what an adopted cluster lacks, from a configuration that is not the cluster's.
-fn refuse_what_adopted_ones_lack(plan: &Plan, survey: &Survey) -> Result<(), Failure> {
-    let is_kubeadms =
-        |action: &Action| matches!(action, Action::KubeadmInit(_) | Action::KubeadmJoin(_));
-    let is_adopted = |host: &str| survey.facts.get(host).is_some_and(|of| of.kubernetes.adopted);
-    let findings: Vec<Finding> = plan
-        .changes()
-        .map(|planned| &planned.step)
-        .filter(|step| is_kubeadms(&step.action) && is_adopted(&step.host))
-        .map(|step| {
-            Finding::error(
-                "adopt-lacks",
-                &step.host,
-                "the adopted cluster is not whole here, or can't be looked at, and kubewan does not run kubeadm on it",
-                "put back what is gone of its static pods, certificates, kubeconfigs and objects, with the cluster's own configuration \
-                 (`kubeadm init phase …`; `kubectl -n kube-system get configmap kubeadm-config -o yaml`), then run this again",
-            )
-        })
-        .collect();
-    if findings.is_empty() { Ok(()) } else { Err(Failure::findings(Code::Refused, findings)) }
 }
 
 /// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.

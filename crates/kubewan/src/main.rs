@@ -6,8 +6,10 @@
 mod args;
 mod cluster;
 mod commands;
+mod drafting;
 mod exit_code;
 mod failure;
+mod living;
 mod report;
 mod site;
 

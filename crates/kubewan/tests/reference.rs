@@ -176,6 +176,47 @@ fn doctor() -> String {
     lines
 }
 
+/// docs/support.md says of each check where its fault is made, and the lab test that it names knows the check.
+#[test]
+fn support_says_where_each_check_was_seen() {
+    let text = fs::read_to_string(root().join("docs/support.md")).unwrap();
+    let (_, table) = text.split_once("<!-- doctor -->").expect("the table's begin");
+    let (table, _) = table.split_once("<!-- end of doctor -->").expect("the table's end");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let codes: Vec<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let checks: Vec<&str> = kubewan_doctor::checks::CHECKS.iter().map(|check| check.code).collect();
+    assert_eq!(codes, checks, "one row for each check, in their order");
+    for row in &rows {
+        let code = row[0].trim_matches('`');
+        let Some(story) = row[1].strip_prefix("lab `") else {
+            assert_eq!(row[1], "recorded", "{code}");
+            let file = row[2].strip_prefix('`').and_then(|rest| rest.split('`').next());
+            let file = root().join("crates/kubewan-doctor/tests/pasted").join(file.expect(code));
+            assert!(file.exists(), "{code}: {}", file.display());
+            continue;
+        };
+        let (story, way) = story.split_once("` ").expect(code);
+        assert!(matches!(way, "F" | "H" | "found" | "not run"), "{code}: {way}");
+        let told = ["doctor", story].map(story_source).concat();
+        assert!(told.contains(&format!(" {code}\"")), "{code} is not in the lab test {story}");
+    }
+}
+
+/// A lab test's source, with the files beside it.
+fn story_source(name: &str) -> String {
+    let lab = root().join("crates/kubewan/tests/lab");
+    let beside = fs::read_dir(lab.join(name)).into_iter().flatten().flatten();
+    let paths = beside.map(|entry| entry.path()).chain([lab.join(format!("{name}.rs"))]);
+    { paths }
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect()
+}
+
 /// What each profile says, and where that is known from.
 fn profiles() -> String {
     let mut lines = String::from("| profile | key | value | source |\n|---|---|---|---|\n");

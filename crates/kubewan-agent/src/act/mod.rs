@@ -11,6 +11,7 @@ pub mod image;
 pub mod kubeadm;
 pub mod kubelet;
 pub mod package;
+mod pods;
 pub mod registry;
 pub(crate) mod rpm;
 pub mod system;
@@ -460,6 +461,7 @@ mod tests {
                 enabled: true,
                 active: None,
                 restart_on,
+                node: None,
             })
         };
         let flag = KubeletFlag { name: "node-ip".into(), value: "192.0.2.1".into() };

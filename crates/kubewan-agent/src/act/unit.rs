@@ -10,7 +10,7 @@ use kubewan_core::action::{Link, Unit, Unmasked};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use super::{Host, Performing, package};
+use super::{Host, Performing, package, pods};
 use crate::command::Program;
 use crate::facts::network::{self, text};
 
@@ -131,7 +131,12 @@ pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Re
             if name == "containerd.service" && !Path::new(CONTAINERD_RAN).exists() {
                 package::record_containerd(cx)?;
             }
-            restart(name, cx)
+            let Some(node) = goal.node.as_ref().filter(|_| running) else {
+                return restart(name, cx);
+            };
+            let before = pods::ready_pods(cx.host, node);
+            restart(name, cx)?;
+            pods::wait_back(node, before.as_ref(), cx)
         }
         Some(false) if running => {
             Program::new("systemctl").args(["stop", name]).timeout(START_MAX).stdout().map(drop)

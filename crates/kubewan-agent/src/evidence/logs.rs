@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kubewan_core::evidence::{Component, LOG_BYTES, LOG_LINES, LOGS, Log, RECENT_S};
+use kubewan_core::redact::redact;
 
 use super::tail;
 use crate::command::Program;
-use crate::redact::redact;
 
 /// Units whose journals are read.
 const JOURNALS: [(&str, Component); 3] = [
@@ -35,11 +35,14 @@ pub(super) fn logs() -> Vec<Log> {
 fn journal(unit: &str, component: Component) -> Option<Log> {
     let read = |since: Option<String>, lines: usize| {
         let program = Program::new("journalctl")
-            .args(["--quiet", "--no-pager", "--output=short-iso", "--unit", unit])
+            .args(["--quiet", "--no-pager", "--output=short-iso", "--reverse", "--unit", unit])
             .arg(format!("--lines={lines}"))
             .args(since)
             .timeout(Duration::from_secs(20));
-        program.output().map(|output| output.stdout).unwrap_or_default()
+        // Newest first: of a time's lines journalctl takes the first ones otherwise, and a kubelet in trouble writes ten a second.
+        let newest_first = program.output().map(|output| output.stdout).unwrap_or_default();
+        let lines: Vec<&str> = newest_first.lines().rev().collect();
+        lines.join("\n")
     };
     let text = read(Some(format!("--since=-{RECENT_S}s")), LOG_LINES);
     let recent = !text.trim().is_empty();

@@ -13,9 +13,9 @@ use std::thread;
 
 use kubewan_core::evidence::{Disk, FILE_BYTES, HostEvidence, UnitState};
 use kubewan_core::facts::TextFile;
+use kubewan_core::redact::redact;
 
 use crate::command::{self, Program};
-use crate::redact::redact;
 
 /// Units that a node needs.
 const UNITS: [&str; 3] = ["kubelet.service", "containerd.service", "docker.service"];

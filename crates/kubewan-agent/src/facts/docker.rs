@@ -1,16 +1,21 @@
 //! Docker: how it is set up, what it says of itself, and what runs in it that is not Kubernetes'.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use kubewan_core::action::file::FileState;
+use kubewan_core::action::{Action, Content, Observed};
 use kubewan_core::facts::{ConfigFile, Container, DockerFacts};
 use kubewan_core::render::docker::DAEMON_JSON;
 
 use super::kubelet::running_args;
 use super::runtime::installed;
 use super::systemd::Unit;
+use crate::act::Host;
 use crate::act::docker::{docker as program, engine};
 use crate::command::exists;
+use crate::journal;
 
 pub(super) const UNIT: &str = "docker.service";
 
@@ -21,10 +26,10 @@ const PACKAGES: [&str; 2] = ["docker.io", "docker-ce"];
 /// Mirantis/cri-dockerd, and dockershim's before).
 pub(crate) const KUBELETS: &str = "io.kubernetes.docker.type";
 
-pub(super) fn docker(unit: &Unit) -> DockerFacts {
+pub(super) fn docker(host: &Host, unit: &Unit) -> DockerFacts {
     let is_there = exists("dockerd") || unit.loaded();
     if !is_there {
-        return DockerFacts { config: config(), ..DockerFacts::default() };
+        return DockerFacts { config: config(), added: added(host), ..DockerFacts::default() };
     }
     let engine = unit.active().then(|| engine().ok()).flatten();
     DockerFacts {
@@ -34,7 +39,31 @@ pub(super) fn docker(unit: &Unit) -> DockerFacts {
         args: running_args(unit),
         others: if engine.is_some() { others() } else { Vec::new() },
         engine,
+        added: added(host),
     }
+}
+
+/// What kubewan has added to lists of Docker's configuration, from the journal: each time that it wrote the file, what it wrote
+/// without what was there before.
+fn added(host: &Host) -> BTreeMap<String, BTreeSet<String>> {
+    let entries = journal::read(host).unwrap_or_default();
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (begun, _) in journal::standing(&entries) {
+        let (Action::File(file), Observed::File(before)) = (&begun.action, &begun.before) else {
+            continue;
+        };
+        let FileState::Present { content: Content::Text(text), .. } = &file.state else { continue };
+        if file.path != DAEMON_JSON || begun.reset {
+            continue;
+        }
+        let blob = before.sha256.as_ref().map(|sha256| fs::read_to_string(host.blob(sha256)));
+        // Whoever can't say what was there has added nothing.
+        let Ok(before) = blob.unwrap_or_else(|| Ok(String::new())) else { continue };
+        for (key, ours) in kubewan_core::render::docker::added(&before, text) {
+            all.entry(key).or_default().extend(ours);
+        }
+    }
+    all
 }
 
 fn config() -> Option<ConfigFile> {

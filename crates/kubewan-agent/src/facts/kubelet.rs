@@ -1,6 +1,7 @@
 //! The kubelet's arguments: those it runs with, and every file that feeds them.
 
 use std::fs;
+use std::path::PathBuf;
 
 use kubewan_core::facts::TextFile;
 
@@ -40,6 +41,35 @@ pub fn arg_files(kubelet: &Unit) -> Vec<TextFile> {
         }
     }
     files
+}
+
+/// kubeadm's place for the kubelet's configuration (cmd/kubeadm/app/constants/constants.go).
+const CONFIG_FILE: &str = "/var/lib/kubelet/config.yaml";
+
+/// The files of its configuration that a kubelet with these arguments reads, in its order: `--config`, then the `.conf` files below
+/// `--config-dir` by their paths (`mergeKubeletConfigurations`, cmd/kubelet/app/server.go).
+pub fn config_files(args: &[String]) -> Vec<TextFile> {
+    let first = flag_value(args, "config").unwrap_or_else(|| CONFIG_FILE.into());
+    let mut drop_ins: Vec<String> = Vec::new();
+    let mut folders: Vec<PathBuf> =
+        flag_value(args, "config-dir").into_iter().map(PathBuf::from).collect();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            match path.is_dir() {
+                true if !path.is_symlink() => folders.push(path),
+                false if path.extension().is_some_and(|end| end == "conf") => {
+                    drop_ins.push(path.to_string_lossy().into_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+    drop_ins.sort();
+    let read = |path: String| {
+        let text = fs::read_to_string(&path).ok()?;
+        Some(TextFile { path, text })
+    };
+    [first].into_iter().chain(drop_ins).filter_map(read).collect()
 }
 
 /// The value that arguments give to a flag; the last one wins, as in Go's flag sets.

@@ -9,6 +9,7 @@ use super::cluster_state::{ca_hash, ownership};
 use super::kubelet;
 use super::systemd::Units;
 use crate::act::Host;
+use crate::act::kubeadm::parts::keys_gone;
 use crate::act::kubeadm::stuck;
 use crate::command::PATH;
 
@@ -17,22 +18,27 @@ pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, 
     let owned = ownership(host)?;
     let state = owned.state();
     let is_foreign = state == ClusterState::Foreign;
+    let by_hand = is_foreign || owned.adopted;
+    let kubelet_args = kubelet::running_args(&unit);
+    let manifests = manifests();
+    let has_api_server = manifests.iter().any(|name| name == "kube-apiserver.yaml");
     let version = |program, args| last_version(&host.seen().version(program, args)?);
     Ok(KubernetesFacts {
         kubeadm: version("kubeadm", &["version", "-o", "short"]),
         kubelet: version("kubelet", &["--version"]),
         binaries: binaries(),
         kubelet_active: unit.active(),
-        kubelet_args: kubelet::running_args(&unit),
+        kubelet_config: if by_hand { kubelet::config_files(&kubelet_args) } else { Vec::new() },
+        kubelet_args,
         kubelet_arg_files: kubelet::arg_files(&unit),
         state,
         etcd_data: Path::new("/var/lib/etcd/member").exists(),
-        manifests: manifests(),
+        manifests,
         api_server: ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf"]
             .iter()
             .find_map(|path| server_of(&fs::read_to_string(path).ok()?)),
         ca_hash: ca_hash(),
-        ca_key: Path::new("/etc/kubernetes/pki/ca.key").exists(),
+        keys_gone: if has_api_server { keys_gone() } else { Vec::new() },
         adopted: owned.adopted,
         stuck_init: if is_foreign { stuck::stuck_init(host) } else { None },
     })

@@ -16,6 +16,7 @@ pub(crate) mod runtime;
 pub(crate) mod sockets;
 pub(crate) mod swap;
 pub mod systemd;
+mod taken;
 mod time_sync;
 
 use std::fs;
@@ -88,6 +89,7 @@ pub fn gather(host: &Host) -> Result<Facts, String> {
             time_sync: time_sync(&units),
             disk_free_bytes: memory::disk_free("/var/lib"),
             read_only: memory::read_only(&["/etc", "/usr", "/usr/local", "/opt", "/var/lib"]),
+            taken: taken::taken(),
             own: own(host, &units)?,
         };
         host.seen().keep();

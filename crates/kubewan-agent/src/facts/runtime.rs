@@ -38,7 +38,7 @@ pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
         containerd: printed.map(|printed| containerd_version(&printed.unwrap_or_default())),
         containerd_active: units.get("containerd.service").active(),
         containerd_config: config,
-        docker: docker::docker(&units.get(docker::UNIT)),
+        docker: docker::docker(host, &units.get(docker::UNIT)),
         package_sources: [
             package_sources(Path::new("/etc/apt")),
             yum_sources(Path::new("/etc/yum.repos.d")),
@@ -79,6 +79,27 @@ fn yum_sources(folder: &Path) -> Vec<PackageSource> {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let source = |uri| PackageSource { path: path.display().to_string(), uri };
             base_urls(&text).into_iter().map(source).collect::<Vec<_>>()
+        })
+        .collect();
+    sources.sort();
+    sources
+}
+
+/// Package sources in kubewan's own files.
+pub(super) fn own_sources(etc: &Path) -> Vec<PackageSource> {
+    let folders =
+        ["apt/sources.list.d", "yum.repos.d"].map(|folder| fs::read_dir(etc.join(folder)));
+    let files = folders.into_iter().flatten().flatten().flatten().map(|entry| entry.path());
+    let ours = files.filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kubewan-"))
+    });
+    let mut sources: Vec<PackageSource> = ours
+        .flat_map(|path| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let is_yum = path.extension().is_some_and(|ending| ending == "repo");
+            let all = if is_yum { base_urls(&text) } else { uris(&text) };
+            let source = |uri| PackageSource { path: path.display().to_string(), uri };
+            all.into_iter().map(source).collect::<Vec<_>>()
         })
         .collect();
     sources.sort();

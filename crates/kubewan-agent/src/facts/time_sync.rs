@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use kubewan_core::facts::TimeSyncFacts;
+use kubewan_core::facts::{ChronyFolder, TimeSyncFacts};
 
 use super::systemd::{Unit, Units};
 use crate::act::system::TIME_SERVICES;
 use crate::command::Program;
+
+/// chrony's own file, in the families of distributions.
+const CHRONY: [&str; 2] = ["/etc/chrony/chrony.conf", "/etc/chrony.conf"];
 
 /// Which time service runs and which could.
 pub fn time_sync(units: &Units) -> TimeSyncFacts {
@@ -17,6 +20,9 @@ pub fn time_sync(units: &Units) -> TimeSyncFacts {
         active: first(&Unit::active),
         installed: first(&|unit| unit.loaded() && !unit.masked()),
         synchronised: synchronised(),
+        chrony_folder: CHRONY
+            .iter()
+            .find_map(|path| ChronyFolder::of_config(&std::fs::read_to_string(path).ok()?)),
     }
 }
 

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use kubewan_core::journal::{Entry, cluster};
 use kubewan_core::protocol::Orders;
+use kubewan_core::redact;
 use serde_json::Value;
 
 use crate::command::Kept;
-use crate::{batch, journal, overhear, probe, redact, relay};
+use crate::{batch, journal, overhear, probe, relay};
 
 pub use acts::{
     certificate, evidence, firewalls, images, kubeadm_files, kubectl, mounts, packages,

@@ -16,7 +16,7 @@ targets! {
     journal: 6_000, ["src/journal.rs"], samples::journals();
     events: 60_000, ["src/batch.rs"], samples::events();
     orders: 15_000, ["src/batch_tests.rs"], samples::messages();
-    output: 20_000, ["src/redact.rs", "src/command.rs", "src/relay_tests.rs", "src/probe.rs"], vec![];
+    output: 20_000, ["../kubewan-core/src/redact.rs", "src/command.rs", "src/relay_tests.rs", "src/probe.rs"], vec![];
     packets: 60_000, ["src/overhear.rs", "src/listen.rs"], samples::datagrams();
     network: 50_000, ["src/facts/network.rs", "src/act/unit.rs", "src/act/firewall.rs"], vec![];
     sockets: 40_000, ["src/facts/sockets.rs"], vec![];

@@ -302,7 +302,12 @@ impl Spread {
             seen.pods.iter().map(|(_, node)| node.as_str()).filter(|n| !n.is_empty()).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        (nodes.len() < self.nodes as usize).then(|| {
+        // Of one pod alone there is nothing to spread: whoever wants one has one.
+        let wanted = match seen.pods.len() {
+            0 => self.nodes as usize,
+            pods => pods.min(self.nodes as usize),
+        };
+        (nodes.len() < wanted).then(|| {
             Change::new(
                 ChangeKind::Update,
                 format!("spread {}/{} over {} nodes", self.namespace, self.deployment, self.nodes),

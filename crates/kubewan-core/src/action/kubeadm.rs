@@ -38,6 +38,9 @@ pub struct InitSeen {
     /// Parts that are not there, by the name of the `kubeadm init phase` that makes them, as
     /// `etcd/local`, `control-plane/apiserver`, `kubeconfig/admin`, `addon/kube-proxy`.
     pub missing: Vec<String>,
+    /// What of these parts is not there: files by their paths, objects as `ConfigMap kube-system/coredns`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
     /// The cluster's authority: the file `ca.crt` in base64, as kubeconfigs have it.
     pub ca: Option<String>,
     /// The API did not answer within the time the agent waits for it, with its last words.

@@ -17,6 +17,9 @@ pub struct Unit {
     pub active: Option<bool>,
     /// Files whose change asks for a restart: one that changed after the unit started makes it stale.
     pub restart_on: Vec<String>,
+    /// The node whose pods stop with this unit: after a restart it is waited for, and for the pods that were ready before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// A unit's state.

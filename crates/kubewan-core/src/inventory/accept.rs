@@ -84,6 +84,8 @@ acceptances! {
     DockerCgroupDriver => "docker-cgroup-driver", None, None;
     /// kubewan's file takes the place of someone's settings of containerd; the journal keeps them for `reset`.
     ForeignContainerdConfig => "foreign-containerd-config", None, None;
+    /// flannel announces the node's address instead of what somebody told it, or it chose, on a cluster that is adopted.
+    AdoptAnnounced => "adopt-announced", None, None;
 }
 
 /// Findings that are never accepted, with what goes wrong or what to say instead.
@@ -96,6 +98,8 @@ const NEVER: &[(&str, &str)] = &[
     ("subnet-collision", "the host would lose what it reaches there: choose another subnet"),
     ("foreign-cluster", "kubewan would build over a cluster that it does not know"),
     ("other-cluster", "kubewan would build over another cluster of its own"),
+    ("adopt-lacks", "kubeadm would make anew what the cluster's own configuration has otherwise"),
+    ("adopt-cgroup-driver", "the cluster's pods would not start any more"),
     ("containerd-too-old", "the kubelet would not start with it"),
     ("containerd-too-new", "the kubelet would not start with it"),
     ("foreign-containerd-package", "both packages bring the same programs: one has to go"),

@@ -1,10 +1,13 @@
 //! The inventory of a cluster that somebody made with kubeadm by hand, written from what is there; or why there can be none.
 //! What its API and its hosts say goes in, nothing is asked here.
 
+mod authority;
+mod in_force;
+pub mod kubelet;
+mod nodes;
 mod pod_network;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
@@ -15,6 +18,7 @@ use super::draft::Draft;
 use super::{KubernetesSource, Network, Role, Runtime, RuntimeKind, RuntimeSource, Taint, names};
 use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
+use crate::render::flannel;
 use crate::render::kubeadm::API_PORT;
 use crate::versions::{RELEASES, Version};
 
@@ -46,17 +50,25 @@ pub struct Seen<'a> {
 pub struct Answers {
     /// All nodes.
     pub nodes: Value,
-    /// The ConfigMaps `kubeadm-config` and `kubewan` of kube-system and `kube-flannel-cfg` of kube-flannel, those that are there.
+    /// The ConfigMaps `kubewan`, `kubeadm-config`, `kube-proxy` and the kubelets' of kube-system, and `kube-flannel-cfg` of
+    /// kube-flannel: those that are there.
     pub config_maps: Value,
     /// All DaemonSets.
     pub daemon_sets: Value,
 }
 
 impl Answers {
-    /// Two answers as one list.
-    pub fn together(one: &Value, other: &Value) -> Value {
-        let items = [items(one), items(other)].concat();
-        json!({ "items": items })
+    /// The ConfigMaps as a question of `kubectl get -f`: those that are there come back.
+    pub fn asked() -> Value {
+        let of_minor = RELEASES.iter().filter(|release| release.kubelet_config_of_minor);
+        let of_minor = of_minor.map(|release| format!("kubelet-config-1.{}", release.minor));
+        let names =
+            ["kubewan", "kubeadm-config", "kube-proxy", "kubelet-config"].map(str::to_owned);
+        let map = |namespace: &str, name: String| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "namespace": namespace, "name": name } });
+        let mut items: Vec<Value> =
+            names.into_iter().chain(of_minor).map(|name| map("kube-system", name)).collect();
+        items.push(map(flannel::NAMESPACE, "kube-flannel-cfg".into()));
+        json!({ "apiVersion": "v1", "kind": "List", "items": items })
     }
 }
 
@@ -77,6 +89,10 @@ pub struct Living {
     pub network: Network,
     /// What it is known by.
     pub adopt: Adopt,
+    /// The configuration that its kubelets were made with.
+    pub kubelet: Value,
+    /// kube-proxy's.
+    pub kube_proxy: Value,
     /// For each host, in the order in which they were given: its node.
     pub nodes: Vec<LivingNode>,
 }
@@ -94,6 +110,10 @@ pub struct LivingNode {
     pub labels: BTreeMap<String, String>,
     /// Taints that somebody gave it.
     pub taints: Vec<Taint>,
+    /// The address that somebody told flannel to announce for it.
+    pub overwrite: Option<String>,
+    /// The address that flannel announces for it.
+    pub announced: Option<String>,
 }
 
 /// The host on which the cluster's admin can be asked: its control plane. Else why nothing here can be taken over.
@@ -153,10 +173,7 @@ pub fn living(hosts: &[Seen], first: usize, answers: &Answers) -> Result<Living,
     if config_map(answers, "kubewan").is_some() {
         refusals.push(already_kept(first.name, first.facts));
     }
-    let config = config_map(answers, "kubeadm-config")
-        .and_then(|map| map.pointer("/data/ClusterConfiguration")?.as_str())
-        .and_then(|text| serde_saphyr::from_str::<Value>(text).ok())
-        .filter(Value::is_object);
+    let config = in_map(answers, "kubeadm-config", "ClusterConfiguration");
     let Some(config) = config else {
         let said = "the cluster has no ConfigMap kube-system/kubeadm-config that can be read: kubeadm did not make it";
         refusals.push(refusal(
@@ -168,13 +185,14 @@ pub fn living(hosts: &[Seen], first: usize, answers: &Answers) -> Result<Living,
     };
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     etcd(&config, first.facts, &mut refusals);
-    authority(hosts, first.facts, &mut refusals);
+    authority::authority(hosts, &first, &mut refusals);
+    elsewhere(&config, hosts, &mut refusals);
     let version = version(text("/kubernetesVersion"), nodes, &mut refusals);
     let runtime = runtime(nodes, first.facts, &mut refusals);
     let network = network(&config, answers, &mut refusals);
     let endpoint = endpoint(text("/controlPlaneEndpoint"), first.facts, &mut refusals);
-    let matched = matched(hosts, nodes, &mut refusals);
-    several(nodes, &mut refusals);
+    let matched = nodes::matched(hosts, nodes, &mut refusals);
+    nodes::several(nodes, &mut refusals);
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -193,6 +211,8 @@ pub fn living(hosts: &[Seen], first: usize, answers: &Answers) -> Result<Living,
         runtime,
         network,
         adopt: Adopt { ca: first.facts.kubernetes.ca_hash.clone().unwrap_or_default(), endpoint },
+        kubelet: in_force::kubelet(answers),
+        kube_proxy: in_force::kube_proxy(answers),
         nodes: matched,
     })
 }
@@ -214,6 +234,12 @@ fn config_map<'a>(answers: &'a Answers, name: &str) -> Option<&'a Value> {
     named(&answers.config_maps, name)
 }
 
+/// A document that a ConfigMap holds.
+fn in_map(answers: &Answers, name: &str, key: &str) -> Option<Value> {
+    let text = config_map(answers, name)?.get("data")?.get(key)?.as_str()?;
+    serde_saphyr::from_str::<Value>(text).ok().filter(Value::is_object)
+}
+
 fn etcd(config: &Value, first: &Facts, refusals: &mut Vec<Finding>) {
     let is_here = first.kubernetes.manifests.iter().any(|name| name == "etcd.yaml");
     if config.pointer("/etcd/external").is_some() || !is_here {
@@ -226,30 +252,21 @@ fn etcd(config: &Value, first: &Facts, refusals: &mut Vec<Finding>) {
     }
 }
 
-/// One authority on all hosts, and its key on the control plane: whatever joins later is signed with it.
-fn authority(hosts: &[Seen], first: &Facts, refusals: &mut Vec<Finding>) {
-    let ours = &first.kubernetes.ca_hash;
-    if ours.is_none() || !first.kubernetes.ca_key {
-        let said = "its control plane lacks /etc/kubernetes/pki/ca.crt or ca.key: it has an authority elsewhere";
-        refusals.push(refusal(
-            "adopt-authority",
-            said,
-            "kubewan keeps clusters whose authority kubeadm made",
-        ));
-        return;
+/// What kubewan, as kubeadm, looks for in kubeadm's own folders.
+fn elsewhere(config: &Value, hosts: &[Seen], refusals: &mut Vec<Finding>) {
+    let usual = [
+        ("certificatesDir", "/certificatesDir", "/etc/kubernetes/pki"),
+        ("etcd.local.dataDir", "/etcd/local/dataDir", "/var/lib/etcd"),
+    ];
+    for (key, pointer, usual) in usual {
+        let folder = config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if !folder.is_empty() && folder.trim_end_matches('/') != usual {
+            let said = format!("kubeadm was told `{key}: {folder}`, and not {usual}");
+            let next = "kubewan keeps clusters whose files lie where kubeadm puts them unasked";
+            refusals.push(refusal("adopt-elsewhere", said, next));
+        }
     }
-    for host in hosts.iter().filter(|host| host.facts.kubernetes.ca_hash != *ours) {
-        let found = host.facts.kubernetes.ca_hash.as_deref().unwrap_or("none");
-        refusals.push(Finding::error(
-            "adopt-authority",
-            host.name,
-            format!(
-                "its authority is {found}, and the control plane's {}",
-                ours.as_deref().unwrap_or_default()
-            ),
-            "name hosts of one cluster only; new ones come into the inventory once it is adopted",
-        ));
-    }
+    refusals.extend(hosts.iter().filter_map(|host| kubelet::elsewhere(host.name, host.facts)));
 }
 
 /// The version that the cluster has and all its kubelets.
@@ -369,132 +386,6 @@ fn endpoint(configured: &str, first: &Facts, refusals: &mut Vec<Finding>) -> Str
         ));
     }
     endpoint
-}
-
-fn is_control_plane(node: &Value) -> bool {
-    ["control-plane", "master"].iter().any(|role| {
-        node["metadata"]["labels"].get(format!("node-role.kubernetes.io/{role}")).is_some()
-    })
-}
-
-fn several(nodes: &[Value], refusals: &mut Vec<Finding>) {
-    let names: Vec<String> =
-        nodes.iter().filter(|node| is_control_plane(node)).map(name_of).collect();
-    if names.len() != 1 {
-        let said = format!("it has {} control planes: {}", names.len(), names.join(", "));
-        let next = "only clusters with one can be adopted so far";
-        refusals.push(refusal("adopt-several-control-planes", said, next));
-    }
-}
-
-/// The node of each host. Every host has to be one, and every node to be among the hosts.
-fn matched(hosts: &[Seen], nodes: &[Value], refusals: &mut Vec<Finding>) -> Vec<LivingNode> {
-    let mut matched = Vec::new();
-    let mut taken: Vec<usize> = Vec::new();
-    for host in hosts {
-        let Some(at) = node_of(host, hosts, nodes).filter(|at| !taken.contains(at)) else {
-            refusals.push(Finding::error(
-                "adopt-no-node",
-                host.name,
-                "the cluster has no node that is surely this host",
-                "leave it out: hosts that are new come into the inventory once the cluster is adopted",
-            ));
-            continue;
-        };
-        taken.push(at);
-        matched.push(living_node(&nodes[at]));
-    }
-    for (at, node) in nodes.iter().enumerate() {
-        let name = name_of(node);
-        if !taken.contains(&at) {
-            let said = format!(
-                "its node {name} ({}) is none of the hosts that were named",
-                internal_ip(node)
-            );
-            refusals.push(refusal("adopt-host-missing", said, "name all hosts of the cluster"));
-        }
-        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-        let is_ready = |each: &Value| each["type"] == "Ready" && each["status"] == "True";
-        if !conditions.is_some_and(|all| all.iter().any(is_ready)) {
-            let said = format!("its node {name} is not ready");
-            let next = "mend it first: what is healthy is taken over as it is";
-            refusals.push(refusal("adopt-not-ready", said, next));
-        }
-    }
-    matched
-}
-
-fn internal_ip(node: &Value) -> &str {
-    let addresses =
-        node.pointer("/status/addresses").and_then(Value::as_array).into_iter().flatten();
-    let mut internal = addresses.filter(|address| address["type"] == "InternalIP");
-    internal.find_map(|address| address["address"].as_str()).unwrap_or_default()
-}
-
-/// A node is a host's by the address that it was named by, by its machine's id, its name, or an address of its own: by the
-/// first of these that is one node's alone, and no other host's.
-fn node_of(host: &Seen, hosts: &[Seen], nodes: &[Value]) -> Option<usize> {
-    let carries = |facts: &Facts, ip: &str| {
-        ip.parse::<Ipv4Addr>().is_ok_and(|ip| facts.interface_with(ip).is_some())
-    };
-    type Same<'a> = &'a dyn Fn(&Seen, &Value) -> bool;
-    let ways: [Same; 4] = [
-        &|host, node| internal_ip(node) == host.address,
-        &|host, node| {
-            let id = said(node, "/status/nodeInfo/machineID");
-            !id.is_empty() && id == host.facts.machine_id
-        },
-        &|host, node| name_of(node) == host.facts.hostname,
-        &|host, node| carries(host.facts, internal_ip(node)),
-    ];
-    ways.iter().find_map(|is| {
-        let mut found = nodes.iter().enumerate().filter(|(_, node)| is(host, node));
-        let (at, node) = found.next()?;
-        let is_only =
-            found.next().is_none() && hosts.iter().filter(|other| is(other, node)).count() == 1;
-        is_only.then_some(at)
-    })
-}
-
-fn living_node(node: &Value) -> LivingNode {
-    let taints: Vec<Taint> = node
-        .pointer("/spec/taints")
-        .and_then(|taints| serde_json::from_value::<Vec<Value>>(taints.clone()).ok())
-        .into_iter()
-        .flatten()
-        .filter_map(|mut taint| {
-            // When it came is nothing of an inventory's.
-            taint.as_object_mut()?.remove("timeAdded");
-            serde_json::from_value(taint).ok()
-        })
-        .collect();
-    let of_role = |taint: &Taint| taint.key.starts_with("node-role.kubernetes.io/");
-    let works = !taints.iter().any(of_role);
-    let roles = match (is_control_plane(node), works) {
-        (true, true) => vec![Role::ControlPlane, Role::Worker],
-        (true, false) => vec![Role::ControlPlane],
-        (false, _) => vec![Role::Worker],
-    };
-    let labels = node.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-    let labels = labels.filter(|(key, _)| !is_systems(key));
-    LivingNode {
-        name: name_of(node),
-        address: internal_ip(node).to_owned(),
-        roles,
-        labels: labels
-            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect(),
-        taints: taints.into_iter().filter(|taint| !is_systems(&taint.key)).collect(),
-    }
-}
-
-/// Keys of labels and taints that Kubernetes, flannel or kubewan set themselves.
-fn is_systems(key: &str) -> bool {
-    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-    ["kubernetes.io", "k8s.io", "coreos.com"]
-        .iter()
-        .any(|own| domain == *own || domain.ends_with(&format!(".{own}")))
-        || domain == "kubewan"
 }
 
 impl Living {

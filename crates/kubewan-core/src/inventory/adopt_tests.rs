@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::facts::InterfaceAddress;
 use crate::inventory;
-use crate::inventory::Backend;
 use crate::inventory::draft::DraftHost;
+use crate::inventory::{Backend, Inventory};
 use crate::render::flannel;
 
 const CA: &str = "sha256:4e14769ea08e56e388c3a0f386708ff395b7075fd154b1b212b6d0973588759b";
@@ -14,6 +14,8 @@ struct World {
     facts: Vec<Facts>,
     config: Value,
     conf: Value,
+    flannel: Value,
+    kubelet: Value,
     answers: Answers,
 }
 
@@ -52,7 +54,6 @@ impl World {
         let mut first = host("vps-1", &["10.0.4.7/24", "198.51.100.10/32"]);
         first.kubernetes.manifests =
             ["etcd.yaml", "kube-apiserver.yaml"].map(str::to_owned).to_vec();
-        first.kubernetes.ca_key = true;
         first.kubernetes.api_server = Some("https://198.51.100.10:6443".into());
         let mut control_plane = node("cp", "198.51.100.10");
         control_plane["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] = "".into();
@@ -74,6 +75,8 @@ impl World {
                     "podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/12", "dnsDomain": "cluster.local",
                 },
             }),
+            flannel: flannel::cni(),
+            kubelet: json!({ "cgroupDriver": "systemd", "maxPods": 110 }),
             conf: json!({ "Network": "10.244.0.0/16", "Backend": { "Type": "vxlan" } }),
             answers: Answers {
                 nodes: json!({ "items": [control_plane, worker] }),
@@ -86,12 +89,16 @@ impl World {
     fn living(&self) -> Result<Living, Vec<Finding>> {
         let map = |name: &str, key: &str, text: String| json!({ "metadata": { "name": name }, "data": { key: text } });
         let mut answers = self.answers.clone();
+        let mut flannel = self.flannel.clone();
+        flannel["data"]["net-conf.json"] = self.conf.to_string().into();
         let maps = [
             map("kubeadm-config", "ClusterConfiguration", self.config.to_string()),
-            map("kube-flannel-cfg", "net-conf.json", self.conf.to_string()),
+            map("kubelet-config", "kubelet", self.kubelet.to_string()),
+            flannel,
         ];
-        let maps = json!({ "items": maps });
-        answers.config_maps = Answers::together(&maps, &answers.config_maps);
+        let more = items(&answers.config_maps).to_vec();
+        let all = [&maps[..], &more].concat();
+        answers.config_maps = json!({ "items": all });
         let named = ["198.51.100.10", "vps2"];
         let hosts: Vec<Seen> = named
             .iter()
@@ -142,8 +149,16 @@ const REFUSED: &[Case] = &[
     ("adopt-not-kubeadm", |w| w.config = json!([1])),
     ("adopt-external-etcd", |w| w.config["etcd"] = json!({ "external": {} })),
     ("adopt-external-etcd", |w| w.facts[0].kubernetes.manifests.retain(|name| name != "etcd.yaml")),
-    ("adopt-authority", |w| w.facts[0].kubernetes.ca_key = false),
+    ("adopt-authority", |w| w.facts[0].kubernetes.ca_hash = None),
+    ("adopt-authority", |w| {
+        w.facts[0].kubernetes.keys_gone = ["ca.key", "front-proxy-ca.key", "etcd/ca.key", "sa.key"]
+            .map(|name| format!("/etc/kubernetes/pki/{name}"))
+            .to_vec();
+    }),
     ("adopt-authority", |w| w.facts[1].kubernetes.ca_hash = None),
+    ("adopt-elsewhere", |w| w.config["certificatesDir"] = "/etc/k8s/pki".into()),
+    ("adopt-elsewhere", |w| w.config["etcd"]["local"]["dataDir"] = "/data/etcd".into()),
+    ("adopt-elsewhere", |w| w.facts[1].kubernetes.kubelet_args = vec!["--root-dir=/data".into()]),
     ("adopt-version", |w| {
         w.config["kubernetesVersion"] = "v1.99.0".into();
         for node in w.answers.nodes["items"].as_array_mut().expect("nodes") {
@@ -166,6 +181,18 @@ const REFUSED: &[Case] = &[
     }),
     ("adopt-pod-network", |w| w.conf["Backend"]["Type"] = "host-gw".into()),
     ("adopt-pod-network", |w| w.conf["Backend"]["VNI"] = 4096.into()),
+    ("adopt-pod-network", |w| {
+        let cni = json!({ "plugins": [{ "type": "flannel" }, { "type": "bandwidth" }] });
+        w.flannel["data"]["cni-conf.json"] = cni.to_string().into();
+    }),
+    ("adopt-pod-network", |w| w.conf["EnableNFTables"] = true.into()),
+    ("adopt-pod-network", |w| {
+        *w.daemon_set("/spec/template/spec/tolerations") = json!([{ "operator": "Exists" }]);
+    }),
+    ("adopt-subnets", |w| {
+        let more = json!({ "type": "InternalIP", "address": "fd00::2" });
+        w.worker()["status"]["addresses"].as_array_mut().expect("addresses").push(more);
+    }),
     ("adopt-pod-network", |w| w.conf["Network"] = "10.245.0.0/16".into()),
     ("adopt-pod-network", |w| {
         *w.daemon_set("/spec/selector/matchLabels") = json!({ "k8s-app": "flannel" });
@@ -194,9 +221,10 @@ fn what_can_t_be_taken_over_is_refused_with_a_reason() {
         let refusals = world.living().expect_err(code);
         let codes: Vec<&str> = refusals.iter().map(|finding| finding.code.as_str()).collect();
         assert!(codes.iter().all(|found| found == code), "{code}: {codes:?}");
-        let finding = &refusals[0];
-        let host = finding.host.as_deref().map(|host| format!("{host}: ")).unwrap_or_default();
-        said += &format!("{code}: {host}{}\n    {}\n", finding.message, finding.remedy);
+        for finding in &refusals {
+            let host = finding.host.as_deref().map(|host| format!("{host}: ")).unwrap_or_default();
+            said += &format!("{code}: {host}{}\n    {}\n", finding.message, finding.remedy);
+        }
     }
     insta::assert_snapshot!(said);
 }
@@ -241,4 +269,52 @@ fn what_an_operator_wrote_is_kept() {
     assert_eq!(living.image_repository.as_deref(), Some("mirror.example.org/k8s"));
     assert_eq!(living.network.backend, Backend::Wireguard);
     assert_eq!(living.runtime.source, RuntimeSource::Docker);
+}
+
+/// A change of an inventory after it was written, and the code of what forbids it.
+type Edit = (&'static str, fn(&mut Inventory));
+
+const EDITS: &[Edit] = &[
+    ("version-changed", |i| i.kubernetes.version = "1.36.1".into()),
+    ("runtime-changed", |i| i.runtime.kind = RuntimeKind::Docker),
+    ("backend-changed", |i| i.network.backend = Backend::Wireguard),
+    ("pod-subnet-changed", |i| i.network.pod_subnet = "10.245.0.0/16".parse().expect("a range")),
+    ("service-subnet-changed", |i| {
+        i.network.service_subnet = "10.97.0.0/16".parse().expect("a range")
+    }),
+    ("dns-domain-changed", |i| i.network.dns_domain = "k8s.local".into()),
+    ("adopt-changed", |i| i.adopt.as_mut().expect("the mark").endpoint = "192.0.2.9:6443".into()),
+    ("host-removed", |i| drop(i.hosts.pop())),
+    ("address-changed", |i| i.hosts[1].address = "198.51.100.21".into()),
+    ("role-changed", |i| i.hosts[1].roles = vec![Role::ControlPlane]),
+    ("settings-changed", |i| drop(i.kubernetes.kubelet.insert("maxPods".into(), 50.into()))),
+    ("settings-changed", |i| i.kubernetes.image_repository = "mirror.example.org".into()),
+];
+
+#[test]
+fn what_was_edited_before_the_first_up_is_compared_with_the_cluster() {
+    let living = World::new().living().expect("it can be taken over");
+    let host = |address: &str| DraftHost { address: address.into(), ..DraftHost::default() };
+    let mut draft = Draft {
+        name: "home".into(),
+        hosts: vec![host("198.51.100.10"), host("vps2")],
+        ..Draft::default()
+    };
+    living.write(&mut draft);
+    let written = inventory::parse("cluster.yaml", &draft.text()).unwrap_or_else(|e| panic!("{e}"));
+    let against = |inventory: &Inventory| -> Vec<String> {
+        let recorded = living.recorded(inventory);
+        let findings = inventory::compare_with_living(&recorded, inventory);
+        assert!(findings.iter().all(|finding| !finding.remedy.contains("reset")), "{findings:?}");
+        findings.into_iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(against(&written), [""; 0]);
+    let mut same = written.clone();
+    same.kubernetes.kubelet.insert("maxPods".into(), 110.into());
+    assert_eq!(against(&same), [""; 0]);
+    for (code, edit) in EDITS {
+        let mut edited = written.clone();
+        edit(&mut edited);
+        assert_eq!(against(&edited), [*code], "{code}");
+    }
 }

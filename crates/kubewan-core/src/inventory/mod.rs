@@ -75,8 +75,8 @@ pub struct Inventory {
     /// Whether kubewan switches time synchronisation on.
     #[serde(default)]
     pub time: TimeSync,
-    /// Servers that hosts ask the time of, where kubewan knows their time service's own folder for it: systemd-timesyncd's, and
-    /// chrony's on Debian and Ubuntu.
+    /// Servers that hosts ask the time of, where kubewan knows their time service's own folder for it: systemd-timesyncd's, and the
+    /// one below /etc that chrony's own file reads.
     #[serde(default)]
     pub time_servers: Vec<String>,
     /// Whether hosts are renamed to their inventory name.

@@ -133,7 +133,7 @@ impl Recorded {
             if old != new {
                 let message =
                     format!("the cluster was built with `{key}: {old}`, the inventory says {new}");
-                findings.push(cluster(code, message, remedy(key, &old)));
+                findings.push(cluster(code, message, self.remedy(key, &old)));
             }
         }
         let (old, new) = (&self.first_control_plane, &new.first_control_plane);
@@ -158,9 +158,27 @@ impl Recorded {
             "{} changed since the cluster was built; it keeps the settings that it was built with",
             changed.join(", ")
         );
-        let remedy = "changing them comes later: put them back as they were, or `kubewan reset` and build anew";
+        let remedy = match self.adopted {
+            Some(_) => "changing them comes later: put them back as they were",
+            None => {
+                "changing them comes later: put them back as they were, or `kubewan reset` and build anew"
+            }
+        };
         (!changed.is_empty())
             .then(|| Finding::warning("settings-changed", "", message, remedy).for_cluster())
+    }
+
+    fn remedy(&self, key: &str, old: &str) -> String {
+        let how = match key {
+            "kubernetes.version" => "upgrades come later".to_owned(),
+            "name" => "a cluster keeps its name, which is in its certificates".to_owned(),
+            _ => format!("changing `{key}` of a living cluster comes later"),
+        };
+        match self.adopted {
+            // Nobody but those who made it can make it anew.
+            Some(_) => format!("{how}: put `{key}: {old}` back"),
+            None => format!("{how}: put `{key}: {old}` back, or `kubewan reset` and build anew"),
+        }
     }
 
     /// What stays as it was built: the finding's code, the key in the inventory, and the value as written there.
@@ -232,18 +250,22 @@ impl RecordedHost {
 }
 
 /// The hash of each block of free settings that kubeadm hands on once, when a cluster is built or a host joins.
-fn settings(inventory: &Inventory) -> BTreeMap<String, String> {
+pub(super) fn settings(inventory: &Inventory) -> BTreeMap<String, String> {
     let kubernetes = &inventory.kubernetes;
     let kubeadm = &kubernetes.kubeadm;
-    let hash = |value: serde_json::Value| crate::sha256_hex(value.to_string().as_bytes());
     [
         ("kubernetes.kubelet", json!(kubernetes.kubelet)),
         ("kubernetes.kubeProxy", json!(kubernetes.kube_proxy)),
         ("kubernetes.kubeadm", json!([kubeadm.cluster, kubeadm.init, kubeadm.join])),
         ("kubernetes.imageRepository", json!(&*kubernetes.image_repository)),
     ]
-    .map(|(key, value)| (key.to_owned(), hash(value)))
+    .map(|(key, value)| (key.to_owned(), hash(&value)))
     .into()
+}
+
+/// What is kept of free settings.
+pub(super) fn hash(value: &serde_json::Value) -> String {
+    crate::sha256_hex(value.to_string().as_bytes())
 }
 
 /// A word as the inventory writes it.
@@ -253,15 +275,6 @@ pub(super) fn word(value: &impl Serialize) -> String {
         Ok(other) => other.to_string(),
         Err(error) => error.to_string(),
     }
-}
-
-fn remedy(key: &str, old: &str) -> String {
-    let how = match key {
-        "kubernetes.version" => "upgrades come later".to_owned(),
-        "name" => "a cluster keeps its name, which is in its certificates".to_owned(),
-        _ => format!("changing `{key}` of a living cluster comes later"),
-    };
-    format!("{how}: put `{key}: {old}` back, or `kubewan reset` and build anew")
 }
 
 fn cluster(code: &str, message: String, remedy: impl Into<String>) -> Finding {

@@ -193,6 +193,10 @@ pub fn judge(ask: &Ask, reply: &Reply) -> Answer {
             true => Ok(Served::default()),
             false => lacks("what it serves is no index of packages".into()),
         },
+        What::Signature => match reply.body.contains("-----BEGIN PGP SIGNATURE-----") {
+            true => Ok(Served::default()),
+            false => lacks("it is no PGP signature in ASCII armour".into()),
+        },
         What::Key => match reply.body.contains("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
             true => Ok(Served::default()),
             false => lacks("it is no PGP public key in ASCII armour".into()),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{Answers, Verdict, verdict};
+use super::choice::{Answers, Verdict, right_digests, verdict};
+use super::trust::{Trust, authority};
 use super::{HERE, Key, Record};
 use crate::facts::{ClusterState, Facts};
 use crate::inventory::{
@@ -22,6 +23,25 @@ pub struct Ask {
     pub url: String,
     /// What is asked for, for people and as the name of its digest: `pause:3.10.2`.
     pub of: String,
+    /// How far the server is trusted.
+    #[serde(default, skip_serializing_if = "Trust::is_usual")]
+    pub trust: Trust,
+    /// What does as well where the server has not that: all of these together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead: Vec<Ask>,
+}
+
+impl Ask {
+    /// A question to a server that is trusted as every other is.
+    pub fn new(what: What, url: impl Into<String>, of: impl Into<String>) -> Ask {
+        let (url, of) = (url.into(), of.into());
+        Ask { what, url, of, trust: Trust::default(), instead: Vec::new() }
+    }
+
+    fn trusting(mut self, inventory: &Inventory, facts: &Facts) -> Ask {
+        self.trust = Trust::of(inventory, facts, &self.url);
+        self
+    }
 }
 
 /// Of what kind a question is.
@@ -34,8 +54,10 @@ pub enum What {
     Manifest,
     /// A publisher's text with the SHA-256 of a file of that name.
     Sum(String),
-    /// The index of a repository of packages: `InRelease` or `repomd.xml`.
+    /// The index of a repository of packages: `InRelease`, `Release` or `repomd.xml`.
     Index,
+    /// The signature of such an index that has none in itself: `Release.gpg`.
+    Signature,
     /// A repository's key.
     Key,
     /// Whether a file is there.
@@ -127,13 +149,15 @@ pub fn first_round(
 ) -> BTreeMap<String, Vec<Ask>> {
     let mut asks: BTreeMap<String, Vec<Ask>> = BTreeMap::new();
     for slot in slots {
-        let chosen = before.mirrors.get(&slot.key.to_string()).map(|one| &one.server);
-        let chosen = chosen.filter(|server| slot.candidates.contains(server));
+        let before = before.mirrors.get(&slot.key.to_string());
+        let before = before.filter(|one| slot.candidates.contains(&one.server));
+        let chosen = before.map(|one| &one.server);
         let candidates = chosen.map_or(slot.candidates.as_slice(), std::slice::from_ref);
         let anybody = facts.values().any(takes_something);
         let takes = |f: &Facts| (chosen.is_none() && anybody) || takes_something(f);
-        // A choice has its digests with it.
-        by_all(inventory, facts, slot, candidates, chosen.is_none(), &takes, &mut asks);
+        // A choice has its digests with it, but where it is only known from what the nodes use.
+        let with_publisher = before.is_none_or(|one| slot.needed && one.digests.is_empty());
+        by_all(inventory, facts, slot, candidates, with_publisher, &takes, &mut asks);
     }
     asks
 }
@@ -150,7 +174,12 @@ pub fn second_round(
     for slot in slots.iter().filter(|slot| slot.candidates.len() > 1) {
         let Some(chosen) = before.mirrors.get(&slot.key.to_string()) else { continue };
         let all = questions(inventory, facts, slot);
-        if matches!(verdict(&all, &chosen.server, answers, &chosen.digests), Verdict::Unfit(_)) {
+        let known = &chosen.digests;
+        let right = match known.is_empty() {
+            true => right_digests(slot, &all, answers, known),
+            false => known.clone(),
+        };
+        if matches!(verdict(&all, &chosen.server, answers, &right), Verdict::Unfit(_)) {
             let everyone = |_: &Facts| true;
             by_all(inventory, facts, slot, &slot.candidates, true, &everyone, &mut asks);
         }
@@ -179,7 +208,7 @@ fn by_all(
     }
     let known: Vec<(&Host, &Facts)> =
         inventory.hosts.iter().filter_map(|host| Some((host, facts.get(&host.name)?))).collect();
-    let publisher = publisher(&slot.key).filter(|_| with_publisher);
+    let publisher = publisher(slot).filter(|_| with_publisher);
     let servers = candidates.iter().chain(publisher.as_ref().filter(|p| !candidates.contains(p)));
     for server in servers {
         for (host, facts) in known.iter().filter(|(_, facts)| takes(facts)) {
@@ -209,7 +238,7 @@ pub(super) fn questions(
     slot: &Slot,
 ) -> BTreeMap<String, Vec<Ask>> {
     let mut all: BTreeMap<String, Vec<Ask>> = BTreeMap::new();
-    for server in slot.candidates.iter().cloned().chain(publisher(&slot.key)) {
+    for server in slot.candidates.iter().cloned().chain(publisher(slot)) {
         let list = all.entry(server.clone()).or_default();
         for host in &inventory.hosts {
             let Some(facts) = facts.get(&host.name) else { continue };
@@ -220,10 +249,15 @@ pub(super) fn questions(
     all
 }
 
-/// The server whose digests are the right ones.
-pub(super) fn publisher(key: &Key) -> Option<String> {
-    match key {
-        Key::Images(registry) => Some(server_of(registry)),
+/// The server whose digests are the right ones. A registry that is named as its own mirror is spoken to in that way alone:
+/// `http://`, or by another port.
+pub(super) fn publisher(slot: &Slot) -> Option<String> {
+    match &slot.key {
+        Key::Images(registry) => {
+            let is_itself = slot.candidates.iter().any(|server| authority(server) == registry);
+            let server = server_of(registry);
+            (!is_itself || slot.candidates.contains(&server)).then_some(server)
+        }
         Key::Kubernetes => Some(Mirrors::default().kubernetes.to_string()),
         _ => None,
     }
@@ -268,7 +302,8 @@ fn of_host(inventory: &Inventory, key: &Key, server: &str, host: &Host, facts: &
         Key::ImageRepository => {
             let names = wanted_images(&with, host);
             let names = names.iter().filter(|name| in_registry(name, server));
-            names.filter_map(|name| manifest_of_repository(inventory, name)).collect()
+            let asks = names.filter_map(|name| manifest_of_repository(inventory, name));
+            asks.map(|ask| ask.trusting(inventory, facts)).collect()
         }
         Key::Images(registry) => {
             let ns = (server_of(registry) != server && !inventory.is_docker()).then_some(registry);
@@ -276,7 +311,8 @@ fn of_host(inventory: &Inventory, key: &Key, server: &str, host: &Host, facts: &
             let names = names.iter().filter(|name| in_registry(name, registry));
             let asks: Vec<Ask> =
                 names.filter_map(|name| manifest(server, name, ns.map(String::as_str))).collect();
-            if asks.is_empty() { vec![alive(server)] } else { asks }
+            let asks = if asks.is_empty() { vec![alive(server)] } else { asks };
+            asks.into_iter().map(|ask| ask.trusting(inventory, facts)).collect()
         }
         Key::Kubernetes => sum_of_kubeadm(&with, arch).into_iter().collect(),
         Key::Packages => {
@@ -303,7 +339,7 @@ fn of_operator(inventory: &Inventory, key: &Key, server: &str, facts: &Facts) ->
     let (os, arch) = (&facts.os, &facts.kernel.arch);
     let key_of = |repository: Option<Repository>| {
         let url = repository.and_then(|repository| repository.key_url);
-        url.map(|url| Ask { what: What::Key, url, of: "the repository's key".into() })
+        url.map(|url| Ask::new(What::Key, url, "the repository's key"))
     };
     match key {
         Key::ImageRepository | Key::Images(_) => Vec::new(),
@@ -327,7 +363,7 @@ fn sum_of_kubeadm(inventory: &Inventory, arch: &str) -> Option<Ask> {
     let kubeadm = all.into_iter().find(|download| download.file() == "kubeadm")?;
     let of = format!("kubeadm {} for {arch}", kubeadm.version);
     match kubeadm.sums {
-        Sums::At(url) => Some(Ask { what: What::Sum("kubeadm".into()), url, of }),
+        Sums::At(url) => Some(Ask::new(What::Sum("kubeadm".into()), url, of)),
         Sums::Known(_) => None,
     }
 }
@@ -336,14 +372,13 @@ fn file(download: &supply::Download) -> Ask {
     // runc's file has the same name in every version.
     let of = format!("{} {}", download.file(), download.version);
     match &download.sums {
-        Sums::At(url) => Ask { what: What::Sum(download.file().to_owned()), url: url.clone(), of },
-        Sums::Known(_) => Ask { what: What::File, url: download.url.clone(), of },
+        Sums::At(url) => Ask::new(What::Sum(download.file().to_owned()), url, of),
+        Sums::Known(_) => Ask::new(What::File, &download.url, of),
     }
 }
 
 fn alive(server: &str) -> Ask {
-    let url = format!("{}/", registry_base(server));
-    Ask { what: What::Registry, url, of: "a registry".into() }
+    Ask::new(What::Registry, format!("{}/", registry_base(server)), "a registry")
 }
 
 /// As containerd finds it (docs/hosts.md there): a path that is no registry's own gets `/v2`.
@@ -359,14 +394,15 @@ fn manifest(server: &str, name: &str, ns: Option<&str>) -> Option<Ask> {
     let query = ns.map_or(String::new(), |ns| format!("?ns={ns}"));
     let url = format!("{}/{repository}/manifests/{tag}{query}", registry_base(server));
     let short = repository.rsplit('/').next().unwrap_or(repository);
-    Some(Ask { what: What::Manifest, url, of: format!("{short}:{tag}") })
+    Some(Ask::new(What::Manifest, url, format!("{short}:{tag}")))
 }
 
-/// Of a repository by its name: at its registry, or at the first mirror of that. `None` for a registry of one's own, which may
-/// ask for a login and has a proof by itself.
+/// Of a repository by its name: at its registry, or at the first mirror of that. `None` for a registry of one's own that asks for a
+/// login, which the plan refuses, or has mirrors, which containerd tries at each pull.
 fn manifest_of_repository(inventory: &Inventory, name: &str) -> Option<Ask> {
     let (registry, _) = name.split_once('/')?;
-    if inventory.registries.iter().any(|own| own.address == registry) {
+    let own = inventory.registries.iter().find(|own| own.address == registry);
+    if own.is_some_and(|own| own.username.is_some() || !own.mirrors.is_empty()) {
         return None;
     }
     match inventory.mirrors.images.get(registry) {
@@ -384,6 +420,15 @@ fn index(repository: &Repository, arch: &str) -> Ask {
             other => other,
         },
     );
-    let url = format!("{uri}/{}", repository.index);
-    Ask { what: What::Index, of: repository.index.clone(), url }
+    let ask = |what: What, index: &str| Ask::new(what, format!("{uri}/{index}"), index);
+    let mut asked = ask(What::Index, &repository.index);
+    // apt tries `InRelease`, then `Release` with its signature beside it (apt-secure(8); DebianRepository/Format in Debian's wiki).
+    if let Some(folder) = repository.index.strip_suffix("InRelease") {
+        let release = format!("{folder}Release");
+        asked.instead.push(ask(What::Index, &release));
+        if repository.key_url.is_some() {
+            asked.instead.push(ask(What::Signature, &format!("{release}.gpg")));
+        }
+    }
+    asked
 }

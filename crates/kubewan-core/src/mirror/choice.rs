@@ -87,6 +87,20 @@ pub(super) fn verdict(
     }
 }
 
+/// Those that are known, and those that the publisher's own server gives.
+pub(super) fn right_digests(
+    slot: &Slot,
+    questions: &BTreeMap<String, Vec<Ask>>,
+    answers: &Answers,
+    known: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let publisher = publisher(slot).unwrap_or_default();
+    match verdict(questions, &publisher, answers, &BTreeMap::new()) {
+        Verdict::Fit(digests) => digests.into_iter().chain(known.clone()).collect(),
+        Verdict::Unasked(_) | Verdict::Unfit(_) => known.clone(),
+    }
+}
+
 /// What was complained of, for people: the same from several is said once.
 fn told(complaints: &[Complaint]) -> String {
     let mut grouped: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
@@ -158,13 +172,18 @@ impl One<'_> {
         }
         let mut again = None;
         if let Some(before) = before {
-            match verdict(self.questions, &before.server, self.answers, &known) {
+            // What is only known from the nodes' files has no digests yet: the publisher's count, and are remembered.
+            let right = if known.is_empty() { self.right_digests(&known) } else { known.clone() };
+            match verdict(self.questions, &before.server, self.answers, &right) {
                 // What only pods take later is no reason to change anything on hosts now.
                 Verdict::Unfit(complaints) if !self.slot.needed => {
                     chosen.findings.push(self.none_serves(&[(before.server.clone(), complaints)]));
                     return self.take(before.clone(), chosen);
                 }
                 Verdict::Unfit(complaints) => again = Some((before, told(&complaints))),
+                Verdict::Fit(digests) if before.digests.is_empty() => {
+                    return self.take(Recorded { digests, ..before.clone() }, chosen);
+                }
                 Verdict::Fit(_) | Verdict::Unasked(_) => return self.take(before.clone(), chosen),
             }
         }
@@ -243,14 +262,8 @@ impl One<'_> {
         chosen.record.mirrors.insert(self.slot.key.to_string(), recorded);
     }
 
-    /// Those that are known, and those that the publisher's own server gives.
     fn right_digests(&self, known: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let publisher = publisher(&self.slot.key).unwrap_or_default();
-        let of_publisher = verdict(self.questions, &publisher, self.answers, &BTreeMap::new());
-        match of_publisher {
-            Verdict::Fit(digests) => digests.into_iter().chain(known.clone()).collect(),
-            Verdict::Unasked(_) | Verdict::Unfit(_) => known.clone(),
-        }
+        right_digests(self.slot, self.questions, self.answers, known)
     }
 
     fn reason(

@@ -8,19 +8,22 @@
 pub mod answer;
 pub mod ask;
 pub mod choice;
+mod in_use;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
+use crate::facts::{ClusterState, Facts};
 use crate::inventory::{Inventory, Servers};
 
 pub use ask::{Ask, What, first_round, second_round, slots};
 pub use choice::{Chosen, choose};
+pub use trust::Trust;
 
 /// Where each host has the record.
 pub const RECORD: &str = "/var/lib/kubewan/mirrors.json";
@@ -144,13 +147,30 @@ impl Record {
     }
 }
 
-/// What hosts say was chosen before: the first of them, in the inventory's order, that has a record.
+/// Why a server is the choice that no record tells of.
+const IN_USE: &str = "the cluster stands with it, and no record told of another choice";
+
+/// What was chosen before, as the first host says that has a record, in the inventory's order with the first control plane before
+/// all. For a key that it lacks counts what the nodes use.
 pub fn recorded(inventory: &Inventory, facts: &BTreeMap<String, Facts>) -> Record {
     let first = inventory.first_control_plane();
     let others = inventory.hosts.iter().filter(|host| host.name != first.name);
-    let mut hosts = std::iter::once(first).chain(others);
-    let of = |name: &String| Record::read(facts.get(name)?.own.mirrors.as_deref()?);
-    hosts.find_map(|host| of(&host.name)).unwrap_or_else(Record::none)
+    let hosts = std::iter::once(first).chain(others);
+    let hosts: Vec<&Facts> = hosts.filter_map(|host| facts.get(&host.name)).collect();
+    let read = |facts: &&Facts| Record::read(facts.own.mirrors.as_deref()?);
+    let mut record = hosts.iter().find_map(read).unwrap_or_else(Record::none);
+    let nodes = || hosts.iter().filter(|facts| facts.kubernetes.state == ClusterState::Done);
+    for key in Key::all(inventory) {
+        let Some(servers) = key.of(inventory).filter(|servers| servers.are_several()) else {
+            continue;
+        };
+        let server = nodes().find_map(|facts| in_use::server(&key, servers, facts));
+        if let Some(server) = server.filter(|_| !record.mirrors.contains_key(&key.to_string())) {
+            let recorded = Recorded { server, why: IN_USE.into(), digests: BTreeMap::new() };
+            record.mirrors.insert(key.to_string(), recorded);
+        }
+    }
+    record
 }
 
 /// The inventory with one server for each key: what was chosen before, else the first. Nobody is asked.

@@ -290,7 +290,7 @@ fn what_is_no_answer_to_the_question_is_not_taken_for_one() {
     let sum = "a1".repeat(32);
     let is = |what: What, head: &str, body: &str| {
         let reply = Reply::read(&format!("HTTP/1.1 {head}\r\n\r\n{body}")).unwrap();
-        let ask = Ask { what, url: "https://r".into(), of: "x".into() };
+        let ask = Ask::new(what, "https://r", "x");
         judge(&ask, &reply).map_err(|unserved| unserved.fault)
     };
     let manifest = "{\"layers\":[]}";
@@ -334,4 +334,206 @@ fn a_record_that_nobody_can_read_is_none() {
     let right = r#"{"format":1,"mirrors":{}}"#;
     assert_eq!(Record::read(right), Some(Record::none()));
     assert_eq!(Record::read(&format!("{right}{}", " ".repeat(RECORD_MAX))), None);
+}
+
+/// Both hosts are nodes that pull from there.
+fn using(case: Case, server: &str) -> Case {
+    let mut case = case.done();
+    for facts in case.facts.values_mut() {
+        facts.taken.registries = [("registry.k8s.io".to_owned(), server.to_owned())].into();
+    }
+    case
+}
+
+#[test]
+fn without_a_record_that_can_be_read_what_the_nodes_use_is_the_choice() {
+    for record in [None, Some("{\"format\": 2, \"choices\": []}")] {
+        let standing = || {
+            let mut case = using(Case::new(), RIGHT);
+            for facts in case.facts.values_mut() {
+                facts.own.mirrors = record.map(str::to_owned);
+            }
+            case
+        };
+        // At rest nobody is asked, and nothing else is chosen.
+        let (chosen, asked) = standing().chosen(&world(true));
+        assert_eq!(chosen.inventory.mirrors.images["registry.k8s.io"], RIGHT);
+        assert_eq!((chosen.findings, asked), (vec![], vec![]));
+        // The next run reads it as a choice like others, and changes nothing.
+        let (again, _) = standing().remembering(&chosen.record).chosen(&world(true));
+        assert_eq!(again.record, chosen.record);
+        // A host that joins asks it, with the publisher for what is right; then its digests are known too.
+        let joins = || {
+            let mut case = standing();
+            case.facts.get_mut("node01").unwrap().kubernetes.state = ClusterState::None;
+            case
+        };
+        let (kept, asked) = joins().chosen(&world(true));
+        assert_eq!(kept.inventory.mirrors.images["registry.k8s.io"], RIGHT);
+        assert_eq!(kept.findings, vec![]);
+        let digests = &kept.record.mirrors["mirrors.images: registry.k8s.io"].digests;
+        assert!(!digests.is_empty(), "{kept:?}");
+        assert!(asked.iter().all(|ask| !ask.contains(DEAD) && !ask.contains(OTHER)), "{asked:?}");
+        // One that lies, or fails, is not kept because it was in use.
+        for (server, dies) in [(OTHER, false), (RIGHT, true)] {
+            let mut case = using(joins(), server);
+            case.facts.get_mut("node01").unwrap().kubernetes.state = ClusterState::None;
+            let say = |who: &str, ask: &Ask| match dies && ask.url.starts_with(RIGHT) {
+                true => silent(),
+                false => world(true)(who, ask),
+            };
+            let (chosen, _) = case.chosen(&say);
+            let is_told = chosen.findings.iter().any(|finding| {
+                ["mirror-chosen-again", "mirror-other-digest"].contains(&finding.code.as_str())
+            });
+            assert!(is_told, "{server}: {:?}", chosen.findings);
+            if !dies {
+                assert_eq!(chosen.inventory.mirrors.images["registry.k8s.io"], RIGHT);
+            }
+        }
+    }
+    // Whoever names one alone means that one, whatever the nodes use.
+    let mut alone = using(Case::new(), RIGHT);
+    alone.inventory.mirrors.images = [("registry.k8s.io".to_owned(), OTHER.into())].into();
+    let (chosen, _) = alone.chosen(&world(true));
+    assert_eq!(chosen.inventory.mirrors.images["registry.k8s.io"], OTHER);
+    assert_eq!(chosen.record.text(), None);
+}
+
+#[test]
+fn each_key_has_its_trace_on_a_node() {
+    let mut case = Case::new().done();
+    let two = |a: &str, b: &str| Servers::of(vec![a.into(), b.into()]).unwrap();
+    case.inventory.kubernetes.image_repository = two("a.example/k8s", "b.example/k8s");
+    let mirrors = &mut case.inventory.mirrors;
+    mirrors.packages = two("https://a.example/k", "https://a.example/k/stable/");
+    mirrors.docker = two("https://a.example/docker", "https://b.example/docker");
+    mirrors.images =
+        [("docker.io".to_owned(), two("https://a.example", "https://b.example/"))].into();
+    let facts = case.facts.get_mut("master01").unwrap();
+    facts.taken.api_server_image = Some("b.example/k8s/kube-apiserver:v1.36.2".into());
+    let source = |name: &str, uri: &str| crate::facts::PackageSource {
+        path: format!("/etc/apt/sources.list.d/kubewan-{name}.list"),
+        uri: uri.into(),
+    };
+    facts.taken.packages = vec![
+        source("kubernetes", "https://a.example/k/stable/v1.36/deb"),
+        source("docker", "https://b.example/docker/linux/debian"),
+    ];
+    let text = "{\"registry-mirrors\": [\"https://own.example\", \"https://b.example\"]}";
+    facts.runtime.docker.config =
+        Some(crate::facts::ConfigFile { text: text.into(), ..Default::default() });
+    let record = recorded(&case.inventory, &case.facts);
+    let servers: Vec<&str> = record.mirrors.values().map(|one| one.server.as_str()).collect();
+    assert_eq!(
+        servers,
+        [
+            "b.example/k8s",
+            "https://b.example/docker",
+            "https://b.example/",
+            "https://a.example/k/stable/"
+        ]
+    );
+    // A host that is no node yet says nothing of what the cluster uses.
+    case.facts.values_mut().for_each(|facts| facts.kubernetes.state = ClusterState::None);
+    assert_eq!(recorded(&case.inventory, &case.facts), Record::none());
+}
+
+#[test]
+fn registries_are_asked_as_the_runtime_will_speak_to_them() {
+    let asks = |case: &Case| -> Vec<Ask> {
+        let before = Record::none();
+        let slots = slots(&case.inventory, &case.facts, &before);
+        let all = first_round(&case.inventory, &case.facts, &slots, &before);
+        all["node01"].clone()
+    };
+    let own = |address: &str| crate::inventory::Registry {
+        address: address.into(),
+        ..Default::default()
+    };
+    let mut case = Case::new();
+    case.inventory.mirrors.images =
+        [("registry.k8s.io".to_owned(), "https://r.example:5000".into())].into();
+    assert!(asks(&case).iter().all(|ask| ask.trust.is_usual()));
+    case.inventory.registries = vec![crate::inventory::Registry {
+        ca_file: Some("ca.pem".into()),
+        ..own("r.example:5000")
+    }];
+    let asked = asks(&case);
+    let mirrors: Vec<&Ask> = asked.iter().filter(|ask| ask.url.contains("r.example")).collect();
+    assert!(!mirrors.is_empty());
+    let authority = Some("r.example:5000".to_owned());
+    assert!(
+        mirrors.iter().all(|ask| ask.trust.authorities_of == authority && !ask.trust.skip_verify)
+    );
+    assert!(asked.iter().all(|ask| mirrors.contains(&ask) || ask.trust.is_usual()), "{asked:?}");
+    case.inventory.registries =
+        vec![crate::inventory::Registry { skip_verify: true, ..own("r.example:5000") }];
+    let skips = asks(&case);
+    let skips: Vec<&Trust> = skips.iter().map(|ask| &ask.trust).filter(|t| t.skip_verify).collect();
+    assert!(
+        !skips.is_empty() && skips.iter().all(|trust| !trust.or_plain),
+        "containerd never tries it in the clear"
+    );
+
+    // A repository in a registry of one's own is asked too, but for one with a login, which the plan refuses.
+    case.inventory.mirrors.images.clear();
+    case.inventory.kubernetes.image_repository = "r.example:5000/k8s".into();
+    assert!(
+        asks(&case).iter().any(|ask| ask.url.starts_with("https://r.example:5000/v2/k8s/pause/")
+            && ask.trust.skip_verify)
+    );
+    case.inventory.registries[0].username = Some("reader".into());
+    let before = Record::none();
+    let slots = super::slots(&case.inventory, &case.facts, &before);
+    assert_eq!(first_round(&case.inventory, &case.facts, &slots, &before), BTreeMap::new());
+    // One in the clear is asked in the clear, and nobody asks it otherwise.
+    case.inventory.registries.clear();
+    case.inventory.mirrors.images =
+        [("r.example:5000".to_owned(), "http://r.example:5000".into())].into();
+    let plain = asks(&case);
+    assert!(plain.iter().all(|ask| ask.url.starts_with("http://r.example:5000/v2/")), "{plain:?}");
+
+    // Docker takes a registry for insecure by what stands in its file or the inventory, by name or by its network.
+    case.inventory.mirrors.images.clear();
+    case.inventory.runtime.kind = RuntimeKind::Docker;
+    let insecure = |case: &Case| {
+        let asked = asks(case);
+        assert!(!asked.is_empty());
+        asked.iter().all(|ask| ask.trust.skip_verify && ask.trust.or_plain)
+    };
+    assert!(!insecure(&case));
+    let list = serde_json::json!(["r.example:5000", "192.0.2.0/24"]);
+    case.inventory.runtime.docker.insert("insecure-registries".into(), list.clone());
+    assert!(insecure(&case));
+    case.inventory.runtime.docker.clear();
+    let text = serde_json::json!({ "insecure-registries": list }).to_string();
+    for facts in case.facts.values_mut() {
+        facts.runtime.docker.config =
+            Some(crate::facts::ConfigFile { text: text.clone(), ..Default::default() });
+    }
+    assert!(insecure(&case));
+    case.inventory.kubernetes.image_repository = "192.0.2.9/k8s".into();
+    assert!(insecure(&case));
+    case.inventory.kubernetes.image_repository = "198.51.100.9/k8s".into();
+    assert!(!insecure(&case));
+}
+
+#[test]
+fn apt_s_index_may_be_signed_in_a_file_of_its_own() {
+    let mut case = Case::new();
+    case.inventory.mirrors.images.clear();
+    case.inventory.mirrors.packages = "https://m.example/kubernetes/core/stable".into();
+    let index = |case: &Case| -> Vec<(What, String)> {
+        let before = Record::none();
+        let slots = slots(&case.inventory, &case.facts, &before);
+        let all = first_round(&case.inventory, &case.facts, &slots, &before);
+        let ask = all["node01"].iter().find(|ask| ask.what == What::Index).unwrap();
+        ask.instead.iter().map(|ask| (ask.what.clone(), ask.of.clone())).collect()
+    };
+    let release = (What::Index, "Release".to_owned());
+    assert_eq!(index(&case), [release.clone(), (What::Signature, "Release.gpg".to_owned())]);
+    // Where nobody checks, apt takes it without.
+    case.inventory.mirrors.gpg_check = crate::inventory::GpgCheck::Off;
+    assert_eq!(index(&case), [release]);
 }

@@ -5,6 +5,7 @@ mod bench;
 pub mod by_hand;
 mod edits;
 pub mod found;
+mod lacks;
 mod lint;
 pub mod phase;
 pub mod planner;
@@ -23,6 +24,7 @@ use crate::finding::{Finding, Severity};
 use crate::secret::Secret;
 
 pub use edits::edited;
+pub use lacks::lacking;
 pub use planner::{Inputs, adopted, steps};
 
 /// A goal for one host, and why.
@@ -57,6 +59,8 @@ pub enum Phase {
     Prepare,
     /// containerd and the images.
     Runtime,
+    /// Docker on hosts that are nodes already: with its daemon their pods start again.
+    RuntimeInTurn,
     /// kubeadm, kubelet, kubectl, CNI plugins.
     Binaries,
     /// `kubeadm init` on the first control plane.
@@ -77,9 +81,10 @@ pub enum Phase {
 
 impl Phase {
     /// The order of work, whole.
-    pub const ALL: [Phase; 10] = [
+    pub const ALL: [Phase; 11] = [
         Phase::Prepare,
         Phase::Runtime,
+        Phase::RuntimeInTurn,
         Phase::Binaries,
         Phase::ControlPlane,
         Phase::Network,
@@ -95,6 +100,7 @@ impl Phase {
         match self {
             Phase::Prepare => "prepare",
             Phase::Runtime => "runtime",
+            Phase::RuntimeInTurn => "runtime-in-turn",
             Phase::Binaries => "binaries",
             Phase::ControlPlane => "control-plane",
             Phase::Network => "network",
@@ -107,9 +113,9 @@ impl Phase {
     }
 
     /// Its hosts work one after another, in the order of the plan's steps: each join adds a member to etcd, which takes
-    /// one at a time.
+    /// one at a time; and of nodes whose pods stop only one is without them.
     pub fn is_one_by_one(self) -> bool {
-        self == Phase::JoinControlPlanes
+        matches!(self, Phase::JoinControlPlanes | Phase::RuntimeInTurn)
     }
 
     /// What it does, for people.
@@ -117,6 +123,7 @@ impl Phase {
         match self {
             Phase::Prepare => "prepare the hosts",
             Phase::Runtime => "set up the container runtime",
+            Phase::RuntimeInTurn => "set up Docker under running pods, one host after another",
             Phase::Binaries => "install Kubernetes' programs",
             Phase::ControlPlane => "make the control plane",
             Phase::Network => "set up the pod network",

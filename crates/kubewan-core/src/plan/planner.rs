@@ -9,8 +9,8 @@ use super::{Step, lint, phase};
 use crate::bundle::Bundle;
 use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
-use crate::inventory::Recorded;
-use crate::inventory::{Host, Inventory};
+use crate::inventory::adopt::Living;
+use crate::inventory::{Host, Inventory, Recorded};
 use crate::mirror::Record;
 use crate::network::reach::Measured;
 use crate::registry::Registries;
@@ -29,6 +29,8 @@ pub struct Inputs<'a> {
     pub clock_offsets_ms: &'a BTreeMap<String, i64>,
     /// What the living cluster was built from; `None` where there is none yet.
     pub recorded: Option<&'a Recorded>,
+    /// The cluster that is to be taken over, as its API tells; `None` where there is none, or it was taken over before.
+    pub living: Option<&'a Living>,
     /// What became of the ways between hosts that were tried.
     pub measured: &'a [Measured],
     /// Authorities and passwords of the inventory's registries, by their address.
@@ -57,6 +59,7 @@ impl<'a> Inputs<'a> {
             keys: &NO_KEYS,
             clock_offsets_ms: &NO_CLOCKS,
             recorded: None,
+            living: None,
             measured: &[],
             registries: &NO_REGISTRIES,
             mirrors: &NO_MIRRORS,

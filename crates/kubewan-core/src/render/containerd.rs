@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{merge, object};
-use crate::inventory::Settings;
+use super::{merge, object, registry};
+use crate::inventory::{Registry, Settings};
 
 /// Name of the CRI plugin in configuration version 2 (containerd 1.x, and understood by 2.x).
 const CRI_V2: &str = "io.containerd.grpc.v1.cri";
@@ -80,11 +80,13 @@ pub fn config(of: &Containerd) -> String {
 }
 
 /// `hosts.toml` of a registry whose images come from elsewhere. What `server` names is asked last, and it is the mirror too: the
-/// registry itself is what can't be reached (containerd's docs/hosts.md, "server").
-pub fn hosts_toml(mirror: &str) -> String {
+/// registry itself is what can't be reached (containerd's docs/hosts.md, "server"). `own`: the mirror is a registry of the
+/// inventory's, and is trusted as that one.
+pub fn hosts_toml(mirror: &str, own: Option<&Registry>) -> String {
     let mirror = mirror.trim_end_matches('/');
+    let tls = own.map(registry::trust).unwrap_or_default();
     format!(
-        "{HEADER}.\nserver = \"{mirror}\"\n\n[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
+        "{HEADER}.\nserver = \"{mirror}\"\n{tls}\n[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]\n{tls}"
     )
 }
 
@@ -116,7 +118,13 @@ mod tests {
         insta::assert_snapshot!(of("2.1.4", false));
         assert!(of("1.6.20", true).contains("[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"));
         assert!(of("2.1.4", true).contains("[plugins.\"io.containerd.cri.v1.images\".registry]\n"));
-        insta::assert_snapshot!(hosts_toml("https://mirror.example/"));
+        insta::assert_snapshot!(hosts_toml("https://mirror.example/", None));
+        let own = Registry {
+            address: "r.example:5000".into(),
+            ca_file: Some("ca.pem".into()),
+            ..Registry::default()
+        };
+        insta::assert_snapshot!(hosts_toml("https://r.example:5000", Some(&own)));
     }
 
     #[test]

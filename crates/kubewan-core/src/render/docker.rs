@@ -1,6 +1,8 @@
 //! Docker's `daemon.json`: what a host has there already, and in it what Kubernetes needs. Nothing of the operator's is
 //! taken out but another cgroup driver.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value, json};
 
 use super::merge;
@@ -22,8 +24,12 @@ const LOG_SIZE: &str = "100m";
 pub const LOG_DRIVER: &str = "json-file";
 
 const CGROUP_OPTION: &str = "native.cgroupdriver=";
+/// Key of the servers that answer for docker.io.
+pub const MIRRORS: &str = "registry-mirrors";
+/// Key of the registries whose certificates nobody checks.
+pub const INSECURE: &str = "insecure-registries";
 /// Lists that are added to, not replaced: who wrote one of them still needs it.
-const ADDED_TO: [&str; 2] = ["registry-mirrors", "insecure-registries"];
+const ADDED_TO: [&str; 2] = [MIRRORS, INSECURE];
 /// Slips that are looked for in one file.
 const SLIPS_MAX: usize = 16;
 /// Characters of a line that are shown.
@@ -38,6 +44,8 @@ pub struct Daemon<'a> {
     pub storage_driver: Option<&'a str>,
     /// The inventory's own settings.
     pub extra: &'a Settings,
+    /// What kubewan has added to lists before, by their keys: what of it is no longer wanted goes.
+    pub added: &'a BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A `daemon.json` that nothing can be merged into: what is wrong in it, a line for each slip.
@@ -58,10 +66,20 @@ pub fn merged(there: Option<&str>, of: &Daemon) -> Result<String, Unreadable> {
     merge(&mut new, of.extra);
     for (key, old) in lists {
         let mirrors = of.mirrors.iter().map(|url| json!(url)).filter(|_| key == ADDED_TO[0]);
-        let all = union(old.into_iter().chain(list(&new, key)).chain(mirrors));
-        if !all.is_empty() {
-            new.insert(key.into(), Value::Array(all));
-        }
+        let was_empty = old.is_empty();
+        let named = list(of.extra, key).into_iter().chain(mirrors);
+        let wanted: Vec<Value> = union(named);
+        let is_ours = |one: &Value| {
+            of.added.get(key).zip(one.as_str()).is_some_and(|(ours, one)| ours.contains(one))
+        };
+        let stays = old.into_iter().filter(|one| wanted.contains(one) || !is_ours(one));
+        let all = union(stays.chain(wanted.clone()));
+        match all.is_empty() {
+            // An empty list of someone's stays as it is.
+            true if was_empty => None,
+            true => new.remove(key),
+            false => new.insert(key.into(), Value::Array(all)),
+        };
     }
     exec_opts(&mut new);
     logs(&mut new);
@@ -74,6 +92,23 @@ pub fn merged(there: Option<&str>, of: &Daemon) -> Result<String, Unreadable> {
     let text = serde_json::to_string_pretty(&new)
         .unwrap_or_else(|e| unreachable!("a JSON map is written: {e}"));
     Ok(text + "\n")
+}
+
+/// The texts of a list in a file that may not be readable.
+pub fn texts(text: &str, key: &str) -> Vec<String> {
+    let all = read(text).map(|config| list(&config, key)).unwrap_or_default();
+    all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
+/// What of those lists a text has and the one before it had not, by their keys.
+pub fn added(before: &str, after: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let of = |key: &str| {
+        let old = texts(before, key);
+        let new = texts(after, key).into_iter().filter(|one| !old.contains(one)).collect();
+        (key.to_owned(), new)
+    };
+    let all = ADDED_TO.into_iter().map(of);
+    all.filter(|(_, new): &(String, BTreeSet<String>)| !new.is_empty()).collect()
 }
 
 /// Text of a setting in a file that may not be readable.
@@ -219,8 +254,10 @@ mod tests {
     use super::*;
     use crate::render::object;
 
+    static NONE: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+
     fn daemon(extra: &Settings) -> Daemon<'_> {
-        Daemon { mirrors: Vec::new(), storage_driver: Some(STORAGE_DRIVER), extra }
+        Daemon { mirrors: Vec::new(), storage_driver: Some(STORAGE_DRIVER), extra, added: &NONE }
     }
 
     /// As the recipe has it, comments and all, without its missing comma.
@@ -299,5 +336,31 @@ mod tests {
         insta::assert_snapshot!(merged(None, &of).unwrap());
         let other = Daemon { storage_driver: None, ..daemon(&extra) };
         assert!(!merged(None, &other).unwrap().contains("storage-driver"));
+    }
+
+    /// One mirror takes the place of another that kubewan added; a third is the operator's, and so is one that both name.
+    #[test]
+    fn what_was_added_goes_when_it_is_no_longer_wanted() {
+        let none = Settings::new();
+        let there = r#"{"registry-mirrors": ["https://own.example"]}"#;
+        let with = |mirror: &str| Daemon { mirrors: vec![mirror.into()], ..daemon(&none) };
+        let first = merged(Some(there), &with("https://a.example")).unwrap();
+        let ours = added(there, &first);
+        assert_eq!(ours[MIRRORS].iter().collect::<Vec<_>>(), ["https://a.example"]);
+        let again = |mirror: &str| {
+            let of = Daemon { added: &ours, ..with(mirror) };
+            texts(&merged(Some(&first), &of).unwrap(), MIRRORS)
+        };
+        assert_eq!(again("https://b.example"), ["https://own.example", "https://b.example"]);
+        assert_eq!(again("https://a.example"), ["https://own.example", "https://a.example"]);
+        assert_eq!(again("https://own.example"), ["https://own.example"]);
+        // With none any more the list goes as it came.
+        let alone = merged(None, &with("https://a.example")).unwrap();
+        let ours = added("", &alone);
+        let of = Daemon { added: &ours, ..daemon(&none) };
+        assert!(!merged(Some(&alone), &of).unwrap().contains(MIRRORS));
+        // Nobody takes away what was there before, whatever it says.
+        let before = r#"{"registry-mirrors": [], "debug": true}"#;
+        assert!(merged(Some(before), &of).unwrap().contains("\"registry-mirrors\": []"));
     }
 }

@@ -11,6 +11,8 @@ pub const GATE_LABEL: &str = "kubewan/public-address";
 /// The address to announce instead of the NIC's. It leaves the NIC's address as the outer source
 /// (flannel `pkg/subnet/kube/kube.go`, AcquireLease), so that clouds which drop foreign sources let packets pass.
 pub const OVERWRITE_ANNOTATION: &str = "flannel.alpha.coreos.com/public-ip-overwrite";
+/// The address that flannel announces for a node: it writes it itself when it starts (`pkg/subnet/kube/annotations.go`).
+pub const ANNOUNCED_ANNOTATION: &str = "flannel.alpha.coreos.com/public-ip";
 /// UDP port of VXLAN on Linux, flannel's default (`pkg/backend/vxlan/vxlan.go`).
 pub const VXLAN_PORT: u16 = 8472;
 /// UDP port of flannel's WireGuard backend (`pkg/backend/wireguard/wireguard.go`).
@@ -96,6 +98,13 @@ fn net_conf(inventory: &Inventory, mtu: u32) -> String {
 }
 
 fn config_map(inventory: &Inventory, mtu: u32) -> Value {
+    let mut map = cni();
+    map["data"]["net-conf.json"] = net_conf(inventory, mtu).into();
+    map
+}
+
+/// Its ConfigMap, as far as it is the same in every cluster: the plugins of pods.
+pub fn cni() -> Value {
     let cni = json!({
         "name": "cbr0",
         "cniVersion": "0.3.1",
@@ -112,7 +121,7 @@ fn config_map(inventory: &Inventory, mtu: u32) -> Value {
             "namespace": NAMESPACE,
             "labels": { "tier": "node", "k8s-app": "flannel", "app": "flannel" },
         },
-        "data": { "cni-conf.json": format!("{cni:#}\n"), "net-conf.json": net_conf(inventory, mtu) },
+        "data": { "cni-conf.json": format!("{cni:#}\n") },
     })
 }
 

@@ -7,7 +7,7 @@ use crate::registry::legacy::{Hosts, Tls};
 
 /// Docker's folder with a folder for each registry that is signed by someone unknown (docs.docker.com, "Verify repository
 /// client with certificates").
-const DOCKER_CERTS_D: &str = "/etc/docker/certs.d";
+pub const DOCKER_CERTS_D: &str = "/etc/docker/certs.d";
 
 /// containerd's file of a registry.
 pub fn hosts_path(registry: &str) -> String {
@@ -69,6 +69,12 @@ pub fn legacy_hosts_toml(registry: &str, hosts: &Hosts) -> String {
         text += &lines(tls);
     }
     text
+}
+
+/// How a registry of the inventory's is trusted, where it stands in for another.
+pub(super) fn trust(registry: &Registry) -> String {
+    let ca = registry.ca_file.is_some().then(|| ca_path(&registry.address));
+    lines(&Tls { ca, client: None, skip_verify: registry.skip_verify })
 }
 
 /// Paths and names hold nothing that TOML would escape: the inventory and the reader of older settings see to that.

@@ -132,6 +132,9 @@ pub struct Release {
     pub kernels: Kernels,
     /// What it does on cgroup v1.
     pub cgroup_v1: CgroupV1,
+    /// Whether its kubelet asks the runtime which cgroup driver to use (its gate `KubeletCgroupDriverFromCRI`); containerd answers
+    /// from 2.0 on.
+    pub asks_cgroup_driver: bool,
     /// Labels by which its kubeadm marks a control plane.
     pub role_labels: &'static [&'static str],
     /// Taints that its kubeadm keeps workloads off a control plane with, all `NoSchedule`.

@@ -18,6 +18,7 @@
 //! | `crictl` | kubernetes/kubeadm#3064: a warning in 1.31 (#124685), unasked from 1.32 on (#126596). Versions: the newest of the same minor release (kubernetes-sigs/cri-tools, tags; README, "Compatibility matrix") |
 //! | `kernels` | k8s.io/system-validators in `go.mod`: v1.8.0 or older up to 1.31 (#114060, #134097), v1.9.1 and v1.9.2 in 1.32 and 1.33 (#134090, #134086), v1.10.1 and v1.10.2 in 1.34 (#131919, #134087), v1.12.1 from 1.35 on (#134744) |
 //! | `cgroup_v1` | KEP-4569 (1.31: maintenance mode), KEP-5573 and #134298 (1.35); `isCgroupsV1DisabledInKubelet` in validators/cgroup_validator_linux.go of k8s.io/system-validators v1.12.1 |
+//! | `asks_cgroup_driver` | `KubeletCgroupDriverFromCRI` in pkg/features/kube_features.go at v1.36.2 (KEP-4033): beta and on from 1.31, locked from 1.34 on |
 //! | `role_labels`, `role_taints` | KEP-2067; #107533 (1.24: label `master` gone, both taints), kubernetes/website#33834 (1.25: taint `master` gone) |
 //! | `localhost_node_ports` | change log of 1.26 |
 //! | `super_admin` | kubernetes/kubeadm#2414: 1.29 |
@@ -66,6 +67,7 @@ const V1_22: Release = Release {
     crictl: Crictl::Needed("1.22.1"),
     kernels: KERNELS_V1_8,
     cgroup_v1: CgroupV1::Works,
+    asks_cgroup_driver: false,
     role_labels: &[MASTER, CONTROL_PLANE],
     role_taints: &[MASTER],
     localhost_node_ports: false,
@@ -193,6 +195,7 @@ const V1_31: Release = Release {
     coredns: &[(0, "v1.11.1"), (1, "v1.11.3")],
     crictl: Crictl::Wished,
     cgroup_v1: CgroupV1::Kept,
+    asks_cgroup_driver: true,
     safe_joins_from: Some(2),
     oldest_kubelet: 28,
     ..V1_30

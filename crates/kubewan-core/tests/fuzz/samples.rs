@@ -334,9 +334,13 @@ pub fn living() -> Vec<Vec<u8>> {
         serviceSubnet: 10.96.0.0/12, dnsDomain: cluster.local}\n";
     let conf = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
     let map = |name: &str, key: &str, text: &str| json!({ "metadata": { "name": name }, "data": { key: text } });
+    let mut flannel = kubewan_core::render::flannel::cni();
+    flannel["data"]["net-conf.json"] = conf.into();
     let maps = [
         map("kubeadm-config", "ClusterConfiguration", config),
-        map("kube-flannel-cfg", "net-conf.json", conf),
+        map("kubelet-config", "kubelet", "cgroupDriver: systemd\nmaxPods: 110\n"),
+        map("kube-proxy", "config.conf", "mode: iptables\nconntrack: {maxPerCore: 0}\n"),
+        flannel,
     ];
     let said = json!({
         "nodes": { "items": [node] },
@@ -485,6 +489,9 @@ pub fn mirrors() -> Vec<Vec<u8>> {
         "HTTP/1.1 200 OK\n\n-----BEGIN PGP SIGNED MESSAGE-----\n\nOrigin: x\nSHA256:\n".to_owned(),
         r#"{"token":"abc","expires_in":300}"#.to_owned(),
         r#"{"format":1,"mirrors":{"mirrors.images: ghcr.io":{"server":"https://m","why":"the first of 2","digests":{"flannel:v1":"sha256:00"}}}}"#.to_owned(),
+        "spec:\n  containers:\n  - image: r.example/k8s/kube-apiserver:v1.36.2\n".to_owned(),
+        "server = \"https://m.example\"\n[host.\"https://m.example\"]\n".to_owned(),
+        "confdir /etc/chrony/conf.d\nsourcedir /run/chrony-dhcp\nsourcedir /etc/chrony/sources.d\n".to_owned(),
     ]
     .map(String::into_bytes)
     .to_vec()

@@ -32,7 +32,7 @@ pub(super) const CHECK: Check = Check {
                 ),
                 false => (
                     "the cluster was made anew, or its authority changed, and this client still knows the former one",
-                    "a node: `kubeadm reset` there, and join it again (kubewan: `kubewan reset`, then `kubewan up`); kubectl: take \
+                    "a node: `kubeadm reset` there, and join it again (`kubewan up` does); kubectl: take \
                      /etc/kubernetes/admin.conf again (`kubewan kubeconfig --merge`)",
                 ),
             };

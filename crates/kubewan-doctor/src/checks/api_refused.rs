@@ -33,21 +33,26 @@ fn exited(host: &HostCase) -> Option<Quote> {
     })
 }
 
+/// kubeadm's `bindPort` may be another.
+fn listens_elsewhere(host: &HostCase) -> bool {
+    let listeners = host.facts.iter().flat_map(|facts| &facts.listeners);
+    { listeners }.any(|listener| listener.process == "kube-apiserver")
+}
+
 fn of(case: &Case, host: &HostCase) -> Option<Diagnosis> {
     let said = host.said(&[Component::Kubelet], is_said);
     let exited = exited(host).filter(|_| host.is_pasted());
     let quote = if host.is_pasted() {
         said.or_else(|| exited.clone())?
-    } else if host.control_plane_lacks(6443) {
+    } else if host.control_plane_lacks(6443) && !listens_elsewhere(host) {
         host.quote("listening sockets", "none on 6443")
     } else {
         let silent = case.cluster.as_ref().and_then(|cluster| cluster.silent.as_ref());
         let silent = silent.filter(|_| {
-            host.has_control_plane()
-                && case
-                    .present()
-                    .find(|h| h.has_control_plane())
-                    .is_some_and(|h| h.name == host.name)
+            // One whose manifests are all gone runs nothing, and still has to be told.
+            let mut all = case.present().filter(|h| h.is_control_plane && h.has_cluster());
+            let first = case.present().find(|h| h.has_control_plane()).or_else(|| all.next());
+            first.is_some_and(|first| first.name == host.name)
         })?;
         host.quote("kubectl", silent)
     };

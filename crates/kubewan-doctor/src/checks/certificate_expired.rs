@@ -7,6 +7,28 @@ use crate::case::{Case, has_all};
 use crate::date::utc;
 use crate::diagnosis::Diagnosis;
 
+/// What kubeadm makes (cmd/kubeadm/app/phases/certs/certlist.go), and the kubelet asks the cluster for. Others beside them are
+/// nobody's; the kubelet's own `kubelet.crt` ends after a year, is looked at by nobody, and is not made anew
+/// (`GenerateSelfSignedCertKey`, util/cert/cert.go of client-go).
+const KUBEADMS: [&str; 16] = [
+    "/pki/ca.crt",
+    "/pki/apiserver.crt",
+    "/pki/apiserver-kubelet-client.crt",
+    "/pki/apiserver-etcd-client.crt",
+    "/pki/front-proxy-ca.crt",
+    "/pki/front-proxy-client.crt",
+    "/pki/etcd/ca.crt",
+    "/pki/etcd/server.crt",
+    "/pki/etcd/peer.crt",
+    "/pki/etcd/healthcheck-client.crt",
+    "/kubernetes/admin.conf",
+    "/kubernetes/super-admin.conf",
+    "/kubernetes/controller-manager.conf",
+    "/kubernetes/scheduler.conf",
+    "/kubernetes/kubelet.conf",
+    "/pki/kubelet-client-current.pem",
+];
+
 /// Days before the end from which on it is told: kubeadm's certificates live for a year.
 const SOON_DAYS: i64 = 30;
 
@@ -64,6 +86,7 @@ fn ended(case: &Case, already: bool) -> Vec<Diagnosis> {
             .evidence
             .certificates
             .iter()
+            .filter(|certificate| KUBEADMS.iter().any(|end| certificate.path.ends_with(end)))
             .filter(|certificate| is(certificate.not_after))
             .map(|c| {
                 host.quote(

@@ -50,7 +50,12 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     quotes.dedup();
     // Docker takes a scheme off and warns (`loadInsecureRegistries` in registry/config.go of moby/moby).
     let starts = said.is_none() && causes == [SCHEME];
-    let diagnosis = if starts {
+    let is_there =
+        host.is_pasted() || host.unit("docker.service").is_some_and(|u| u.load == "loaded");
+    let diagnosis = if !is_there {
+        let symptom = "Docker, once it is installed, would not start";
+        Diagnosis::warning("daemon-json-invalid", host.who(), symptom)
+    } else if starts {
         let symptom = "Docker warns when it starts, and containerd would not take it so";
         Diagnosis::warning("daemon-json-invalid", host.who(), symptom)
     } else {

@@ -1,12 +1,18 @@
 //! A disk without room.
 
-use kubewan_core::evidence::Component;
+use kubewan_core::evidence::{Component, Disk};
 
 use super::Check;
 use crate::diagnosis::Diagnosis;
 
 /// Less is an error: programs that write fail, and etcd stops.
 const LEAST: u64 = 256 << 20;
+
+/// Of a small file system: less than a tenth.
+fn is_full(disk: &Disk) -> bool {
+    let short = disk.free < LEAST && disk.free.saturating_mul(10) < disk.total;
+    short || disk.free_files < 100
+}
 
 pub(super) const CHECK: Check = Check {
     code: "disk-full",
@@ -26,7 +32,7 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let mut found = Vec::new();
         for host in case.present() {
-            let disk = host.evidence.disks.iter().find(|d| d.free < LEAST || d.free_files < 100);
+            let disk = host.evidence.disks.iter().find(|disk| is_full(disk));
             let quote = disk.map(|disk| {
                 let (free, total) = (disk.free >> 20, disk.total >> 20);
                 let text = format!("{free} MiB of {total} MiB and {} files free", disk.free_files);

@@ -34,6 +34,18 @@ fn is_listen(line: &str) -> bool {
     has_any(line, &["--listen-peer-urls=", "--listen-client-urls="])
 }
 
+fn is_of_the_world(line: &str) -> bool {
+    addresses(line).any(|a| !a.is_loopback() && !a.is_unspecified() && !a.is_private())
+}
+
+/// kubeadm's configuration or arguments, from which etcd's would be made: it listens on what the API server advertises
+/// (cmd/kubeadm/app/phases/etcd/local.go) unless it is told otherwise.
+fn advertised(host: &HostCase) -> Option<Quote> {
+    let told = host.said(&[], |line| line.contains("listen-peer-urls")).is_some();
+    let names = ["advertiseAddress:", "--apiserver-advertise-address"];
+    host.said(&[], |line| has_any(line, &names) && is_of_the_world(line)).filter(|_| !told)
+}
+
 fn of(host: &HostCase) -> Option<Diagnosis> {
     let said =
         host.said_lately(&[Component::Etcd], is_bind).filter(|_| host.control_plane_lacks(2379));
@@ -60,11 +72,9 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
     };
     // A manifest that was pasted alone tells what etcd is told, not what the host has.
     let manifest_alone = match (&said, &nowhere, host.is_pasted()) {
-        (None, None, true) => host.said(&[], |line| {
-            line.contains("--listen-peer-urls=")
-                && addresses(line)
-                    .any(|a| !a.is_loopback() && !a.is_unspecified() && !a.is_private())
-        }),
+        (None, None, true) => host
+            .said(&[], |line| line.contains("--listen-peer-urls=") && is_of_the_world(line))
+            .or_else(|| advertised(host)),
         _ => None,
     };
     let remedy = "behind NAT: `--listen-client-urls=https://127.0.0.1:2379` and `--listen-peer-urls=https://127.0.0.1:2380` in \

@@ -2,7 +2,7 @@
 
 use kubewan_core::evidence::Component;
 
-use super::{API, Check};
+use super::Check;
 use crate::case::has_any;
 use crate::diagnosis::Diagnosis;
 
@@ -14,18 +14,15 @@ pub(super) const CHECK: Check = Check {
     means: "etcd refuses another member for the address that its packets come from",
     looks_at: "etcd's `rejected connection on peer endpoint` with `does not match`",
     explains: &[],
-    explains_everywhere: API,
+    explains_everywhere: &["api-refused", "init-timeout"],
     run: |case| {
         let of = |host: &crate::HostCase| {
             let quote = host.says_now(&[Component::Etcd], |line| {
                 has_any(line, &WORDS)
                     && has_any(
                         line,
-                        &[
-                            "does not match any of",
-                            "tls: bad certificate",
-                            "doesn't contain any IP SANs",
-                        ],
+                        // What else is refused there may be anyone of the Internet who tries the port.
+                        &["does not match any of", "doesn't contain any IP SANs"],
                     )
             })?;
             Some(

@@ -1,7 +1,7 @@
 //! A control plane that does not reach its own public address.
 
 use super::{API, Check};
-use crate::case::{HostCase, has_all, has_any};
+use crate::case::{Case, HostCase, has_all, has_any};
 use crate::diagnosis::{Diagnosis, goal};
 
 pub(super) const CHECK: Check = Check {
@@ -10,7 +10,9 @@ pub(super) const CHECK: Check = Check {
     looks_at: "a connection from the host to its own address; time-outs towards 6443 beside an etcd that serves",
     explains: &["node-not-ready"],
     explains_everywhere: API,
-    run: |case| case.present().filter_map(|host| living(host).or_else(|| pasted(host))).collect(),
+    run: |case| {
+        case.present().filter_map(|host| living(case, host).or_else(|| pasted(host))).collect()
+    },
 };
 
 fn said(host: &HostCase) -> Diagnosis {
@@ -20,10 +22,14 @@ fn said(host: &HostCase) -> Diagnosis {
         .fix(&[goal("file", "kubewan-address"), goal("link", ""), goal("unit", "kubewan")])
 }
 
-fn living(host: &HostCase) -> Option<Diagnosis> {
+fn living(case: &Case, host: &HostCase) -> Option<Diagnosis> {
     let facts = host.facts.as_ref().filter(|_| host.has_control_plane())?;
     let address = host.address.filter(|address| facts.interface_with(*address).is_none())?;
     let Some(Err(reason)) = &host.own_api else { return None };
+    // Where the API has another address, nobody needs this one.
+    if !case.node_may_be_ill(host) {
+        return None;
+    }
     // Refused is no hairpin that is missing: something came back.
     if host.control_plane_lacks(6443) || reason.contains("refused") {
         return None;

@@ -3,7 +3,7 @@
 use kubewan_core::evidence::Component;
 
 use super::Check;
-use crate::case::{HostCase, has_any};
+use crate::case::{HostCase, has_any, node_rows};
 use crate::diagnosis::Diagnosis;
 
 /// pkg/cri of containerd, and dockershim's.
@@ -34,7 +34,7 @@ pub(super) const CHECK: Check = Check {
                 }
             });
             if from_node.is_none() && said.is_none() {
-                return None;
+                return no_node_is_ready(host);
             }
             let quotes: Vec<_> = from_node.into_iter().chain(said).collect();
             let is_plugin = quotes.iter().any(|quote| plugin(&quote.text));
@@ -45,7 +45,7 @@ pub(super) const CHECK: Check = Check {
                 ),
                 false => (
                     "no pod network was installed yet, or its pod on this node does not run, so that /etc/cni/net.d is empty",
-                    "install one: `kubectl apply -f kube-flannel.yml`; where there is one, look at its pod: `kubectl -n kube-flannel get pods -o wide`, and its log. \
+                    "install one: `kubectl apply -f kube-flannel.yml`; where there is one, look at its pod: `kubectl -n kube-flannel get pods -o wide`, and its log; where it runs, delete it: the next one writes the file again. \
                      `kubewan up` brings flannel",
                 ),
             };
@@ -68,6 +68,23 @@ pub(super) const CHECK: Check = Check {
         case.present().filter_map(of).collect()
     },
 };
+
+/// A new cluster before its network: `kubectl get nodes` with not one that is ready, and nothing else that says why.
+fn no_node_is_ready(host: &HostCase) -> Option<Diagnosis> {
+    let rows = node_rows(host);
+    let none = !rows.is_empty() && rows.iter().all(|(_, status)| status.starts_with("NotReady"));
+    let quote =
+        host.said(&[], |line| line.contains(" NotReady ")).filter(|_| none && host.is_pasted())?;
+    Some(
+        Diagnosis::warning("no-cni", None, "no node of the cluster is Ready")
+            .cause("so it is from `kubeadm init` on until a pod network is there; where there is one, nodes have other reasons")
+            .seen([quote])
+            .remedy(
+                "install one: `kubectl apply -f kube-flannel.yml`, and wait some minutes; where there is one, `kubectl describe node` says \
+                 the reason under `Ready`. `kubewan up` brings flannel",
+            ),
+    )
+}
 
 /// The node is well in the same text.
 fn became_ready(host: &HostCase) -> bool {

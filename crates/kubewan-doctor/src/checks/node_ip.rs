@@ -28,7 +28,10 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         let arguments = facts.kubernetes.kubelet_args.iter();
         let ip =
             { arguments }.find_map(|arg| arg.trim_start_matches('-').strip_prefix("node-ip="))?;
-        ip.parse().ok().filter(|ip| facts.interface_with(*ip).is_none())
+        // 0.0.0.0: the address of the default route, whichever that is.
+        ip.parse()
+            .ok()
+            .filter(|ip: &Ipv4Addr| !ip.is_unspecified() && facts.interface_with(*ip).is_none())
     });
     let said = said.filter(|_| host.is_pasted() || nowhere.is_some());
     if said.is_none() && nowhere.is_none() {

@@ -17,7 +17,7 @@ pub(super) const CHECK: Check = Check {
             let said = host.says_now(&[Component::Kubelet, Component::Containerd], is_said)?;
             // A registry that was away for a minute leaves the words, and pods that run.
             let ill = host.is_pasted() || case.node_may_be_ill(host) || is_stuck(case, host);
-            ill.then(|| {
+            (ill && !was_had_since(host)).then(|| {
                 Diagnosis::error("pause-image", host.who(), "no pod starts, and `kubeadm init` waits in vain for the control plane")
                     .cause("the runtime can't get the pause image that every pod begins with: its registry can't be reached, or the image is not there")
                     .seen([said])
@@ -41,6 +41,13 @@ fn is_said(line: &str) -> bool {
                 line,
                 &["failed to pull image", "failed to pull and unpack image", "failed to resolve"],
             ))
+}
+
+/// containerd has made a sandbox after the last failure (`RunPodSandbox … returns sandbox id`, its internal/cri/instrument).
+fn was_had_since(host: &HostCase) -> bool {
+    let failed = host.said_at(&[Component::Kubelet, Component::Containerd], is_said);
+    let made = host.said_at(&[Component::Containerd], |line| line.contains("returns sandbox id"));
+    matches!((made, failed), (Some(made), Some(failed)) if made > failed)
 }
 
 fn is_stuck(case: &crate::Case, host: &HostCase) -> bool {

@@ -35,18 +35,27 @@ pub(super) const CHECK: Check = Check {
                     }
                     _ => "have the provider give it its own UUID, or make it from the image anew",
                 };
-                found.push(
-                    Diagnosis::error(
+                // Containers that providers sell as servers have their machine's UUID, and live with it.
+                let diagnosis = match kind {
+                    "machine-id" => Diagnosis::error(
                         "identity-twice",
                         Some(name),
                         "nodes replace each other, or get one address",
-                    )
-                    .cause(format!(
-                        "it has the {kind} of {other}: the two are copies of one machine"
-                    ))
-                    .seen([host.quote(kind, id)])
-                    .remedy(remedy)
-                    .of(kind),
+                    ),
+                    _ => Diagnosis::warning(
+                        "identity-twice",
+                        Some(name),
+                        "kubeadm wants it to be different; what goes by it takes two nodes for one",
+                    ),
+                };
+                found.push(
+                    diagnosis
+                        .cause(format!(
+                            "it has the {kind} of {other}: the two are copies of one machine"
+                        ))
+                        .seen([host.quote(kind, id)])
+                        .remedy(remedy)
+                        .of(kind),
                 );
             }
         }

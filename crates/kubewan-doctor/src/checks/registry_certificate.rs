@@ -29,7 +29,7 @@ pub(super) const CHECK: Check = Check {
                         .remedy(format!(
                             "put the authority's certificate to /etc/containerd/certs.d/{registry}/ca.crt with a hosts.toml that names it (`ca`), and \
                              `config_path = \"/etc/containerd/certs.d\"` in config.toml (Docker: /etc/docker/certs.d/{registry}/ca.crt); `systemctl \
-                             restart containerd`; try it: `crictl pull {registry}/library/nginx:latest`"
+                             restart containerd`; try it: `crictl pull {registry}/library/nginx:latest`. With kubewan: `registries:` with its `caFile`"
                         )),
                 );
             }

@@ -22,6 +22,11 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         let of = |host: &crate::HostCase| {
             let allowed = host.may_swap
+                || host
+                    .facts
+                    .iter()
+                    .flat_map(|facts| &facts.kubernetes.kubelet_args)
+                    .any(|arg| arg.trim_start_matches('-') == "fail-swap-on=false")
                 || host.file("/var/lib/kubelet/config.yaml").is_some_and(|text| {
                     text.lines().any(|line| line.trim() == "failSwapOn: false")
                 });

@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::case::{Case, has_any};
+use crate::date::stamp;
 use crate::diagnosis::{Diagnosis, Quote};
 
 pub(super) const CHECK: Check = Check {
@@ -46,7 +47,10 @@ fn of_text(quote: Quote) -> Diagnosis {
 fn unsigned(case: &Case) -> Option<Diagnosis> {
     let cluster = case.cluster.as_ref()?;
     let signed = cluster.signed.as_ref()?;
-    let token = cluster.tokens.iter().find(|token| token.signs && !signed.contains(&token.id))?;
+    // One that has ended is not to be signed any more.
+    let lives = |end: &str| stamp(end).is_none_or(|end| end > case.now_unix);
+    let mut tokens = cluster.tokens.iter().filter(|token| token.signs && lives(&token.end));
+    let token = tokens.find(|token| !signed.contains(&token.id))?;
     let text = format!(
         "token {}…, which ends {}, is not among jws-kubeconfig-*",
         token.id,

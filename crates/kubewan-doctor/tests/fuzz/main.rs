@@ -18,5 +18,5 @@ targets! {
     kubewan_doctor::fuzz:
     log: 6_000, ["tests/pasted", "src/checks"], vec![];
     answers: 20_000, ["src/cluster.rs"], samples::nodes();
-    redacted: 15_000, ["src/support.rs", "tests/pasted"], vec![];
+    redacted: 15_000, ["src/support.rs", "../kubewan-core/src/redact", "tests/pasted"], vec![];
 }

@@ -3,23 +3,18 @@
 use kubewan_core::facts::Facts;
 use kubewan_core::finding::Finding;
 use kubewan_core::inventory::Host;
-use kubewan_core::inventory::adopt::{self, Answers};
+use kubewan_core::inventory::adopt;
 use kubewan_core::inventory::draft::{Draft, DraftHost};
 use kubewan_core::plan::found::described;
-use kubewan_fleet::fleet::Member;
-use serde_json::Value;
 
-use super::init::targets::{self, Target};
-use super::init::{
+use crate::args::AdoptArgs;
+use crate::drafting::targets::{self, Target};
+use crate::drafting::{
     Seen, announce, dial_for, findings, grouped, looked_at, read_back, there_already,
 };
-use crate::args::AdoptArgs;
 use crate::exit_code::Code;
 use crate::failure::Failure;
-use crate::report;
-
-/// Seconds that kubectl may take for one answer.
-const ANSWER_S: u64 = 30;
+use crate::living;
 
 /// Writes the inventory.
 pub fn run(args: &AdoptArgs) -> Result<Code, Failure> {
@@ -40,7 +35,7 @@ pub fn run(args: &AdoptArgs) -> Result<Code, Failure> {
     let refused = |findings: Vec<Finding>| Failure::findings(Code::Refused, findings);
     let first = adopt::control_plane(&seen).map_err(refused)?;
     let member = fleet.member(&hosts[first].name).expect("it was connected to");
-    let answers = answers(member)?;
+    let answers = living::answers(member)?;
     let living = adopt::living(&seen, first, &answers).map_err(refused)?;
 
     let name = args.name.clone().or_else(|| living.name.clone()).unwrap_or_else(|| "home".into());
@@ -52,8 +47,13 @@ pub fn run(args: &AdoptArgs) -> Result<Code, Failure> {
     }
     let inventory = read_back(&args.file, &draft)?;
     let named: Vec<String> = draft.hosts.iter().map(|host| host.name.clone()).collect();
-    let seen =
-        Seen { hosts: &hosts, named: &named, facts: &facts, clocks: &survey.clock_offsets_ms };
+    let seen = Seen {
+        hosts: &hosts,
+        named: &named,
+        facts: &facts,
+        clocks: &survey.clock_offsets_ms,
+        living: Some(&living),
+    };
     let findings = grouped(findings(&inventory, &mut fleet, &seen)?);
     announce(&args.file, "adopt", &mut draft, &facts, findings)?;
     Ok(Code::Done)
@@ -61,36 +61,4 @@ pub fn run(args: &AdoptArgs) -> Result<Code, Failure> {
 
 fn drafted(target: &Target) -> DraftHost {
     DraftHost { address: target.address.clone(), ssh: target.ssh.clone(), ..DraftHost::default() }
-}
-
-/// What the cluster says of itself, asked by its own kubectl on its control plane.
-fn answers(member: &mut Member) -> Result<Answers, Failure> {
-    let _busy = report::busy("asking the cluster's API");
-    let host = member.host.name.clone();
-    let mut ask = |args: &[&str]| -> Result<Value, Failure> {
-        let output = member.kubectl(args, None, ANSWER_S)?;
-        let refused = |said: &str| {
-            let message =
-                format!("the cluster's API does not answer `kubectl {}`: {said}", args.join(" "));
-            let remedy = "what is healthy is taken over: see to it that kubectl works there with /etc/kubernetes/admin.conf";
-            let finding = Finding::error("adopt-no-api", &host, message, remedy);
-            Failure::findings(Code::Refused, vec![finding])
-        };
-        if output.code != 0 {
-            return Err(refused(output.stderr.trim()));
-        }
-        if output.stdout.trim().is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&output.stdout).map_err(|error| refused(&error.to_string()))
-    };
-    let nodes = ask(&["get", "nodes", "-o", "json"])?;
-    let maps = |namespace: &'static str, names: &[&'static str]| -> Vec<&'static str> {
-        let get = ["get", "-o", "json", "--ignore-not-found", "-n", namespace, "configmaps"];
-        [&get[..], names].concat()
-    };
-    let of_kubeadm = ask(&maps("kube-system", &["kubeadm-config", "kubewan"]))?;
-    let of_flannel = ask(&maps("kube-flannel", &["kube-flannel-cfg"]))?;
-    let daemon_sets = ask(&["get", "daemonsets", "-A", "-o", "json"])?;
-    Ok(Answers { nodes, config_maps: Answers::together(&of_kubeadm, &of_flannel), daemon_sets })
 }

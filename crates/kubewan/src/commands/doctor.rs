@@ -13,6 +13,7 @@ use kubewan_core::finding::{Finding, Severity};
 use kubewan_core::inventory::Host;
 use kubewan_core::plan::Plan;
 use kubewan_doctor::cluster::Cluster as Answered;
+use kubewan_doctor::diagnosis::asks_the_api;
 use kubewan_doctor::{Case, Diagnosis, HostCase, diagnose};
 use kubewan_fleet::dial::SshDial;
 use kubewan_fleet::executor::{self, Run};
@@ -69,7 +70,7 @@ pub fn run(args: &DoctorArgs) -> Result<Code, Failure> {
         if args.output == Output::Table {
             report::data(&doctor_view::text(&examination.found, true));
         }
-        fixed = fix(args, &site, &dial, &examination.found)?;
+        fixed = fix(args, &site, &dial, &examination)?;
         examination = after_fix(&site, &dial, &examination.found, !fixed.is_empty())?;
     }
     let Examination { case, found, .. } = examination;
@@ -196,20 +197,30 @@ fn after_fix(
     }
 }
 
-/// Carries out the steps of `kubewan up` that are against what was found; answers their ids.
+/// Carries out the steps of `kubewan up` that are against what was found; answers their ids. Where the API is silent, those
+/// that don't need it, so that it comes back.
 fn fix(
     args: &DoctorArgs,
     site: &Site,
     dial: &SshDial,
-    found: &[Diagnosis],
+    examination: &Examination,
 ) -> Result<Vec<String>, Failure> {
+    let found = &examination.found;
+    let is_silent = examination.case.cluster.as_ref().is_some_and(|api| api.silent.is_some());
     let bundle = site.bundle()?;
     let mut cluster = {
         let progress = Progress::new(Output::Table, &site.inventory.hosts);
         Cluster::open(site, dial, &|event| progress.hear(&event))?
     };
     let supply = cluster.supply(bundle)?;
-    let mut plan = cluster.plan(&supply)?;
+    let mut plan = if is_silent && cluster.stands() {
+        report::note(
+            "the API is silent: only what can be mended without it; once it answers, run `kubewan doctor` again",
+        );
+        cluster.plan_without_api(&supply, &|id| is_against(id, found) && !asks_the_api(id))?
+    } else {
+        cluster.plan(&supply)?
+    };
     if plan.is_refused() {
         return Err(Failure::findings(Code::Refused, plan.findings));
     }

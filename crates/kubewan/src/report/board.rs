@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::catalogue::localized;
+use super::catalogue::{filled, localized};
 use super::screen::{Live, Size};
 use super::style::{BAD, FAINT, GOOD, HEAD, NEXT, WARN, fit, fit_middle, padded, styled, width};
 
@@ -270,7 +270,9 @@ impl Phase {
         let failed = self.count(State::Failed);
         let failed = match failed {
             0 => String::new(),
-            failed => format!("  {}", localized(&format!("{failed} failed"))),
+            failed => {
+                format!("  {}", filled("{failed} failed", &[("failed", &failed.to_string())]))
+            }
         };
         let counts = counts.join("  ");
         let time = clock(self.began.elapsed());

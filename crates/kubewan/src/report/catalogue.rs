@@ -6,6 +6,7 @@
 //! text that it does not have.
 
 mod po;
+mod template;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::language::Language;
 use po::Message;
+use template::{Entry, Part, TAILS, is_closed, is_name, parts, values, words};
 
 /// The catalogue, by the rooms that make its texts.
 const FILES: [(&str, &str); 8] = [
@@ -36,21 +38,13 @@ const DEEPEST: usize = 6;
 /// Lines that change are drawn ten times a second, mostly the same ones.
 const REMEMBERED: usize = 2048;
 
-/// A template that begins with a place and has fewer letters of its own than that fits what it was not made for, unless its
-/// values are single words or texts of ours.
-const LETTERS_FEW: usize = 8;
-
-/// The same of one that begins with a word.
-const LETTERS_ANCHORED: usize = 4;
+/// Names of places that hold what another program or a server said. What stands there is told as it is, unless a text of ours fits
+/// that fits nothing else: an error inside an error.
+const OTHERS: [&str; 10] =
+    ["came_back", "e", "error", "evidence", "last", "lines", "output", "said", "tail", "words"];
 
 /// One with fewer fits everything, and is not used.
 const LETTERS_LEAST: usize = 2;
-
-/// A place with this name holds a number, or a time: `1 h 2 min`.
-const COUNT: &str = "count";
-
-/// Units of time.
-const UNITS: [&str; 4] = ["d", "h", "min", "s"];
 
 /// Where a text that is made of several is taken apart, and what stands there in Chinese.
 const JOINTS: [(&str, &str); 7] = [
@@ -63,14 +57,63 @@ const JOINTS: [(&str, &str); 7] = [
     (")", ")"),
 ];
 
-/// What a text begins with that goes on with another one.
-const TAILS: [char; 4] = [' ', ',', ';', ':'];
-
-/// A text in the language that people are told things in.
+/// A text of kubewan's in the language that people are told things in.
 pub fn localized(text: &str) -> Cow<'_, str> {
+    told_by(text, Voice::Ours)
+}
+
+/// The same of a line that is kubewan's or another program's, as what an agent's step says while it works.
+pub fn localized_line(text: &str) -> Cow<'_, str> {
+    told_by(text, Voice::Others)
+}
+
+/// A text that is told where it is made: a template of the catalogue's, with what stands in its places. No other template can be taken
+/// for it, however few words it has.
+pub fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let told = |parts: &[Part], tell: &dyn Fn(&str) -> String| -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Place(name) => {
+                let value = values.iter().find(|(place, _)| place == name);
+                tell(value.map_or("", |(_, value)| value))
+            }
+        };
+        parts.iter().map(part).collect()
+    };
+    match (Language::now(), chinese().made.get(template)) {
+        (Language::Chinese, Some(parts)) => {
+            told(parts, &|value| chinese().told(value, Voice::Mixed))
+        }
+        _ => told(&parts(template), &str::to_owned),
+    }
+}
+
+fn told_by(text: &str, voice: Voice) -> Cow<'_, str> {
     match Language::now() {
         Language::English => Cow::Borrowed(text),
-        Language::Chinese => Cow::Owned(chinese().told(text)),
+        Language::Chinese => Cow::Owned(chinese().told(text, voice)),
+    }
+}
+
+/// Whose words a text has: how much a template has to have of its own to fit it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Voice {
+    /// kubewan's.
+    Ours,
+    /// kubewan's, or a value of any kind: what stands in a place of a text of ours.
+    Mixed,
+    /// Another program's or a server's, unless it is plainly ours.
+    Others,
+}
+
+impl Voice {
+    /// Of what stands in a place.
+    fn within(self, place: &str) -> Voice {
+        match self {
+            Voice::Others => Voice::Others,
+            _ if OTHERS.contains(&place) => Voice::Others,
+            Voice::Ours | Voice::Mixed => Voice::Mixed,
+        }
     }
 }
 
@@ -79,142 +122,18 @@ fn chinese() -> &'static Catalogue {
     CHINESE.get_or_init(|| Catalogue::new(FILES.iter().flat_map(|(_, text)| po::messages(text))))
 }
 
-/// Part of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    /// A place for a value, with its name; those without one are counted.
-    Place(String),
-}
-
-/// The parts of a format string. What has blanks between its braces is no place: `{ source: release }`.
-fn parts(template: &str) -> Vec<Part> {
-    let (mut parts, mut text, mut count) = (Vec::new(), String::new(), 0);
-    let mut rest = template;
-    while let Some(sign) = rest.chars().next() {
-        let place = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        let is_place = |inside: &str| {
-            let (name, form) = inside.split_once(':').unwrap_or((inside, ""));
-            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !form.contains([' ', '{', '`'])
-        };
-        if let Some(doubled) = ["{{", "}}"].iter().find(|doubled| rest.starts_with(**doubled)) {
-            text.push_str(&doubled[..1]);
-            rest = &rest[2..];
-        } else if let Some((inside, after)) = place.filter(|(inside, _)| is_place(inside)) {
-            let name = inside.split(':').next().unwrap_or_default();
-            if !text.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut text)));
-            }
-            parts.push(Part::Place(match name.is_empty() {
-                true => {
-                    count += 1;
-                    (count - 1).to_string()
-                }
-                false => name.to_owned(),
-            }));
-            rest = after;
-        } else {
-            text.push(sign);
-            rest = &rest[sign.len_utf8()..];
-        }
-    }
-    if !text.is_empty() {
-        parts.push(Part::Text(text));
-    }
-    parts
-}
-
-/// What stands in a template's places, where a text fits it.
-fn values<'t>(parts: &[Part], text: &'t str) -> Option<Vec<&'t str>> {
-    match parts {
-        [] => text.is_empty().then(Vec::new),
-        [Part::Text(own), rest @ ..] => values(rest, text.strip_prefix(own.as_str())?),
-        [Part::Place(_)] => Some(vec![text]),
-        [Part::Place(_), Part::Text(own)] => Some(vec![text.strip_suffix(own.as_str())?]),
-        [Part::Place(_), rest @ ..] => {
-            // Of two places side by side the first one gets all: which of them has what is not told from outside.
-            let next = rest.iter().position(|part| matches!(part, Part::Text(_)));
-            let (beside, rest) = rest.split_at(next.unwrap_or(rest.len()));
-            let with = |value, mut after: Vec<&'t str>| {
-                after.splice(0..0, std::iter::repeat_n("", beside.len()));
-                after.insert(0, value);
-                after
-            };
-            let Some(Part::Text(own)) = rest.first() else { return Some(with(text, Vec::new())) };
-            text.match_indices(own.as_str())
-                .find_map(|(at, _)| Some(with(&text[..at], values(rest, &text[at..])?)))
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// The English template.
-    made: Vec<Part>,
-    /// The Chinese one.
-    told: Vec<Part>,
-    /// Letters of the English one that are not in its places.
-    letters: usize,
-    /// The longest text between its places.
-    longest: String,
-}
-
-impl Entry {
-    fn new(english: &str, chinese: &str) -> Entry {
-        let made = parts(english);
-        let own = made.iter().map(|part| match part {
-            Part::Text(text) => text.chars().filter(char::is_ascii_alphabetic).count(),
-            Part::Place(_) => 0,
-        });
-        let longest = made.iter().filter_map(Part::own).max_by_key(|own| own.len());
-        let longest = longest.unwrap_or_default().to_owned();
-        Entry { letters: own.sum(), longest, told: parts(chinese), made }
-    }
-
-    fn begins(&self) -> &str {
-        self.made.first().and_then(Part::own).unwrap_or_default()
-    }
-
-    /// Begins in the middle of a sentence, as `, not ready`.
-    fn is_tail(&self) -> bool {
-        self.begins().starts_with(TAILS)
-    }
-
-    fn places(&self) -> impl Iterator<Item = &str> {
-        self.made.iter().filter_map(|part| match part {
-            Part::Place(name) => Some(name.as_str()),
-            Part::Text(_) => None,
-        })
-    }
-
-    /// There are numbers where it counts.
-    fn counts(&self, found: &[&str]) -> bool {
-        let is_number = |text: &str| {
-            let mut words = text.split(' ');
-            words.all(|w| UNITS.contains(&w) || w.bytes().all(|b| b.is_ascii_digit()))
-        };
-        self.places().zip(found).all(|(name, value)| name != COUNT || is_number(value))
-    }
-
-    /// Fits only what it was made for.
-    fn is_sure(&self) -> bool {
-        let is_anchored = self.begins().starts_with(|c: char| c.is_ascii_alphabetic());
-        let few = if is_anchored { LETTERS_ANCHORED } else { LETTERS_FEW };
-        self.letters >= few || self.places().any(|name| name == COUNT)
-    }
-}
-
 struct Catalogue {
     exact: HashMap<String, String>,
+    /// By the English ones: templates that are filled where they are made.
+    made: HashMap<String, Vec<Part>>,
     /// Those with places, the longest first.
     templates: Vec<Entry>,
-    known: Mutex<HashMap<String, String>>,
+    known: Mutex<HashMap<(String, Voice), String>>,
 }
 
 impl Catalogue {
     fn new(messages: impl Iterator<Item = Message>) -> Catalogue {
-        let (mut exact, mut templates) = (HashMap::new(), Vec::new());
+        let (mut exact, mut made, mut templates) = (HashMap::new(), HashMap::new(), Vec::new());
         let mut add = |english: &str, chinese: &str| {
             let entry = Entry::new(english, chinese);
             match entry.made.as_slice() {
@@ -229,6 +148,15 @@ impl Catalogue {
         };
         for message in messages {
             add(&message.english, &message.chinese);
+            made.insert(message.english.clone(), parts(&message.chinese));
+            // What begins with the word that is told by itself is looked up behind it.
+            for (word, told) in [("error: ", "错误: "), ("warning: ", "警告: ")] {
+                let rests =
+                    (message.english.strip_prefix(word), message.chinese.strip_prefix(told));
+                if let (Some(english), Some(chinese)) = rests {
+                    add(english, chinese);
+                }
+            }
             // Reports print long messages line by line.
             let lines = message.english.lines().zip(message.chinese.lines());
             if message.english.contains('\n')
@@ -240,21 +168,23 @@ impl Catalogue {
                 });
             }
         }
-        templates.sort_by_key(|entry| std::cmp::Reverse(entry.letters));
-        Catalogue { exact, templates, known: Mutex::default() }
+        // Of two with the same words the one that has more between its places.
+        templates.sort_by_key(|entry| std::cmp::Reverse((entry.letters, entry.own)));
+        Catalogue { exact, made, templates, known: Mutex::default() }
     }
 
     /// A text of one or more lines.
-    fn told(&self, text: &str) -> String {
+    fn told(&self, text: &str, voice: Voice) -> String {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = known.get(text) {
+        let key = (text.to_owned(), voice);
+        if let Some(told) = known.get(&key) {
             return told.clone();
         }
-        let told = Reading { catalogue: self, found: RefCell::default() }.lines(text, 0);
+        let told = Reading { catalogue: self, found: RefCell::default() }.lines(text, 0, voice);
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(text.to_owned(), told.clone());
+        known.insert(key, told.clone());
         told
     }
 }
@@ -262,23 +192,31 @@ impl Catalogue {
 /// The reading of one text, which asks for some of its parts several times.
 struct Reading<'c> {
     catalogue: &'c Catalogue,
-    found: RefCell<HashMap<(String, bool), Option<String>>>,
+    found: RefCell<HashMap<(String, Voice), Option<String>>>,
 }
 
 impl Reading<'_> {
-    fn lines(&self, text: &str, depth: usize) -> String {
+    fn lines(&self, text: &str, depth: usize, voice: Voice) -> String {
         // A diagnostic's lines are texts of their own.
-        let is_one =
-            text.contains('\n') && !["error", "warning"].iter().any(|w| text.starts_with(w));
-        if let Some(told) = is_one.then(|| self.whole(text, depth)).flatten() {
+        let is_diagnostic = ["error", "warning"].iter().any(|word| text.starts_with(word));
+        if let Some(told) = (text.contains('\n') && !is_diagnostic)
+            .then(|| self.whole(text, depth, voice))
+            .flatten()
+        {
             return told;
         }
-        let lines: Vec<String> = text.split('\n').map(|line| self.line(line, depth)).collect();
-        lines.join("\n")
+        let lines = text.split('\n').enumerate().map(|(at, line)| {
+            // Below what is ours stands what programs said, and what to do.
+            let begins = ["= ", "Usage: kubewan"];
+            let begins = begins.iter().any(|begin| line.trim_start().starts_with(begin));
+            let is_ours = !is_diagnostic || at == 0 || begins;
+            self.line(line, depth, if is_ours { voice } else { Voice::Others })
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// A line, with its indent, its mark, and the colours that parts of it have.
-    fn line(&self, line: &str, depth: usize) -> String {
+    fn line(&self, line: &str, depth: usize, voice: Voice) -> String {
         // No text of ours is as long; a log's line may be, and comparing takes longer with every byte.
         if line.len() > LINE_MAX {
             return line.to_owned();
@@ -286,7 +224,8 @@ impl Reading<'_> {
         if let Some((before, rest)) = line.split_once('\x1b')
             && let Some((code, after)) = rest.split_once('m')
         {
-            return self.line(before, depth) + "\x1b" + code + "m" + &self.line(after, depth);
+            let (before, after) = (self.line(before, depth, voice), self.line(after, depth, voice));
+            return before + "\x1b" + code + "m" + &after;
         }
         let words = line.trim_start();
         let indent = &line[..line.len() - words.len()];
@@ -294,17 +233,22 @@ impl Reading<'_> {
         let end = &line[indent.len() + words.len()..];
         if !indent.is_empty() || !end.is_empty() {
             // ` as a control plane` is a text by itself.
-            let told = if indent == " " { self.whole(line, depth) } else { None };
-            return told.unwrap_or_else(|| format!("{indent}{}{end}", self.line(words, depth)));
+            let is_part = indent == " " || end == " ";
+            let told = if is_part { self.whole(line, depth, voice) } else { None };
+            return told
+                .unwrap_or_else(|| format!("{indent}{}{end}", self.line(words, depth, voice)));
         }
         for mark in ["# ", "| "] {
             if let Some(rest) = line.strip_prefix(mark) {
-                return format!("{mark}{}", self.line(rest, depth));
+                return format!("{mark}{}", self.line(rest, depth, voice));
             }
+        }
+        if voice != Voice::Ours {
+            return self.phrase(line, depth, voice);
         }
         for head in ["= help:", "Usage:"] {
             if let Some(rest) = line.strip_prefix(head).and_then(|rest| rest.strip_prefix(' ')) {
-                return format!("{} {}", self.word(head), self.phrase(rest, depth));
+                return format!("{} {}", self.word(head), self.phrase(rest, depth, voice));
             }
         }
         for word in ["error", "warning"] {
@@ -312,10 +256,10 @@ impl Reading<'_> {
                 && let Some((code, said)) = rest.split_once(": ")
                 && (code.is_empty() || code.starts_with('[') && !code.contains(' '))
             {
-                return format!("{}{code}: {}", self.word(word), self.phrase(said, depth));
+                return format!("{}{code}: {}", self.word(word), self.phrase(said, depth, voice));
             }
         }
-        self.phrase(line, depth)
+        self.phrase(line, depth, voice)
     }
 
     fn word<'w>(&'w self, word: &'w str) -> &'w str {
@@ -323,60 +267,101 @@ impl Reading<'_> {
     }
 
     /// A text, or several that were put together.
-    fn phrase(&self, text: &str, depth: usize) -> String {
+    fn phrase(&self, text: &str, depth: usize, voice: Voice) -> String {
         if depth >= DEEPEST || !text.contains(|c: char| c.is_ascii_alphabetic()) {
             return text.to_owned();
         }
-        if let Some(told) = self.whole(text, depth) {
+        if let Some(told) = self.whole(text, depth, voice) {
             return told;
         }
-        let put_together = self.joined(text, depth).or_else(|| self.tailed(text, depth));
-        put_together.or_else(|| self.verb(text)).unwrap_or_else(|| text.into())
+        let put_together =
+            self.joined(text, depth, voice).or_else(|| self.tailed(text, depth, voice));
+        put_together.or_else(|| self.verb(text, voice)).unwrap_or_else(|| text.into())
     }
 
     /// A text as one template has it.
-    fn whole(&self, text: &str, depth: usize) -> Option<String> {
-        self.by_template(text, depth, false)
-    }
-
-    /// The same; or only as one that fits nothing else.
-    fn by_template(&self, text: &str, depth: usize, surely: bool) -> Option<String> {
+    fn whole(&self, text: &str, depth: usize, voice: Voice) -> Option<String> {
         if let Some(told) = self.catalogue.exact.get(text) {
-            return Some(told.clone());
+            return (voice != Voice::Others || words(text) > 1).then(|| told.clone());
         }
         if depth >= DEEPEST {
             return None;
         }
-        let key = (text.to_owned(), surely);
+        let key = (text.to_owned(), voice);
         if let Some(found) = self.found.borrow().get(&key) {
             return found.clone();
         }
-        let is_ours = |value: &&str| {
-            let is_quoted = value.len() > 1 && value.starts_with('`') && value.ends_with('`');
-            !value.contains(' ') || is_quoted || self.by_template(value, depth + 1, true).is_some()
-        };
         let templates = self.catalogue.templates.iter();
         let fitting = templates.filter(|entry| text.contains(&entry.longest));
-        let mut fitting = fitting.filter(|entry| !surely || entry.is_sure()).filter_map(|entry| {
-            let found = values(&entry.made, text)?;
-            let fits = entry.counts(&found) && (entry.is_sure() || found.iter().all(is_ours));
-            fits.then_some((entry, found))
+        let mut fitting = fitting.filter_map(|entry| {
+            let mut found = values(&entry.made, text)?;
+            let fits = entry.counts(&found)
+                && (entry.is_sure(voice) || found.iter().all(|v| self.is_value(v, depth, voice)));
+            fits.then(|| {
+                self.part(&entry.made, &mut found, depth);
+                (entry, found)
+            })
         });
-        // A place that a template begins with takes the beginning of another one's text, where it can.
+        // A place takes more than was put there, where it can: the beginning of another text, or the end of one between brackets.
         let takes = |(entry, found): &(&Entry, Vec<&str>)| {
-            entry.begins().is_empty() && found.first().is_some_and(|first| first.contains(": "))
+            let begins = entry.begins().is_empty()
+                && found.first().is_some_and(|first| first.contains(": "));
+            (!found.iter().all(|value| is_closed(value)), begins)
         };
         let first = fitting.next();
-        let better = match &first {
-            Some(first) if takes(first) => fitting.find(|next| !takes(next)),
-            _ => None,
+        let is_better = |next: &(&Entry, Vec<&str>)| {
+            let than = first.as_ref().map_or((false, false), takes);
+            takes(next) < than && next.0.is_sure(Voice::Mixed)
         };
-        let told = better.or(first).map(|(entry, found)| self.filled(entry, &found, depth));
+        let is_open = first.as_ref().is_some_and(|first| takes(first) != (false, false));
+        let better = if is_open { fitting.find(is_better) } else { None };
+        let told = better.or(first).map(|(entry, found)| self.filled(entry, &found, depth, voice));
         self.found.borrow_mut().insert(key, told.clone());
         told
     }
 
-    fn filled(&self, entry: &Entry, found: &[&str], depth: usize) -> String {
+    /// Whether that may stand in a place of a template that has few words of its own.
+    fn is_value(&self, value: &str, depth: usize, voice: Voice) -> bool {
+        let is_quoted = value.len() > 1 && value.starts_with('`') && value.ends_with('`');
+        let is_one = match voice {
+            Voice::Ours => !value.contains(' '),
+            Voice::Mixed => is_name(value),
+            Voice::Others => return false,
+        };
+        is_one || is_quoted || self.whole(value, depth + 1, Voice::Mixed).is_some()
+    }
+
+    /// Parts what stands in two places side by side, of which the first has it all: where a text of ours begins that goes on with
+    /// another one.
+    fn part(&self, made: &[Part], found: &mut [&str], depth: usize) {
+        let places = made.iter().scan(0, |count, part| {
+            let at = *count;
+            *count += usize::from(part.own().is_none());
+            Some((at, part.own().is_none()))
+        });
+        let places: Vec<(usize, bool)> = places.collect();
+        for pair in places.windows(2) {
+            let [(at, true), (_, true)] = pair else { continue };
+            let value = found[*at];
+            if self.whole(value, depth + 1, Voice::Mixed).is_some() {
+                continue;
+            }
+            let begins = value.match_indices(TAILS).map(|(at, _)| at).filter(|at| *at > 0);
+            let mut begins = begins.filter(|at| !is_quoted(&value[..*at]));
+            if let Some(begin) = begins.find(|begin| self.is_tail(&value[*begin..])) {
+                (found[*at], found[at + 1]) = value.split_at(begin);
+            }
+        }
+    }
+
+    /// Whether that is a text of ours that goes on with another one.
+    fn is_tail(&self, text: &str) -> bool {
+        let mut tails = self.catalogue.templates.iter().filter(|entry| entry.is_tail());
+        self.catalogue.exact.contains_key(text)
+            || tails.any(|entry| values(&entry.made, text).is_some())
+    }
+
+    fn filled(&self, entry: &Entry, found: &[&str], depth: usize, voice: Voice) -> String {
         let found: HashMap<&str, &&str> = entry.places().zip(found).collect();
         let mut told = String::new();
         for part in &entry.told {
@@ -387,7 +372,7 @@ impl Reading<'_> {
                     // Between backticks stands what one types, or what a program said.
                     match is_quoted(&told) {
                         true => told += value,
-                        false => told += &self.lines(value, depth + 1),
+                        false => told += &self.lines(value, depth + 1, voice.within(name)),
                     }
                 }
             }
@@ -396,14 +381,22 @@ impl Reading<'_> {
     }
 
     /// Texts with a comma or the like between them, one of which is ours.
-    fn joined(&self, text: &str, depth: usize) -> Option<String> {
+    fn joined(&self, text: &str, depth: usize, voice: Voice) -> Option<String> {
         for (joint, told) in JOINTS {
             for (at, _) in text.match_indices(joint).filter(|(at, _)| !is_quoted(&text[..*at])) {
                 let (before, after) = (&text[..at], &text[at + joint.len()..]);
-                let is_ours = |text: &str| self.whole(text, depth + 1).is_some();
-                if is_ours(before) || is_ours(after) {
-                    let (before, after) =
-                        (self.phrase(before, depth + 1), self.phrase(after, depth + 1));
+                let is = |text: &str, voice| self.whole(text, depth + 1, voice).is_some();
+                let is_one_sure = is(before, Voice::Others) || is(after, Voice::Others);
+                let is_ours = match voice {
+                    Voice::Ours => is(before, voice) || is(after, voice),
+                    Voice::Mixed => is(before, voice) && is(after, voice),
+                    Voice::Others => false,
+                };
+                if is_one_sure || is_ours {
+                    let (before, after) = (
+                        self.phrase(before, depth + 1, voice),
+                        self.phrase(after, depth + 1, voice),
+                    );
                     return Some(before + told + &after);
                 }
             }
@@ -412,10 +405,13 @@ impl Reading<'_> {
     }
 
     /// A text with a tail: `…, not ready`.
-    fn tailed(&self, text: &str, depth: usize) -> Option<String> {
+    fn tailed(&self, text: &str, depth: usize, voice: Voice) -> Option<String> {
+        if voice == Voice::Others {
+            return None;
+        }
         let tail = |at: usize| {
-            let told = self.whole(&text[at..], depth + 1)?;
-            let before = self.phrase(&text[..at], depth + 1);
+            let told = self.whole(&text[at..], depth + 1, voice)?;
+            let before = self.phrase(&text[..at], depth + 1, voice);
             (before != text[..at]).then(|| before + &told)
         };
         let exact = self.catalogue.exact.keys().filter(|tail| tail.starts_with(TAILS));
@@ -432,31 +428,17 @@ impl Reading<'_> {
     }
 
     /// What is done, and to what: `enable kubelet.service`.
-    fn verb(&self, text: &str) -> Option<String> {
+    fn verb(&self, text: &str, voice: Voice) -> Option<String> {
         let (verb, what) = text.rsplit_once(' ')?;
-        Some(format!("{} {what}", self.catalogue.exact.get(verb)?))
+        let fits = voice == Voice::Ours || voice == Voice::Mixed && is_name(what);
+        let verb = self.catalogue.exact.get(verb).filter(|_| fits)?;
+        Some(format!("{verb} {what}"))
     }
 }
 
 /// Whether what comes after this stands between backticks.
 fn is_quoted(before: &str) -> bool {
     before.matches('`').count() % 2 == 1
-}
-
-impl Part {
-    fn text(&self) -> &str {
-        match self {
-            Part::Text(text) | Part::Place(text) => text,
-        }
-    }
-
-    /// What it has of its own.
-    fn own(&self) -> Option<&str> {
-        match self {
-            Part::Text(text) => Some(text),
-            Part::Place(_) => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use super::*;
 use crate::args::Args;
 use sources::{Literal, literals};
 
+#[path = "catalogue/exact_tests.rs"]
+mod exact;
 #[path = "catalogue/sources.rs"]
 mod sources;
 
@@ -277,7 +279,7 @@ fn what_is_told_is_chinese_with_its_values() {
         ),
         (
             "error[ssh-refused]: node01: it said nothing",
-            "错误[ssh-refused]: node01: 它什么也没有说",
+            "错误[ssh-refused]: node01: 它没有任何输出",
         ),
         (
             "error[clock-skew]: node01: its clock is 1 h 2 min behind the operator's: leases and etcd's timers suffer",

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use kubewan_core::finding::Severity;
 use kubewan_doctor::{Diagnosis, checks::CHECKS};
 
-use super::catalogue::localized;
+use super::catalogue::{filled, localized};
 use super::style::{FAINT, GOOD, HEAD, NEXT, styled, wrapped};
 use super::{counted, screen, style};
 
@@ -53,7 +53,10 @@ pub fn summary(found: &[Diagnosis], hosts: usize) -> String {
     let looked = format!("{} on {}", counted(CHECKS.len(), "check"), counted(hosts, "host"));
     match counts(found) {
         None => styled(HEAD, &localized(&format!("Nothing is wrong: {looked}."))) + "\n",
-        Some(counts) => styled(HEAD, &localized(&format!("{counts}; {looked}."))) + "\n",
+        Some(counts) => {
+            let values = [("counts", &*counts), ("looked", &*looked)];
+            styled(HEAD, &filled("{counts}; {looked}.", &values)) + "\n"
+        }
     }
 }
 
@@ -67,7 +70,10 @@ pub fn summary_of_text(found: &[Diagnosis], name: &str) -> String {
             );
             localized(&text).into_owned()
         }
-        Some(counts) => styled(HEAD, &localized(&format!("{counts} in {name}."))) + "\n",
+        Some(counts) => {
+            let values = [("counts", &*counts), ("name", name)];
+            styled(HEAD, &filled("{counts} in {name}.", &values)) + "\n"
+        }
     }
 }
 

@@ -139,7 +139,9 @@ fn step(text: &mut String, planned: &PlannedStep, columns: Option<usize>) {
         let line = match line.as_bytes().first() {
             Some(b'+') => styled(GOOD, line),
             Some(b'-') => styled(GONE, line),
-            _ => line.clone(),
+            // What a file has, and where.
+            Some(b' ' | b'@') => line.clone(),
+            _ => localized(line).into_owned(),
         };
         let _ = writeln!(text, "      {line}");
     }

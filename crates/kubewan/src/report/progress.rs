@@ -10,7 +10,7 @@ use kubewan_core::inventory::Host;
 use kubewan_core::plan::{Phase, Plan};
 
 use super::board::{Board, Ended, FEW, clock};
-use super::catalogue::localized;
+use super::catalogue::{localized, localized_line};
 use super::style::{BAD, FAINT, HEAD, fit, fit_middle, of_outcome, padded, plain, styled, width};
 use super::{Verbosity, counted, json, log, screen, shown, verbosity};
 use crate::args::Output;
@@ -163,7 +163,7 @@ impl Progress {
         self.board.end();
         self.board.begin(title, hosts.iter().map(|host| (host.clone(), total(host))));
         let who = match self.crowd && hosts.len() > FEW {
-            true => format!("{} hosts", hosts.len()),
+            true => counted(hosts.len(), "host"),
             false => hosts.join(", "),
         };
         self.line(&format!("{} ({who})", styled(HEAD, &format!("── {title}"))));
@@ -172,11 +172,11 @@ impl Progress {
     fn phase_ended(&self) {
         let Some(Ended { title, hosts, steps, took, last }) = self.board.end() else { return };
         let level = if self.crowd { Verbosity::Usual } else { Verbosity::Verbose };
-        let last = last.map_or(String::new(), |host| format!(", {host} last"));
+        let latest = last.map_or(String::new(), |host| format!(", {host} last"));
         let took = clock(took);
         let text = match hosts {
             1 => format!("{title}: {} in {took}", counted(steps, "step")),
-            _ => format!("{title}: {} on {hosts} hosts in {took}{last}", counted(steps, "step")),
+            _ => format!("{title}: {} on {hosts} hosts in {took}{latest}", counted(steps, "step")),
         };
         stays(level, &format!("{} {}", styled(FAINT, &self.time()), localized(&text)));
     }
@@ -187,7 +187,7 @@ impl Progress {
         let line = news.line.as_deref().unwrap_or_default();
         match news.state.as_str() {
             "started" => self.board.doing(host, &localized(label), ""),
-            "progress" => self.board.doing(host, &localized(label), &localized(line)),
+            "progress" => self.board.doing(host, &localized(label), &localized_line(line)),
             "failed" => {
                 self.board.failed(host);
                 let text = styled(BAD, &format!("FAILED {label}"));

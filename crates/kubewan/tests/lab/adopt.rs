@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,11 @@ use kubewan_core::render::flannel;
 use serde_json::{Value, json};
 
 use crate::by_hand::{DROP_IN, address, operators_ssh, refuse_batch};
+use crate::support::running::{Running, UP};
 use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name, run_with};
+
+/// A ConfigMap of the operator's own.
+const KEPT: &str = "kept";
 
 /// A setting of kubewan's that this host lacks, so that something differs on it.
 const LACKING: (&str, &str) = ("node01", "/etc/sysctl.d/99-zz-kubewan.conf");
@@ -29,24 +34,36 @@ fn a_cluster_made_by_hand_is_adopted() {
     workers_join(&stage);
     flannel_is_applied(&stage, &settings);
     ready(&stage);
+    stage.kubectl(&format!("create configmap {KEPT} --from-literal=word=kept"));
     let (authority, before) = (sums(&stage), pods(&stage));
 
     let desk = Desk::new(&stage);
+    a_key_that_is_gone_is_named(&stage, &desk);
     let mine = desk.adopts(&stage);
+    what_differs_is_refused(&stage, &desk, &mine);
     let plan = desk.run(&["plan", "-o", "json", "-f", &mine]);
     eprintln!("{}", plan.stderr);
     let plan: Value = serde_json::from_str(&plan.expect_code(0).stdout).expect("a plan in JSON");
     assert_eq!(changes(&plan), differs(&stage));
     assert_eq!(sums(&stage), authority, "a plan changed something");
 
+    let whole = || {
+        assert_eq!(sums(&stage), authority, "authorities or certificates are other ones");
+        let after = pods(&stage);
+        for (pod, as_it_was) in &before {
+            assert_eq!(after.get(pod), Some(as_it_was), "{pod} was started anew");
+        }
+        let word = stage.kubectl(&format!("get configmap {KEPT} -o jsonpath={{.data.word}}"));
+        assert_eq!(word, "kept");
+    };
+    runs_are_cut_off(&stage, &desk, &mine, &whole);
     desk.run(&["up", "--yes", "-f", &mine]).expect_code(0);
     desk.run(&["plan", "--detailed-exitcode", "-f", &mine]).expect_code(0);
-    assert_eq!(sums(&stage), authority, "authorities or certificates are other ones");
-    let after = pods(&stage);
-    for (pod, as_it_was) in &before {
-        assert_eq!(after.get(pod), Some(as_it_was), "{pod} was started anew");
-    }
+    whole();
     assert!(before.len() >= 7, "{before:?}");
+    for (pod, (id, restarts)) in &before {
+        eprintln!("{pod}: {id}, started again {restarts} times, as before");
+    }
 
     let again = desk.folder_file(&stage, "again.yaml");
     let refused = desk.run(&["adopt", "-f", &again, "--hosts", &desk.hosts]);
@@ -54,6 +71,115 @@ fn a_cluster_made_by_hand_is_adopted() {
     let refused = desk.run(&["reset", "--confirm", &lab_name(), "-f", &mine]);
     assert!(refused.expect_code(3).stderr.contains("error[adopted-cluster]"), "{}", refused.stderr);
     desk.run(&["plan", "--detailed-exitcode", "-f", &mine]).expect_code(0);
+}
+
+/// The key that signs etcd's certificates, put away: `adopt` says which and writes nothing.
+fn a_key_that_is_gone_is_named(stage: &Stage, desk: &Desk) {
+    let (key, away) = ("/etc/kubernetes/pki/etcd/ca.key", "/root/ca.key");
+    stage.on("master01", &format!("mv {key} {away}"));
+    let none = desk.folder_file(stage, "none.yaml");
+    let refused = desk.run(&["adopt", "-f", &none, "--hosts", &desk.hosts]);
+    let words =
+        format!("error[adopt-authority]: {}: {key} is gone: etcd's", address(stage, "master01"));
+    assert!(refused.expect_code(3).stderr.contains(&words), "no `{words}`:\n{}", refused.stderr);
+    assert!(!Path::new(&none).exists(), "an inventory was written");
+    stage.on("master01", &format!("mv {away} {key}"));
+}
+
+/// What the inventory or a node has otherwise than the cluster: each is refused by the first plan, and by `up`, and nothing is
+/// changed.
+fn what_differs_is_refused(stage: &Stage, desk: &Desk, mine: &str) {
+    let refuses = |inventory: &str, words: &[&str]| {
+        for command in [&["plan"][..], &["up", "--yes"]] {
+            let said = desk.run(&[command, &["-f", inventory]].concat());
+            for words in words {
+                assert!(
+                    said.expect_code(3).stderr.contains(words),
+                    "no `{words}`:\n{}",
+                    said.stderr
+                );
+            }
+        }
+    };
+    let text = fs::read_to_string(mine).expect("the inventory");
+    let edited = desk.folder_file(stage, "edited.yaml");
+    let network = "network:\n  mode: public\n";
+    let other = format!("{network}  podSubnet: 10.245.0.0/16\n  dnsDomain: other.local\n");
+    assert!(text.contains(network), "{text}");
+    fs::write(&edited, text.replace(network, &other)).expect("a file");
+    refuses(&edited, &["error[pod-subnet-changed]", "error[dns-domain-changed]"]);
+
+    let annotation = |value: &str| {
+        let key = flannel::OVERWRITE_ANNOTATION;
+        stage.kubectl(&format!("annotate --overwrite node node02 {key}={value}"));
+    };
+    annotation("203.0.113.9");
+    refuses(mine, &["error[adopt-announced]: node02: somebody has flannel announce 203.0.113.9"]);
+    let node = stage.kubectl("get node node02 -o yaml");
+    assert!(node.contains(&format!("{}: 203.0.113.9", flannel::OVERWRITE_ANNOTATION)), "{node}");
+    annotation(&address(stage, "node02"));
+
+    // From 2.0 on containerd tells the kubelet, which does not read its own file for that.
+    let version = stage.on("node01", "containerd --version");
+    let is_told = version.split_whitespace().nth(2).is_some_and(|word| {
+        word.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok())
+            >= Some(2)
+    });
+    let (path, ours, theirs) = match is_told {
+        true => ("/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"),
+        false => {
+            ("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd", "cgroupDriver: cgroupfs")
+        }
+    };
+    let edit = |from: &str, to: &str| {
+        stage.on("node01", &format!("grep -q '{from}' {path} && sed -i 's/{from}/{to}/' {path}"))
+    };
+    edit(ours, theirs);
+    refuses(
+        mine,
+        &["error[adopt-cgroup-driver]: node01: its kubelet makes control groups with cgroupfs"],
+    );
+    edit(theirs, ours);
+    if is_told {
+        // Its file is younger than it now, which a plan would have it start again for. Containers go on.
+        stage.on("node01", "systemctl restart containerd");
+    }
+
+    stage.on("master01", "mv /etc/kubernetes/scheduler.conf /root/");
+    refuses(
+        mine,
+        &["error[adopt-lacks]: master01: the adopted cluster lacks /etc/kubernetes/scheduler.conf"],
+    );
+    stage.on("master01", "mv /root/scheduler.conf /etc/kubernetes/");
+    for host in HOSTS {
+        stage.on(host, "test ! -e /var/lib/kubewan/adopted");
+    }
+}
+
+/// kubewan and its agent, killed at three points of an `up`: before the mark is on all hosts, while nodes are marked, and while
+/// flannel's pods are made anew. Nothing is lost, no reset is to be had, and the next run goes on.
+fn runs_are_cut_off(stage: &Stage, desk: &Desk, mine: &str, whole: &impl Fn()) {
+    let kills =
+        [("node01", "/file:"), ("master01", "/node-meta:"), ("master01", "/object:DaemonSet")];
+    for (host, goal) in kills {
+        let mut run = Running::start_with(&UP, mine, &[("PATH", &desk.path)]);
+        run.until(goal, |event| {
+            let step = event["step"].as_str().unwrap_or_default();
+            event["state"] == "started" && step.starts_with(host) && step.contains(goal)
+        });
+        run.kill_if_running();
+        for host in HOSTS {
+            stage.on(
+                host,
+                "systemctl kill -s KILL kubewan-batch.service 2> /dev/null; pkill -KILL -f '^/var/lib/kubewan/'; true",
+            );
+        }
+        let refused = desk.run(&["reset", "--confirm", &lab_name(), "-f", mine]);
+        let said = &refused.expect_code(3).stderr;
+        assert!(said.contains("error[adopted-cluster]"), "{said}");
+        whole();
+        desk.run(&["plan", "-f", mine]).expect_code(0);
+    }
 }
 
 fn read(path: &str) -> Inventory {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::doctor::control_plane;
 use crate::support::{Kubernetes, Said, Stage, lab_name, run, run_with};
 
 /// The host that the inventory does not have, and that kubewan never logs in to.
@@ -230,6 +231,7 @@ fn a_stuck_init_is_finished(stage: &Stage) {
     );
     let log = stage.on("master01", "cat /var/log/pods/kube-system_etcd-*/etcd/*.log");
     assert!(log.contains("cannot assign requested address"), "{log}");
+    control_plane::of_a_stuck_init(stage, &said, &log);
     let authority = "sha256sum /etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/ca.key \
         /etc/kubernetes/pki/etcd/ca.crt /etc/kubernetes/pki/sa.key";
     let before = stage.on("master01", authority);
@@ -255,6 +257,7 @@ fn a_stuck_init_is_finished(stage: &Stage) {
     let kept = stage.kubectl("-n kube-system get configmap kubeadm-config -o yaml");
     assert!(kept.contains("https://127.0.0.1:2380"), "{kept}");
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    crate::doctor::settles(stage, &crate::doctor::none());
 }
 
 /// A host on which somebody has installed everything, by a hand that left no journal: an `up` as far as the control plane's

@@ -8,6 +8,7 @@ use kubewan_core::inventory::RuntimeKind;
 use kubewan_lab::{Claim, Lab};
 
 use crate::support::looks::{AFTER_RESET, LOGINS, allow, differences, look, looks};
+use crate::support::running::{Running, UP};
 use crate::support::{HOSTS, Stage, lab_name, run};
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -94,6 +95,7 @@ fn long_docker_runs_a_cluster_and_is_given_back() {
     // Their file said all of it: to the byte.
     assert_eq!(stage.on("node02", &format!("cat {DAEMON_JSON}")), mended);
 
+    daemons_start_again_in_turn(&stage);
     someone_changes_the_driver(&stage);
     reset(&stage, &before, &mended);
 }
@@ -184,6 +186,33 @@ fn in_force(stage: &Stage) {
     for words in ["640\n", "192.0.2.9:5000", "\"max-file\": \"3\"", "native.cgroupdriver=systemd"] {
         assert!(merged.contains(words), "no `{words}` in:\n{merged}");
     }
+}
+
+/// A setting for all hosts, with pods on them: one daemon after another starts again, and the next one when the node's pods are back.
+fn daemons_start_again_in_turn(stage: &Stage) {
+    let text = std::fs::read_to_string(stage.inventory()).expect("the inventory");
+    let more = "runtime: { kind: docker, source: bundle, docker: { max-concurrent-downloads: 2 } }";
+    let text = text.replace("runtime: { kind: docker, source: bundle }", more);
+    std::fs::write(stage.inventory(), text).expect("the inventory");
+    let ended = Running::start(stage, &UP).end();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let unit = |host: &str| format!("{host}/unit:docker.service");
+    let at = |host: &str, state: &str| {
+        let is =
+            |event: &&serde_json::Value| event["step"] == unit(host) && event["state"] == state;
+        ended.events.iter().position(|event| is(&event)).expect("its news")
+    };
+    for pair in HOSTS.windows(2) {
+        assert!(at(pair[0], "done") < at(pair[1], "started"), "{pair:?}");
+    }
+    for host in HOSTS {
+        let waits = format!("waiting until node {host} is ready again, and its pods");
+        assert!(ended.events.iter().any(|event| event["line"] == waits), "{host}");
+        stage.on(host, &format!("grep -q max-concurrent-downloads {DAEMON_JSON}"));
+    }
+    let pods = stage.kubectl("get pods -A --no-headers");
+    assert!(pods.lines().all(|pod| pod.contains(" Running ")), "{pods}");
+    stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
 }
 
 /// Somebody has Docker make control groups itself and starts it again: pods there can't be made any more. The plan says it, the

@@ -163,6 +163,15 @@ impl Scene {
         (findings.collect(), serde_json::from_str(&record).expect("a record in JSON"))
     }
 
+    fn changes_nothing_but(&self, ids: &[&str]) {
+        let said = self.kubewan(&["plan", "-o", "json"]);
+        let plan: Value = serde_json::from_str(&said.stdout).expect("a plan in JSON");
+        let steps = plan["steps"].as_array().unwrap().iter();
+        let changed = steps.filter(|step| !step["change"].is_null());
+        let changed: Vec<&str> = changed.map(|step| step["id"].as_str().unwrap()).collect();
+        assert_eq!(changed, ids);
+    }
+
     /// All hosts pull from there, and remember it.
     fn have(&self, hosts: &[&str], server: &str) {
         for host in hosts {
@@ -227,6 +236,17 @@ fn the_first_mirror_that_serves_is_chosen_kept_and_replaced_when_it_fails() {
 
     // It dies, and nobody needs it: the plan stays empty.
     drop(cache);
+    scene.is_at_rest();
+
+    // A record that a newer kubewan wrote says nothing to this one: what the node uses stays, though others come before it.
+    let kept = scene.stage.on("master01", &format!("cat {RECORD}"));
+    scene.stage.on("master01", &format!("printf '{{\"format\": 2}}' > {RECORD}"));
+    let (findings, record) = scene.plan("master01");
+    assert!(findings.is_empty(), "{findings:?}");
+    assert_eq!(of(&record)["server"], CACHE);
+    assert!(of(&record)["why"].as_str().unwrap().starts_with("the cluster stands with it"));
+    scene.changes_nothing_but(&[&format!("master01/file:{RECORD}")]);
+    scene.stage.on("master01", &format!("cat > {RECORD} <<'END'\n{kept}END"));
     scene.is_at_rest();
 
     // A new host needs it.

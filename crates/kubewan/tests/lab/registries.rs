@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::doctor;
 use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
 use server::{PASSWORD, Registry, USER};
 
@@ -138,11 +139,14 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     let up = scene.up(6);
     scene.no_node_pulls(&up, &["x509: certificate signed by unknown authority", "`caFile`"]);
     carried_over(&scene, &up);
+    a_pod_pulls(&scene, &["node01 registry-certificate"]);
 
     // It is trusted, and asks who is there.
     scene.say(", caFile: ca.pem");
     let up = scene.up(6);
     scene.no_node_pulls(&up, &["auth", "`username` and `passwordFile`"]);
+
+    a_pod_pulls(&scene, &[]);
 
     // Somebody else's password.
     scene.write("password", "not-the-Password\n", 0o600);
@@ -184,6 +188,19 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     }
     assert_eq!(scene.stage.on("node02", "cat /etc/containerd/config.toml"), RECIPE);
     scene.stage.on("node01", "test ! -e /etc/containerd");
+}
+
+/// What the doctor says of a pod of Kubernetes' own that is to have the image.
+fn a_pod_pulls(scene: &Scene, found: &[&str]) {
+    let name = "-n kube-system pod puller";
+    scene.stage.kubectl(&format!("delete --ignore-not-found --now {name}"));
+    let node = r#"{"spec":{"nodeName":"node01","containers":[{"name":"puller","image":"IMAGE"}]}}"#;
+    let node = node.replace("IMAGE", &format!("{PRIVATE}/{IMAGE}"));
+    let run = format!(
+        "-n kube-system run puller --image={PRIVATE}/{IMAGE} --restart=Never --overrides='{node}'"
+    );
+    scene.stage.kubectl(&run);
+    doctor::settles(&scene.stage, &doctor::set(found));
 }
 
 /// What is none of the kind is refused before anything is changed.

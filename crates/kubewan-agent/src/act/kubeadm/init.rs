@@ -14,7 +14,8 @@ use super::super::cluster::{ADMIN_CONF, is_transient};
 use super::super::{Host, Performing};
 use super::config::Config;
 use super::parts::{
-    AUTHORITIES, CERTIFICATES, PKI, asked, missing_files, missing_in, missing_objects, wait_ready,
+    AUTHORITIES, CERTIFICATES, PKI, Part, asked, missing_files, missing_in, missing_objects,
+    wait_ready,
 };
 use super::{ConfigFile, failure, last_lines, second_run, set_aside, stuck};
 use crate::facts::{Ownership, ownership};
@@ -50,7 +51,7 @@ pub fn observe_kubeadm_init(goal: &KubeadmInit, host: &Host) -> Result<InitSeen,
     };
     if seen.unreachable.is_none() {
         match missing_objects(host, config, &goal.node) {
-            Ok(objects) => add(&mut seen.missing, objects),
+            Ok(objects) => add(&mut seen, objects),
             Err(error) if is_transient(&error) => seen.unreachable = Some(error),
             Err(error) => return Err(format!("can't look at the control plane: {error}")),
         }
@@ -63,18 +64,19 @@ fn observe_files(goal: &KubeadmInit, host: &Host) -> Result<InitSeen, String> {
     let owned = ownership(host)?;
     let foreign = owned.foreign();
     let stuck = !foreign.is_empty() && stuck::stuck_init(host).is_some();
-    let mut missing = missing_files(Config(&goal.config));
+    let mut parts = missing_files(Config(&goal.config));
     // Careful people put it away, and only kubeadm needs it.
-    missing.retain(|part| goal.adopts.is_empty() || part != "kubeconfig/super-admin");
-    Ok(InitSeen {
+    parts.retain(|part| goal.adopts.is_empty() || part.phase != "kubeconfig/super-admin");
+    let mut seen = InitSeen {
         begun: owned.init_begun,
         ended: owned.init_ended,
         stuck,
         foreign: if stuck { Vec::new() } else { foreign },
-        missing,
         ca: fs::read(super::CA).ok().map(|pem| STANDARD.encode(pem)),
-        unreachable: None,
-    })
+        ..InitSeen::default()
+    };
+    add(&mut seen, parts);
+    Ok(seen)
 }
 
 /// The objects that a look at this goal asks for, for a question that is put together with others'. `None` where the
@@ -95,17 +97,18 @@ pub(in crate::act) fn observe_answered(
     host: &Host,
 ) -> Result<InitSeen, String> {
     let mut seen = observe_files(goal, host)?;
-    add(&mut seen.missing, missing_in(found, Config(&goal.config), &goal.node));
+    add(&mut seen, missing_in(found, Config(&goal.config), &goal.node));
     Ok(seen)
 }
 
 /// Adds phases in kubeadm's order: those of files all come before those of objects, but for `kubelet-start`,
 /// which is the last of the files and the first of the objects.
-fn add(missing: &mut Vec<String>, more: Vec<String>) {
-    for phase in more {
-        if !missing.contains(&phase) {
-            missing.push(phase);
+fn add(seen: &mut InitSeen, more: Vec<Part>) {
+    for part in more {
+        if !seen.missing.contains(&part.phase) {
+            seen.missing.push(part.phase);
         }
+        seen.gone.extend(part.gone);
     }
 }
 
@@ -201,8 +204,8 @@ fn mend(
         }
     }
     // While files were missing, nobody could ask the API what it lacks.
-    for phase in missing_objects(cx.host, Config(&goal.config), &goal.node)? {
-        run_phase(goal, &phase, file, cx)?;
+    for part in missing_objects(cx.host, Config(&goal.config), &goal.node)? {
+        run_phase(goal, &part.phase, file, cx)?;
     }
     Ok(())
 }
@@ -278,8 +281,11 @@ mod tests {
 
     #[test]
     fn phases_come_once() {
-        let mut missing = vec!["etcd/local".to_owned(), "kubelet-start".into()];
-        add(&mut missing, vec!["kubelet-start".into(), "addon/coredns".into()]);
-        assert_eq!(missing, ["etcd/local", "kubelet-start", "addon/coredns"]);
+        let part = |phase: &str, gone: &str| Part { phase: phase.into(), gone: vec![gone.into()] };
+        let mut seen = InitSeen::default();
+        add(&mut seen, vec![part("etcd/local", "etcd.yaml"), part("kubelet-start", "config.yaml")]);
+        add(&mut seen, vec![part("kubelet-start", "Node n"), part("addon/coredns", "Service s")]);
+        assert_eq!(seen.missing, ["etcd/local", "kubelet-start", "addon/coredns"]);
+        assert_eq!(seen.gone, ["etcd.yaml", "config.yaml", "Node n", "Service s"]);
     }
 }

@@ -36,7 +36,7 @@ pub use join::{observe_kubeadm_join, perform_kubeadm_join};
 pub use reset::{observe_kubeadm_reset, perform_kubeadm_reset};
 pub use token::{observe_bootstrap_token, perform_bootstrap_token};
 
-const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
+pub(super) const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
 const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 const CA: &str = "/etc/kubernetes/pki/ca.crt";

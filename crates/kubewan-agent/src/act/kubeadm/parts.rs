@@ -70,38 +70,48 @@ pub(super) fn missing_files_of_joined() -> Vec<String> {
     .collect()
 }
 
-/// Phases whose parts are files, in the order of cmd/kubeadm/app/cmd/init.go.
-pub(super) fn missing_files(config: Config<'_>) -> Vec<String> {
-    let mut missing = Vec::new();
-    let certificates = certificate_files(
-        CERTIFICATES.iter().filter(|name| !(config.has_external_etcd() && name.contains("etcd"))),
-    )
-    .into_iter()
-    .chain([format!("{PKI}/sa.key"), format!("{PKI}/sa.pub")])
-    .any(|path| absent(&path));
-    if certificates {
-        missing.push("certs/all".to_owned());
-    }
+/// A part that is not there: the phase that makes it, and what of it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) phase: String,
+    pub(super) gone: Vec<String>,
+}
+
+/// Parts that are files, in the order of cmd/kubeadm/app/cmd/init.go.
+pub(super) fn missing_files(config: Config<'_>) -> Vec<Part> {
+    let certificates =
+        CERTIFICATES.iter().filter(|name| !(config.has_external_etcd() && name.contains("etcd")));
+    let service_accounts = ["sa.key", "sa.pub"].map(|name| format!("{PKI}/{name}"));
+    let files = [certificate_files(certificates), service_accounts.to_vec()].concat();
+    let mut parts = vec![("certs/all".to_owned(), files)];
     for name in KUBECONFIGS {
         let release = config.minor().and_then(Release::of_minor);
-        let unknown = *name == "super-admin" && release.is_some_and(|r| !r.super_admin);
-        if !unknown && absent(&format!("/etc/kubernetes/{name}.conf")) {
-            missing.push(format!("kubeconfig/{name}"));
+        if *name != "super-admin" || release.is_none_or(|release| release.super_admin) {
+            let file = format!("/etc/kubernetes/{name}.conf");
+            parts.push((format!("kubeconfig/{name}"), vec![file]));
         }
     }
-    if !config.has_external_etcd() && absent("/etc/kubernetes/manifests/etcd.yaml") {
-        missing.push("etcd/local".to_owned());
+    if !config.has_external_etcd() {
+        parts.push(("etcd/local".to_owned(), vec![super::etcd::MANIFEST.to_owned()]));
     }
     for part in STATIC_PODS {
-        if absent(&format!("/etc/kubernetes/manifests/kube-{part}.yaml")) {
-            missing.push(format!("control-plane/{part}"));
-        }
+        let file = format!("/etc/kubernetes/manifests/kube-{part}.yaml");
+        parts.push((format!("control-plane/{part}"), vec![file]));
     }
-    if absent(super::KUBELET_CONFIG) || absent(crate::facts::kubelet::FLAGS_FILE) {
-        missing.push("kubelet-start".to_owned());
-    }
-    missing.retain(|phase| !config.skips(phase));
-    missing
+    let kubelet = [super::KUBELET_CONFIG, crate::facts::kubelet::FLAGS_FILE].map(str::to_owned);
+    parts.push(("kubelet-start".to_owned(), kubelet.to_vec()));
+    parts.retain(|(phase, _)| !config.skips(phase));
+    let gone = |(phase, files): (String, Vec<String>)| {
+        let gone: Vec<String> = files.into_iter().filter(|file| absent(file)).collect();
+        (!gone.is_empty()).then_some(Part { phase, gone })
+    };
+    parts.into_iter().filter_map(gone).collect()
+}
+
+/// Keys that sign, and that are not among the files of a control plane.
+pub(crate) fn keys_gone() -> Vec<String> {
+    let authorities = AUTHORITIES.iter().map(|name| format!("{PKI}/{name}.key"));
+    authorities.chain([format!("{PKI}/sa.key")]).filter(|path| absent(path)).collect()
 }
 
 /// Waits until the API says that it is ready; its last words where it does not.
@@ -124,12 +134,12 @@ pub(super) fn wait_ready(host: &Host, patience: Duration) -> Option<String> {
     }
 }
 
-/// Phases whose parts are in the API, in the order of cmd/kubeadm/app/cmd/init.go; one request for all.
+/// Parts that are in the API, in the order of cmd/kubeadm/app/cmd/init.go; one request for all.
 pub(super) fn missing_objects(
     host: &Host,
     config: Config<'_>,
     node: &str,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<Part>, String> {
     let get = ["get", "-f", "-", "-o", "json", "--ignore-not-found"];
     let items = asked(node, config);
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
@@ -142,10 +152,10 @@ pub(super) fn missing_objects(
     Ok(missing_in(&found, config, node))
 }
 
-/// Phases whose parts are not among what the API has.
-pub(super) fn missing_in(found: &Value, config: Config<'_>, node: &str) -> Vec<String> {
-    let mut missing = missing_of(found, node, config.minor());
-    missing.retain(|phase| !config.skips(phase));
+/// Parts that are not among what the API has.
+pub(super) fn missing_in(found: &Value, config: Config<'_>, node: &str) -> Vec<Part> {
+    let mut missing = parts_missing(found, node, config.minor());
+    missing.retain(|part| !config.skips(&part.phase));
     missing
 }
 
@@ -195,36 +205,50 @@ pub(super) fn asked(node: &str, config: Config<'_>) -> Vec<Value> {
         .collect()
 }
 
+/// The phases of [`missing_in`].
 pub(crate) fn missing_of(found: &Value, node: &str, minor: Option<u32>) -> Vec<String> {
+    parts_missing(found, node, minor).into_iter().map(|part| part.phase).collect()
+}
+
+fn parts_missing(found: &Value, node: &str, minor: Option<u32>) -> Vec<Part> {
     // One object alone is not wrapped into a list.
     let alone = std::slice::from_ref(found);
     let items = found["items"].as_array().map_or(alone, Vec::as_slice);
     let find = |kind: &str, name: &str| {
         items.iter().find(|item| item["kind"] == kind && item["metadata"]["name"] == name)
     };
-    let mut missing: Vec<&str> = Vec::new();
-    for (_, kind, _, name, phase) in objects(node) {
+    let mut missing: Vec<Part> = Vec::new();
+    for (_, kind, namespace, name, phase) in objects(node) {
         let former = kubelet_config_of_minor(minor).filter(|_| name == KUBELET_CONFIG_MAP);
-        let there = find(kind, &name).or_else(|| find(kind, &former?));
-        if there.is_none() && !missing.contains(&phase) {
-            missing.push(phase);
+        if find(kind, &name).or_else(|| find(kind, &former?)).is_some() {
+            continue;
+        }
+        let object = match namespace {
+            "" => format!("{kind} {name}"),
+            namespace => format!("{kind} {namespace}/{name}"),
+        };
+        match missing.iter_mut().find(|part| part.phase == phase) {
+            Some(part) => part.gone.push(object),
+            None => missing.push(Part { phase: phase.into(), gone: vec![object] }),
         }
     }
     if !find("Node", node).is_some_and(is_marked) {
         // After upload-config, before bootstrap-token.
-        let at = missing
-            .iter()
-            .position(|phase| *phase == "bootstrap-token" || phase.starts_with("addon/"))
-            .unwrap_or(missing.len());
-        missing.insert(at, "mark-control-plane");
+        let comes_after =
+            |part: &Part| part.phase == "bootstrap-token" || part.phase.starts_with("addon/");
+        let at = missing.iter().position(comes_after).unwrap_or(missing.len());
+        let gone = vec![format!("{CONTROL_PLANE_LABEL} of Node {node}")];
+        missing.insert(at, Part { phase: "mark-control-plane".into(), gone });
     }
-    missing.into_iter().map(str::to_owned).collect()
+    missing
 }
 
-/// Whether a node has the label of a control plane (`LabelNodeRoleControlPlane`,
-/// cmd/kubeadm/app/constants/constants.go).
+/// `LabelNodeRoleControlPlane`, cmd/kubeadm/app/constants/constants.go.
+const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
+
+/// Whether a node has the label of a control plane.
 pub(super) fn is_marked(node: &Value) -> bool {
-    node["metadata"]["labels"].get("node-role.kubernetes.io/control-plane").is_some()
+    node["metadata"]["labels"].get(CONTROL_PLANE_LABEL).is_some()
 }
 
 #[cfg(test)]

@@ -51,15 +51,29 @@ pub(super) fn flannel_backend(answers: &Answers, pods: Ipv4Net) -> Result<Backen
             ));
         }
     }
+    let tolerations = |of: &Value| -> Vec<Value> {
+        let all = of.pointer("/spec/template/spec/tolerations").and_then(Value::as_array);
+        all.cloned().unwrap_or_default()
+    };
+    let ours_tolerates = tolerations(&ours);
+    if let Some(more) = tolerations(there).iter().find(|each| !ours_tolerates.contains(each)) {
+        return Err(format!(
+            "flannel's DaemonSet tolerates `{more}`, and kubewan's only `NoSchedule`: a node with another taint would lose its network"
+        ));
+    }
     let arguments = there.pointer("/spec/template/spec/containers/0/args");
     let arguments = arguments.and_then(Value::as_array).into_iter().flatten();
     let mut arguments = arguments.filter_map(Value::as_str);
     if let Some(more) = arguments.find(|argument| !is_ours(argument)) {
         return Err(format!("flannel is called with `{more}`, which kubewan would leave out"));
     }
-    let text = config_map(answers, "kube-flannel-cfg")
-        .and_then(|map| map.pointer("/data/net-conf.json")?.as_str())
+    let map = config_map(answers, "kube-flannel-cfg")
         .ok_or("there is no ConfigMap kube-flannel/kube-flannel-cfg")?;
+    if let Some(other) = other_plugins(map) {
+        return Err(other);
+    }
+    let text = map.pointer("/data/net-conf.json").and_then(Value::as_str);
+    let text = text.ok_or("flannel's ConfigMap has no net-conf.json")?;
     let conf: Value = serde_json::from_str(text)
         .map_err(|e| format!("flannel's net-conf.json is no JSON: {e}"))?;
     if conf["Network"].as_str().and_then(|text| text.parse().ok()) != Some(pods) {
@@ -69,6 +83,19 @@ pub(super) fn flannel_backend(answers: &Answers, pods: Ipv4Net) -> Result<Backen
         ));
     }
     backend(&conf)
+}
+
+/// Pods' plugins that kubewan's file, as upstream's manifest has it, would take away.
+fn other_plugins(map: &Value) -> Option<String> {
+    let read = |map: &Value| -> Option<Value> {
+        let text = map.pointer("/data/cni-conf.json")?.as_str()?;
+        serde_json::from_str::<Value>(text).ok()?.get("plugins").cloned()
+    };
+    let (there, ours) = (read(map), read(&flannel::cni()));
+    (there != ours).then(|| {
+        let there = there.map_or_else(|| "none".to_owned(), |plugins| plugins.to_string());
+        format!("flannel's cni-conf.json has other plugins than its own manifest: {there}")
+    })
 }
 
 /// What upstream's manifest and kubewan's give flanneld; where it looks for its health is nobody's business.
@@ -96,6 +123,12 @@ fn backend(conf: &Value) -> Result<Backend, String> {
         .filter(|(key, value)| kept.get(key.as_str()) != Some(value));
     if let Some((key, value)) = more.next() {
         return Err(format!("flannel's backend has `{key}: {value}`, which kubewan's has not"));
+    }
+    if conf["EnableNFTables"] == true {
+        return Err(
+            "flannel makes its rules with nftables (EnableNFTables), which kubewan's does not"
+                .into(),
+        );
     }
     if conf["EnableIPv6"] == true || conf["EnableIPv4"] == false {
         return Err("flannel carries IPv6".into());

@@ -15,10 +15,12 @@
 //! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
 //! | [`firewall`] | host firewalls, and an etcd that answers everyone |
 //! | [`cluster`] | Kubernetes that is there already |
+//! | [`adopted`] | a cluster that somebody made by hand, before it is taken over |
 //! | [`versions`] | the version of Kubernetes itself |
 //! | [`accept`] | what the operator accepts |
 
 pub(in crate::plan) mod accept;
+mod adopted;
 mod bundle;
 mod clock;
 mod cluster;
@@ -94,6 +96,8 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         foreign::package(view, host, facts),
         registries::carried_over(view, host, facts),
         registries::old_settings(view, host, facts),
+        adopted::announced(view, host, facts),
+        adopted::cgroup_driver(view, host, facts),
     ];
     let several = [
         system::swap(view, host, facts),

@@ -16,6 +16,7 @@ use crate::facts::{
     CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, Listener, Route, SwapSource,
 };
 use crate::finding::Severity;
+use crate::inventory::adopt::{Adopt, Living};
 use crate::inventory::{Acceptance, Backend, HostnamePolicy, Inventory};
 use crate::network::reach;
 use crate::plan::planner::Inputs;
@@ -29,13 +30,14 @@ struct Cluster {
     facts: BTreeMap<String, Facts>,
     clocks: BTreeMap<String, i64>,
     measured: Vec<reach::Measured>,
+    living: Option<Living>,
 }
 
 impl Cluster {
     fn new() -> Cluster {
         let inventory = samples::inventory(3);
         let facts = samples::all_facts(&inventory);
-        Cluster { facts, inventory, clocks: BTreeMap::new(), measured: Vec::new() }
+        Cluster { facts, inventory, clocks: BTreeMap::new(), measured: Vec::new(), living: None }
     }
 
     fn master(&mut self) -> &mut Facts {
@@ -94,6 +96,7 @@ impl Cluster {
         let inputs = Inputs {
             clock_offsets_ms: &self.clocks,
             measured: &self.measured,
+            living: self.living.as_ref(),
             ..Inputs::new(&addresses, &bundle)
         };
         steps(&self.inventory, &self.facts, &inputs)
@@ -457,6 +460,16 @@ const CASES: &[Case] = &[
     ("Docker from a bundle for another distribution", |c| {
         c.docker();
         c.node().os.version_id = "13".into();
+    }),
+    ("a cluster by hand, with an address for flannel that is not the node's", |c| {
+        let ca = format!("sha256:{}", "0".repeat(64));
+        for of in c.facts.values_mut().map(|facts| &mut facts.kubernetes) {
+            (of.state, of.ca_hash) = (ClusterState::Foreign, Some(ca.clone()));
+        }
+        c.inventory.adopt = Some(Adopt { ca, endpoint: "198.51.100.10:6443".into() });
+        let mut living = samples::living(&c.inventory);
+        living.nodes[1].overwrite = Some("203.0.113.9".into());
+        c.living = Some(living);
     }),
     ("a kernel without WireGuard, and encryption asked for", |c| {
         c.node().kernel.wireguard = false;

@@ -55,7 +55,13 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         restart_on.push(LOGINS.into());
     }
     steps.push(step(
-        Action::Unit(Unit { name: "kubelet.service".into(), enabled: true, active, restart_on }),
+        Action::Unit(Unit {
+            name: "kubelet.service".into(),
+            enabled: true,
+            active,
+            restart_on,
+            node: None,
+        }),
         "the kubelet comes back after a reboot",
     ));
     steps

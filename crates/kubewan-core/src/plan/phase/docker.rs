@@ -5,7 +5,7 @@ use super::runtime::{artifact, before_packages};
 use crate::action::file::{Content, FileState};
 use crate::action::{Action, DockerEngine, File, Package, Unit};
 use crate::bundle::Artifact;
-use crate::facts::Facts;
+use crate::facts::{ClusterState, Facts};
 use crate::inventory::{Host, RuntimeKind, RuntimeSource};
 use crate::packages::TOOLS;
 use crate::plan::planner::View;
@@ -53,6 +53,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
             enabled: true,
             active: Some(true),
             restart_on: vec![DAEMON_JSON.into()],
+            node: in_turn(view, facts).then(|| host.name.clone()),
         }),
         "the containers run by it",
     ));
@@ -66,6 +67,12 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         steps.extend(cri_dockerd(view, host, facts));
     }
     steps
+}
+
+/// Whether the host is a node that runs its pods by Docker. All of them stop when its daemon starts again (unlike containerd's, which
+/// have shims of their own), so that these hosts are worked on one after another.
+pub(super) fn in_turn(view: &View, facts: &Facts) -> bool {
+    view.inventory.is_docker() && facts.kubernetes.state == ClusterState::Done
 }
 
 /// The text of Docker's configuration.
@@ -85,6 +92,7 @@ pub(in crate::plan) fn daemon_json(
             // One that is there may keep images with another, also while it does not run and can't say so.
             storage_driver: (!facts.runtime.docker.installed).then_some(STORAGE_DRIVER),
             extra: &view.inventory.runtime.docker,
+            added: &facts.runtime.docker.added,
         },
     )
 }
@@ -115,7 +123,13 @@ fn cri_dockerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         "the kubelet finds it there",
     ));
     let unit = |name: &str, restart_on| {
-        Action::Unit(Unit { name: name.into(), enabled: true, active: Some(true), restart_on })
+        Action::Unit(Unit {
+            name: name.into(),
+            enabled: true,
+            active: Some(true),
+            restart_on,
+            node: None,
+        })
     };
     let why = "the kubelet speaks to Docker through it";
     steps.push(step(unit(unit::CRI_DOCKERD_SOCKET_UNIT, vec![SOCKET.into()]), why));

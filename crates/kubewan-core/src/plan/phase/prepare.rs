@@ -5,7 +5,7 @@ use crate::action::{
     Action, AliasOff, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link,
     Module, SelinuxPermissive, SwapOff, Sysctl, TimeSyncOn, Unit,
 };
-use crate::facts::{Facts, FirewallTool, InterfaceAddress, Selinux};
+use crate::facts::{ChronyFolder, Facts, FirewallTool, InterfaceAddress, Selinux};
 use crate::inventory::{Acceptance, Firewall, Host, HostnamePolicy, TimeSync};
 use crate::mirror::RECORD;
 use crate::network::alias::{WideAlias, wide};
@@ -80,8 +80,9 @@ fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         return vec![on];
     };
     let why = "the time servers that the inventory names, beside those that the host has";
-    let restart_on = vec![path.to_owned()];
-    let goal = Unit { name: unit.into(), enabled: true, active: Some(true), restart_on };
+    let restart_on = vec![path.clone()];
+    let goal =
+        Unit { name: unit.into(), enabled: true, active: Some(true), restart_on, node: None };
     vec![
         step(host, Action::File(File::text(path, 0o644, text)), why),
         on,
@@ -99,31 +100,21 @@ pub(in crate::plan) fn time_service(facts: &Facts) -> &str {
     there.unwrap_or(comes)
 }
 
-/// A file of time servers in a folder that the host's time service reads beside its own file (timesyncd.conf(5); `sourcedir` in
-/// Debian's chrony.conf); `None` where it has no such folder.
-pub(in crate::plan) fn time_file(
-    servers: &[String],
-    facts: &Facts,
-) -> Option<(&'static str, String)> {
-    let is_rpm = packages::manager(&facts.os).is_rpm();
+/// A file of time servers in a folder that the host's time service reads beside its own file (timesyncd.conf(5); what the host's
+/// chrony.conf itself says that it reads); `None` where it has no such folder.
+pub(in crate::plan) fn time_file(servers: &[String], facts: &Facts) -> Option<(String, String)> {
     match time_service(facts) {
         "systemd-timesyncd.service" => Some((
-            "/etc/systemd/timesyncd.conf.d/60-kubewan.conf",
+            "/etc/systemd/timesyncd.conf.d/60-kubewan.conf".into(),
             format!("# Written by kubewan.\n[Time]\nNTP={}\n", servers.join(" ")),
         )),
-        "chrony.service" if !is_rpm && has_sources_folder(facts) => {
-            let lines: String =
-                servers.iter().map(|name| format!("server {name} iburst\n")).collect();
-            Some(("/etc/chrony/sources.d/kubewan.sources", lines))
+        "chrony.service" | "chronyd.service" => {
+            let folder: &ChronyFolder = facts.time_sync.chrony_folder.as_ref()?;
+            let lines = servers.iter().map(|name| format!("server {name} iburst\n"));
+            Some((folder.file(), lines.collect()))
         }
         _ => None,
     }
-}
-
-/// Since chrony 4.0, which Debian 11 and Ubuntu 22.04 have.
-fn has_sources_folder(facts: &Facts) -> bool {
-    let major = facts.os.version_id.split('.').next().and_then(|major| major.parse().ok());
-    major.is_some_and(|major: u32| major >= if facts.os.id == "ubuntu" { 22 } else { 11 })
 }
 
 /// Which mirrors were chosen: a run from another machine has to know, and choose the same.
@@ -174,6 +165,7 @@ fn address(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
                 enabled: true,
                 active: Some(true),
                 restart_on: vec![path],
+                node: None,
             }),
             "the address has to be there after a reboot too",
         ),
@@ -230,7 +222,7 @@ fn unmanaged(host: &Host, facts: &Facts) -> Vec<Step> {
     let text = unit::unmanaged_unit();
     steps.push(step(host, Action::File(File::text(path, 0o644, text)), why));
     let name = unit::UNMANAGED_UNIT.into();
-    let goal = Unit { name, enabled: true, active: Some(true), restart_on };
+    let goal = Unit { name, enabled: true, active: Some(true), restart_on, node: None };
     steps.push(step(host, Action::Unit(goal), why));
     steps
 }

@@ -5,6 +5,7 @@ use crate::action::{Action, Artifact, File, Image, ImageStore, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
 use crate::facts::Facts;
 use crate::inventory::{Host, Inventory, KubernetesSource, RuntimeSource};
+use crate::mirror::trust;
 use crate::packages::{self, PackageManager, TOOLS};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
@@ -29,6 +30,11 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         false => containerd(view, host, facts),
     };
     steps.extend(images(view, host, facts));
+    if super::docker::in_turn(view, facts) {
+        for step in &mut steps {
+            step.phase = Phase::RuntimeInTurn;
+        }
+    }
     steps
 }
 
@@ -42,7 +48,8 @@ fn containerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     ));
     for (registry, url) in &view.inventory.mirrors.images {
         let path = format!("{}/{registry}/hosts.toml", containerd::CERTS_D);
-        let text = containerd::hosts_toml(url);
+        let own = trust::entry(view.inventory, url);
+        let text = containerd::hosts_toml(url, own);
         let why = format!("images of {registry} are pulled from {url}");
         steps.push(step(Action::File(File::text(path, 0o644, text)), &why));
     }
@@ -57,6 +64,7 @@ fn containerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
             enabled: true,
             active: Some(true),
             restart_on,
+            node: None,
         }),
         "the kubelet speaks to it",
     ));

@@ -101,6 +101,11 @@ impl<'a> Before<'a> {
         Some(Action::File(File { path: path.into(), state: state.clone()? }))
     }
 
+    /// There was no such file before, and kubewan made one.
+    pub(super) fn goes(&self, path: &str) -> bool {
+        matches!(self.files.get(path), Some((_, Some(FileState::Absent))))
+    }
+
     /// Goals for the folders that a subject's entries tell of.
     pub(super) fn folders(&self, subject: &Subject<'a>) -> Vec<Action> {
         ["dir", "tree", "contents"]

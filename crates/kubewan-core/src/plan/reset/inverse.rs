@@ -59,7 +59,7 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
             let name = if seen.configured.is_empty() { &seen.running } else { &seen.configured };
             way.now.push(Action::Hostname(Hostname { name: name.clone() }));
         }
-        (Action::Unit(unit), Observed::Unit(seen)) => unit_as_before(unit, seen, &mut way),
+        (Action::Unit(unit), Observed::Unit(seen)) => unit_as_before(unit, seen, before, &mut way),
         (Action::AliasOff(goal), Observed::AliasOff(seen)) => {
             let (interface, address) = (goal.interface.clone(), goal.address);
             let on = |settings| Action::AliasOn(AliasOn { interface, address, settings });
@@ -116,14 +116,24 @@ fn swap_on(subject: &Subject<'_>, seen: &SwapSeen) -> Option<Action> {
 
 /// A unit that ran before goes on, and reads the files that are restored by then; one that did not stops
 /// before its file goes. One that was on its way is left on its way.
-fn unit_as_before(unit: &Unit, seen: &UnitSeen, way: &mut Way) {
+fn unit_as_before(unit: &Unit, seen: &UnitSeen, before: &Before<'_>, way: &mut Way) {
     let running = seen.active == "active";
+    // Of a file that goes nothing is left to tell when; its folder tells.
+    let changed = |path: &String| match (before.goes(path), path.rsplit_once('/')) {
+        (true, Some((folder, _))) => folder.to_owned(),
+        _ => path.clone(),
+    };
     let between = matches!(seen.active.as_str(), "activating" | "reloading" | "deactivating");
     let action = Action::Unit(Unit {
         name: unit.name.clone(),
         enabled: seen.enabled == "enabled",
         active: (!between).then_some(running),
-        restart_on: if running { unit.restart_on.clone() } else { Vec::new() },
+        restart_on: if running {
+            unit.restart_on.iter().map(changed).collect()
+        } else {
+            Vec::new()
+        },
+        node: None,
     });
     if running { way.late.push(action) } else { way.now.push(action) }
 }
@@ -140,6 +150,7 @@ fn stopped(subject: &Subject<'_>) -> Vec<Action> {
         enabled: !enabled.contains(&name),
         active: started.contains(&name).then_some(false),
         restart_on: Vec::new(),
+        node: None,
     };
     names.into_iter().map(|name| Action::Unit(as_before(name))).collect()
 }

@@ -269,7 +269,8 @@ fn action() -> impl Strategy<Value = Action> {
             name,
             enabled: true,
             active: Some(true),
-            restart_on: vec![]
+            restart_on: vec![],
+            node: None,
         })),
         (names, any::<bool>()).prop_map(move |(names, hold)| Action::Package(Package {
             held: if hold { vec!["u".into()] } else { vec![] },

@@ -65,7 +65,8 @@ fn package(names: &[&str], held: &[&str]) -> Action {
 
 fn unit(name: &str, before: (&str, &str)) -> (Action, Observed) {
     let restart_on = vec!["/etc/x".to_owned()];
-    let goal = Unit { name: name.into(), enabled: true, active: Some(true), restart_on };
+    let goal =
+        Unit { name: name.into(), enabled: true, active: Some(true), restart_on, node: None };
     let (enabled, active) = (before.0.to_owned(), before.1.to_owned());
     (Action::Unit(goal), Observed::Unit(UnitSeen { loaded: true, enabled, active, stale: vec![] }))
 }
@@ -202,6 +203,32 @@ fn what_tells_of_one_file_is_taken_back_together() {
     assert_eq!(ids, ["h/file:/etc/fstab", "h/unmasked:z.swap"]);
     // After the first step alone, the second entry has to be there still: it says that there was no such file.
     assert_eq!(reset.undoes, BTreeMap::from([("h/unmasked:z.swap".to_owned(), vec![1, 2, 3])]));
+}
+
+/// chrony gives servers back when it reads its folder again, and of a file that went nothing is left to tell when.
+#[test]
+fn a_service_that_ran_reads_what_is_left_once_its_file_is_gone() {
+    let path = "/etc/chrony/sources.d/kubewan.sources";
+    let goal = |file: &str| Unit {
+        name: "chrony.service".into(),
+        enabled: true,
+        active: Some(true),
+        restart_on: vec![file.into()],
+        node: None,
+    };
+    let (_, seen) = unit("chrony.service", ("enabled", "active"));
+    let file = File::text(path, 0o644, "server 192.0.2.1 iburst\n");
+    let journal = |before: FileSeen| {
+        [
+            begun(1, Action::File(file.clone()), Observed::File(before)),
+            begun(2, Action::Unit(goal(path)), seen.clone()),
+        ]
+    };
+    let back = |before: FileSeen| steps("h", &journal(before)).steps;
+    let gone = back(FileSeen::default());
+    assert_eq!(gone.last().unwrap().action, Action::Unit(goal("/etc/chrony/sources.d")));
+    let was = FileSeen { sha256: Some("ab".into()), ..FileSeen::default() };
+    assert_eq!(back(was).last().unwrap().action, Action::Unit(goal(path)));
 }
 
 #[test]
@@ -386,6 +413,7 @@ fn a_docker_that_goes_is_not_started_again() {
         enabled: true,
         active: Some(true),
         restart_on: vec!["/etc/docker/daemon.json".into()],
+        node: None,
     };
     let package = |names: &[&str]| {
         let installed = names.iter().map(|name| ((*name).to_owned(), None)).collect();

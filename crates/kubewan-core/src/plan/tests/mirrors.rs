@@ -1,6 +1,7 @@
 //! Mirrors and what follows from them: the record on every host, the pause image everywhere, time servers.
 
 use super::*;
+use crate::facts::ChronyFolder;
 use crate::inventory::{KubernetesSource, RuntimeKind, RuntimeSource};
 use crate::mirror::{RECORD, Record, Recorded};
 
@@ -88,6 +89,8 @@ fn time_servers_go_to_the_service_that_a_host_has() {
         let steps = planned(&inventory, &Record::none(), |facts| {
             facts.time_sync.active = active.map(str::to_owned);
             facts.time_sync.installed = None;
+            let folder = "/etc/chrony/sources.d".to_owned();
+            facts.time_sync.chrony_folder = Some(ChronyFolder::Sources(folder));
         });
         let about = ["chrony", "timesyncd"];
         let mine = steps.iter().filter(|step| about.iter().any(|word| step.id.contains(word)));
@@ -99,6 +102,19 @@ fn time_servers_go_to_the_service_that_a_host_has() {
             .join("\n\n")
     );
     assert_eq!(of(Some("ntpsec.service")), [] as [String; 0]);
+    // Enterprise Linux' chrony reads none, unless somebody has told it to.
+    let chronyd = |folder: Option<ChronyFolder>| {
+        let steps = planned(&inventory, &Record::none(), |facts| {
+            facts.time_sync.active = Some("chronyd.service".into());
+            facts.time_sync.chrony_folder.clone_from(&folder);
+        });
+        steps.into_iter().find(|step| step.id.contains("file:/etc/chrony"))
+    };
+    assert_eq!(chronyd(None), None);
+    let told = chronyd(Some(ChronyFolder::Config("/etc/chrony.d".into()))).unwrap();
+    assert!(told.id.ends_with("file:/etc/chrony.d/kubewan.conf"), "{}", told.id);
+    let text = serde_json::to_string(&told.action).unwrap();
+    assert!(text.contains("server ntp.aliyun.com iburst\\nserver 192.0.2.1 iburst"), "{text}");
     inventory.time = crate::inventory::TimeSync::Keep;
     assert_eq!(
         planned(&inventory, &Record::none(), |_| ())

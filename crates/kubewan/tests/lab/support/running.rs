@@ -44,10 +44,20 @@ impl Ended {
 impl Running {
     /// Starts the program on the stage's inventory.
     pub fn start(stage: &Stage, arguments: &[&str]) -> Running {
-        eprintln!("$ kubewan {} &", arguments.join(" "));
+        Running::start_with(arguments, &stage.inventory(), &[])
+    }
+
+    /// Starts the program on another inventory, with some variables of its environment.
+    pub fn start_with(
+        arguments: &[&str],
+        inventory: &str,
+        environment: &[(&str, &str)],
+    ) -> Running {
+        eprintln!("$ kubewan {} -f {inventory} &", arguments.join(" "));
         let mut child = program()
             .args(arguments)
-            .args(["-f", &stage.inventory()])
+            .args(["-f", inventory])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

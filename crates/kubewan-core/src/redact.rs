@@ -1,9 +1,14 @@
-//! Masks secrets in lines that leave the host: events, errors, logs.
+//! Secrets in texts, masked. [`redact`] is for what goes from a host to its operator: events, errors, logs, of which every word may be
+//! needed. [`thoroughly`] is for what goes on to others.
+
+mod thorough;
 
 use std::collections::BTreeMap;
 
+pub use thorough::{is_name, thoroughly};
+
 /// What stands for a secret.
-const MASK: &str = "[hidden]";
+pub const MASK: &str = "[hidden]";
 
 /// Masks a line: the given values, bootstrap tokens, and certificate keys.
 pub fn redact(text: &str, values: &BTreeMap<String, String>) -> String {
