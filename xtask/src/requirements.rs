@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::run::show;
 
 /// A program and the Debian/Ubuntu package that brings it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "gcc"),
     ("ssh", "openssh-client"),
     ("ip", "iproute2"),
@@ -15,6 +15,9 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("curl", "curl"),
     ("gpg", "gnupg"),
     ("dpkg-scanpackages", "dpkg-dev"),
+    // Login shells of a host's users.
+    ("fish", "fish"),
+    ("tcsh", "tcsh"),
 ];
 
 /// Installs the packages of programs that are not there. The lab installs its own.

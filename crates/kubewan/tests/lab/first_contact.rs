@@ -7,6 +7,7 @@ mod desk;
 use std::fs;
 
 use kubewan_core::inventory::host_key;
+use kubewan_lab::LabHost;
 
 use crate::support::golden;
 use crate::terminal::Watch;
@@ -362,46 +363,70 @@ fn odd_hosts_work_or_end_clearly() {
     }
     on("node02", "umount /etc");
 
-    // Shells that do come to it.
-    on(
-        "node01",
-        "printf 'echo Welcome to node01; echo warned >&2; printf no-newline\\n' >> /home/admin/.bashrc",
-    );
-    desk.kubewan(&["plan"]).expect_code(0);
-    if give_shell(&desk, "node02", "fish", &["fish", "fish-common", "libpcre2-32-0"]) {
-        on(
-            "node02",
-            "mkdir -p /root/.config/fish && echo 'echo Welcome to fish' > /root/.config/fish/config.fish",
-        );
-        desk.kubewan(&["plan"]).expect_code(0);
-    }
-    if give_shell(&desk, "master01", "tcsh", &["tcsh"]) {
-        desk.kubewan(&["plan"]).expect_code(0);
-    }
+    shells_that_come_to_it(&desk);
 }
 
-/// Brings a shell of the distribution to a host and makes it root's; answers whether it was to be had.
-fn give_shell(desk: &Desk, host: &str, shell: &str, packages: &[&str]) -> bool {
-    let folder = desk.folder().join(shell);
-    fs::create_dir(&folder).unwrap();
-    let mut apt = std::process::Command::new("apt-get");
-    let got = apt.args(["-q", "download"]).args(packages).current_dir(&folder).output().unwrap();
-    if !got.status.success() {
-        eprintln!(
-            "{shell} can't be downloaded, so it is not shown: {}",
-            String::from_utf8_lossy(&got.stderr)
-        );
-        return false;
+/// Each prints, which `true` on the host shows, and each comes to what it was given.
+fn shells_that_come_to_it(desk: &Desk) {
+    let on = |host: &str, line: &str| desk.stage.on(host, line);
+    // Before the line that ends for whoever is not at a terminal.
+    on(
+        "node01",
+        "sed -i '1i echo Welcome to node01; echo warned >&2; printf no-newline' /home/admin/.bashrc",
+    );
+    give_shell(desk, "node02", "fish", &["/usr/share/fish", "/etc/fish"]);
+    on(
+        "node02",
+        "mkdir -p /root/.config/fish && echo 'echo Welcome to fish' > /root/.config/fish/config.fish",
+    );
+    give_shell(desk, "master01", "tcsh", &["/etc/csh.cshrc"]);
+    on("master01", "echo 'echo Welcome to $shell of $version' > /root/.cshrc");
+    for (host, words) in [
+        (0, "Welcome to /usr/local/bin/tcsh of tcsh "),
+        (1, "Welcome to node01\nno-newline"),
+        (2, "Welcome to fish"),
+    ] {
+        let said = printed_by_true(desk, &desk.hosts[host]);
+        assert!(said.contains(words), "{said}");
     }
-    for package in fs::read_dir(&folder).unwrap() {
-        let mut unpack = std::process::Command::new("dpkg-deb");
-        let files = unpack.arg("--fsys-tarfile").arg(package.unwrap().path()).output().unwrap();
-        let put = ["tar", "-x", "-C", "/", "--keep-directory-symlink"];
-        let put = desk.stage.lab.exec(host, &put, &files.stdout).unwrap();
-        assert!(put.status.success(), "{put:?}");
-    }
-    let at =
-        desk.stage.on(host, &format!("ls /usr/bin/{shell} /bin/{shell} 2>/dev/null | head -n 1"));
-    desk.stage.on(host, &format!("usermod --shell {} root && {shell} -c true", at.trim()));
-    true
+    desk.kubewan(&["plan"]).expect_code(0);
+}
+
+/// What `ssh host true` prints.
+fn printed_by_true(desk: &Desk, host: &LabHost) -> String {
+    let output = std::process::Command::new(desk.folder().join("bin/ssh"))
+        .args(["-o", "BatchMode=yes", "-p", &host.ssh_port.to_string()])
+        .args(["-l", &host.ssh_user, &host.address.to_string(), "true"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {output:?}", host.name);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Brings a shell of this machine (`cargo xtask lab` installs it) to a host, with the libraries that it was linked to,
+/// since the host may be of another release; and makes it root's.
+fn give_shell(desk: &Desk, host: &str, shell: &str, data: &[&str]) {
+    let pack = format!(
+        "shell=$(command -v {shell}) && tar -chf - $shell $(ldd $shell | grep -o '/[^ ]*') {}",
+        data.join(" ")
+    );
+    let files = std::process::Command::new("sh").args(["-c", &pack]).output().unwrap();
+    assert!(files.status.success(), "{shell} of this machine: {files:?}");
+    let beside = format!("/opt/{shell}");
+    desk.stage.on(host, &format!("mkdir {beside}"));
+    let put = desk.stage.lab.exec(host, &["tar", "-x", "-C", &beside], &files.stdout).unwrap();
+    assert!(put.status.success(), "{put:?}");
+    desk.stage.on(
+        host,
+        &format!(
+            "cd {beside} && loader=$PWD/$(find . -name 'ld-linux*' | head -n 1) && \
+             libraries=$(find $PWD -name '*.so*' -printf '%h\\n' | sort -u | paste -s -d :) && \
+             for at in {}; do [ -e $at ] || cp -a $PWD$at $at; done && \
+             printf '#!/bin/sh\\nexec %s --library-path %s %s \"$@\"\\n' $loader $libraries \
+               $PWD/$(find . -name {shell} -type f -perm -1 | head -n 1) > /usr/local/bin/{shell} && \
+             chmod 755 /usr/local/bin/{shell} && {shell} -c true && \
+             usermod --shell /usr/local/bin/{shell} root",
+            data.join(" ")
+        ),
+    );
 }

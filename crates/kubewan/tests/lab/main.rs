@@ -22,6 +22,7 @@ mod kill_sweep;
 mod mirrors;
 mod network_stacks;
 mod passing;
+mod preflight;
 mod registries;
 mod secrets;
 mod sources;

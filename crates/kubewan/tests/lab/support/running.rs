@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -116,6 +116,24 @@ impl Running {
         }
     }
 
+    /// Reads on for so long, or until the step that began with this event ends. Whether it does.
+    pub fn ends_within(&mut self, begun: &Value, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(event) => {
+                    self.seen.push(event.clone());
+                    if ends(&event, begun) {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+    }
+
     /// Reads on until so many events have come, of all that are no upload's progress. Answers the last one, or nothing
     /// where the run ends before.
     pub fn after(&mut self, count: usize) -> Option<Value> {
@@ -168,8 +186,15 @@ impl Running {
     }
 }
 
+/// Whether the step ends that began with that event, well or not.
+pub fn ends(event: &Value, begun: &Value) -> bool {
+    let same = |key: &str| event[key] == begun[key];
+    let state = event["state"].as_str().unwrap_or_default();
+    event["event"] == "step" && same("host") && same("step") && matches!(state, "done" | "failed")
+}
+
 /// Whether a step of that kind begins.
-fn begins(event: &Value, kind: &str) -> bool {
+pub fn begins(event: &Value, kind: &str) -> bool {
     let step = event["step"].as_str().and_then(|id| id.split_once('/'));
     event["event"] == "step"
         && event["state"] == "started"
