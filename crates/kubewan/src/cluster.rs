@@ -177,8 +177,10 @@ impl<'a> Cluster<'a> {
         let seen = survey::observe_with(&mut self.fleet, &planned.steps, &planned.secrets)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
-        planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
-        let (steps, findings) = (planned.steps, planned.findings);
+        let (steps, left) = plan::but_what_stays(&self.survey.facts, planned.steps, &seen);
+        planned.findings.extend(left);
+        planned.findings.extend(plan::edited(&self.survey.facts, &steps, &seen));
+        let findings = planned.findings;
         let mut plan = Plan::new(&inventory.name, bundle.rehearsal, steps, &seen, findings)?;
         plan.secrets = planned.secrets;
         refuse_what_adopted_ones_lack(&plan, &self.survey)?;
