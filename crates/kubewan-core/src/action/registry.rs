@@ -177,6 +177,7 @@ mod tests {
             mode: 0o600,
             owner: (0, 0),
             logins: vec![LoginSeen::Same, LoginSeen::Same],
+            gone: Vec::new(),
         };
         assert_eq!(goal().diff(&right), None);
         let loose = LoginsSeen {
