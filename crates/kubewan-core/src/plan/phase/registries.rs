@@ -77,7 +77,7 @@ fn files(view: &View, host: &Host, registry: &Registry) -> Vec<Step> {
 /// program takes one certificate a file.
 pub(super) fn trusts<'a>(view: &'a View) -> impl Iterator<Item = (String, &'a str, String)> {
     let registries = view.inventory.registries.iter().filter(|registry| registry.trust_in_system);
-    registries.flat_map(|registry| {
+    registries.flat_map(move |registry| {
         let address = registry.address.as_str();
         let files = view.inputs.registries.get(address);
         let authorities = files.map(|files| files.authorities.as_slice()).unwrap_or_default();

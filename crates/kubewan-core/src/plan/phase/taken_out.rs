@@ -128,7 +128,7 @@ fn takes_away<'a>(
         (Action::File(File { path, state: FileState::Absent }), Some(Ok(Observed::File(now))))
             if is_of_registry(path) || TIME_FILES.contains(&path.as_str()) =>
         {
-            Some((path, now))
+            Some((path.as_str(), now))
         }
         _ => None,
     }
