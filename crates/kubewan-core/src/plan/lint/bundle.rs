@@ -23,8 +23,13 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
         host.is_control_plane() || !CONTROL_PLANES.contains(&what.trim_start_matches("image "))
     };
     let lacks = bundle.missing(arch);
-    let mut missing: Vec<String> =
-        lacks.iter().filter(of_workers).map(|what| format!("{what} for {arch}")).collect();
+    let for_arch = |what: &String| match what.split_once(' ') {
+        Some(("binary", name)) => format!("binary {name} for {arch}"),
+        Some(("image", name)) => format!("image {name} for {arch}"),
+        Some((_, name)) => format!("CNI plugin {name} for {arch}"),
+        None => what.clone(),
+    };
+    let mut missing: Vec<String> = lacks.iter().filter(of_workers).map(for_arch).collect();
     missing.extend(other_images(view, host, arch));
     let distribution = facts.os.distribution();
     let has = |name: &str| bundle.of(ArtifactKind::Runtime, arch).any(|file| file.name == name);
