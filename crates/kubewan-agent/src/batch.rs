@@ -207,9 +207,13 @@ impl Batch<'_> {
         };
         let mut cx = Performing::new(self.host, values, &mut progress);
         cx.record(along.into_iter().chain(kept))?;
-        act::perform(action, &before, &mut cx)?;
-        let mut along = std::mem::take(&mut cx.along);
-        along.extend(left_behind(&along));
+        if let Err(error) = act::perform(action, &before, &mut cx) {
+            if cx.refused {
+                self.journal.undo(number)?;
+            }
+            return Err(error);
+        }
+        let along = std::mem::take(&mut cx.along);
         let after = match cx.after {
             Some(after) => after,
             None => has_ended(act::observe(action, self.host)?),
@@ -331,17 +335,9 @@ impl Batch<'_> {
     }
 }
 
-/// What is now in files that were kept and edited, so that a later edit by someone else can be told from ours.
-fn left_behind(along: &[String]) -> Vec<String> {
-    along
-        .iter()
-        .filter_map(|line| line.strip_prefix("kept:")?.splitn(3, ':').nth(2))
-        .filter_map(|path| {
-            let sha256 = crate::disk::sha256_of(Path::new(path)).ok()?;
-            Some(format!("left:{sha256}:{path}"))
-        })
-        .collect()
-}
+/// Where kubeadm, the kubelet and what runs in the pods that these start write.
+const KUBEADMS: [&str; 5] =
+    ["/etc/kubernetes/", "/var/lib/kubelet/", "/var/lib/etcd/", "/etc/cni/", "/opt/cni/"];
 
 /// Whether an action may have changed the file that another is about.
 fn may_touch(earlier: &Begun, now: &Action) -> bool {
@@ -349,11 +345,13 @@ fn may_touch(earlier: &Begun, now: &Action) -> bool {
     match &earlier.action {
         Action::File(_) | Action::Block(_) => subject == path,
         Action::Removed(r) => r.path == path || path.starts_with(&format!("{}/", r.path)),
-        // Packages and kubeadm write many files; which, only they know.
-        Action::Package(_)
-        | Action::KubeadmInit(_)
-        | Action::KubeadmJoin(_)
-        | Action::KubeadmReset(_) => true,
+        // A package's scripts may write many files; which, only they know. None writes these.
+        Action::Package(_) => {
+            !["/etc/hosts", "/etc/fstab", "/etc/resolv.conf"].contains(&path.as_str())
+        }
+        Action::KubeadmInit(_) | Action::KubeadmJoin(_) | Action::KubeadmReset(_) => {
+            KUBEADMS.iter().any(|folder| path.starts_with(folder))
+        }
         _ => act::files_rewritten(&earlier.action, &earlier.before).contains(&path.as_str()),
     }
 }

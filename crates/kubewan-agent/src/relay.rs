@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -127,14 +127,20 @@ pub fn take(host: &Host, orders: &Orders) -> Result<Taken, String> {
 }
 
 /// Lets one connection at a time start a batch; held until the file is closed.
-fn lock(host: &Host) -> Result<File, String> {
+pub(crate) fn lock(host: &Host) -> Result<File, String> {
     disk::make_private_dir(host.root())?;
     let path = host.root().join("lock");
     let failed = |e: std::io::Error| format!("can't lock {}: {e}", path.display());
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-    file.lock().map_err(failed)?;
-    Ok(file)
+    loop {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        // A reset's farewell may have taken the file away while this one waited for it.
+        if file.metadata().map_err(failed)?.nlink() > 0 {
+            return Ok(file);
+        }
+        disk::make_private_dir(host.root())?;
+    }
 }
 
 /// As [`unit_state`], but a batch that has said its last word is given time to go: the next phase's orders come
@@ -212,6 +218,14 @@ fn remove_stale_spools(host: &Host) {
         for batch in entries(&run) {
             let _ = std::fs::remove_file(batch.join(ORDERS));
         }
+    }
+    // Where systemd gives a batch no folder of its own (before 235), kubeadm's configuration lay here: a join's has a token.
+    let is_kubeadms = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("kubeadm-") && name.ends_with(".yaml")
+    };
+    for path in entries(host.root()).into_iter().filter(is_kubeadms) {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -269,6 +269,11 @@ fn is_readable(path: &str) -> bool {
 
 /// Forgets this host, if nothing of it is left to take back.
 fn farewell(host: &Host) -> Result<(), String> {
+    if !host.root().exists() {
+        return Ok(());
+    }
+    // No other connection may start a batch between the look and the end: its journal would go with this.
+    let _lock = relay::lock(host)?;
     if let UnitState::Runs { run, .. } = relay::settled_unit_state(host)? {
         return Err(format!(
             "a batch of the run {run} is in progress here; wait until it has ended"

@@ -42,6 +42,9 @@ const PROTECTED: &[&str] = &[
     "/var/log",
 ];
 
+/// Where Docker keeps all that it has.
+const DOCKERS_FOLDER: &str = "/var/lib/docker";
+
 /// Looks at what is at the path, without following a link.
 pub fn observe_file(goal: &File, host: &Host) -> Result<FileSeen, String> {
     let path = Path::new(&goal.path);
@@ -250,8 +253,16 @@ pub fn perform_block(
     rewrite(&path, &text)
 }
 
+/// As [`rewrite`], for a file that is no goal of its own and that a reset puts back: what is left there is noted first, so
+/// that even where a run is cut short right after it, a later edit of someone's is told from ours.
+pub fn rewrite_kept(path: &Path, text: &str, cx: &mut Performing<'_>) -> Result<(), String> {
+    let sha256 = kubewan_core::sha256_hex(text.as_bytes());
+    cx.record([format!("left:{sha256}:{}", path.display())])?;
+    rewrite(path, text)
+}
+
 /// Replaces a file's text; mode and owner stay.
-pub fn rewrite(path: &Path, text: &str) -> Result<(), String> {
+fn rewrite(path: &Path, text: &str) -> Result<(), String> {
     let access = match std::fs::metadata(path) {
         Ok(m) => Access { mode: m.mode() & 0o7777, uid: m.uid(), gid: m.gid() },
         Err(_) => Access::root(0o644),
@@ -269,22 +280,36 @@ pub fn observe_removed(goal: &Removed, _host: &Host) -> Result<RemovedSeen, Stri
                 || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
             let empty_folder = metadata.is_dir() && empty() && !is_mount(&mountinfo()?, &goal.path);
             let exists = empty_file || empty_folder;
-            Ok(RemovedSeen { exists })
+            Ok(RemovedSeen { exists, ..RemovedSeen::default() })
         }
         Ok(metadata) if metadata.is_dir() && goal.extent == Extent::Contents => {
-            Ok(RemovedSeen { exists: !children(path)?.is_empty() })
+            Ok(RemovedSeen { exists: !children(path)?.is_empty(), volumes: volumes(path) })
         }
-        Ok(_) if goal.extent == Extent::Contents => Ok(RemovedSeen { exists: false }),
+        Ok(_) if goal.extent == Extent::Contents => Ok(RemovedSeen::default()),
         Ok(metadata) if metadata.is_dir() => {
             let empty_mount = is_mount(&mountinfo()?, &goal.path) && children(path)?.is_empty();
-            Ok(RemovedSeen { exists: !empty_mount })
+            Ok(RemovedSeen { exists: !empty_mount, volumes: volumes(path) })
         }
-        Ok(_) => Ok(RemovedSeen { exists: true }),
+        Ok(_) => Ok(RemovedSeen { exists: true, ..RemovedSeen::default() }),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(RemovedSeen { exists: false })
+            Ok(RemovedSeen::default())
         }
         Err(e) => Err(format!("can't look at {}: {e}", goal.path)),
     }
+}
+
+/// Docker's volumes in its folder: each is a folder of its own beside Docker's database of them (moby, volume/local). The
+/// kubelet's containers have none.
+fn volumes(dir: &Path) -> Vec<String> {
+    if dir != Path::new(DOCKERS_FOLDER) {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(dir.join("volumes")).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut names: Vec<String> =
+        folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 /// What is in a folder, but for what a file system itself puts there.
@@ -348,7 +373,7 @@ fn mountinfo() -> Result<String, String> {
         .map_err(|e| format!("can't read /proc/self/mountinfo: {e}"))
 }
 
-fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
+pub(super) fn unmount_below(path: &str, cx: &mut Performing<'_>) -> Result<(), String> {
     for attempt in 0..4 {
         let mounts = mounts_below(&mountinfo()?, path);
         if mounts.is_empty() {

@@ -194,3 +194,18 @@ fn finds_mounts_below_a_path() {
     assert!(is_mount(mountinfo, "/var/lib/kubelet2/"));
     assert!(!is_mount(mountinfo, "/var/lib/kubelet"));
 }
+
+#[test]
+fn what_is_left_in_a_file_of_somebodys_is_noted_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::at(dir.path().join("state"));
+    let path = dir.path().join("fstab");
+    std::fs::write(&path, "first").unwrap();
+    let values = BTreeMap::new();
+    let mut progress = |_: &str| {};
+    let mut cx = Performing::new(&host, &values, &mut progress);
+    rewrite_kept(&path, "ours", &mut cx).unwrap();
+    let noted = std::fs::read_to_string(host.along_path()).unwrap();
+    assert_eq!(noted, format!("left:{}:{}\n", kubewan_core::sha256_hex(b"ours"), path.display()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "ours");
+}

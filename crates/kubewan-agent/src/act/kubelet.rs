@@ -59,12 +59,12 @@ pub fn perform_kubelet_flag(
     let mut units_changed = false;
     for (path, _) in seen.elsewhere.iter().filter(|(_, value)| *value != goal.value) {
         (cx.progress)(&format!("taking --{} out of {path}", goal.name));
-        edit(Path::new(path), |text| without_flag(text, &goal.name))?;
+        edit(Path::new(path), Some(cx), |text| without_flag(text, &goal.name))?;
         units_changed |= path.starts_with("/etc/systemd/") || path.ends_with(".service");
     }
     if seen.configured && seen.in_flags_file.as_deref() != Some(&goal.value) {
         // kubeadm's own file goes with kubeadm's work; nothing of the host's is in it.
-        edit(Path::new(FLAGS_FILE), |text| with_flag(text, &goal.name, &goal.value))?;
+        edit(Path::new(FLAGS_FILE), None, |text| with_flag(text, &goal.name, &goal.value))?;
     }
     if units_changed {
         Program::new("systemctl").arg("daemon-reload").stdout()?;
@@ -76,8 +76,13 @@ pub fn perform_kubelet_flag(
     Ok(())
 }
 
-/// Rewrites a text file. The first content of those that are not kubeadm's was kept before ([`super::files_rewritten`]).
-fn edit(path: &Path, change: impl Fn(&str) -> String) -> Result<(), String> {
+/// Rewrites a text file. The first content of those that are not kubeadm's was kept before ([`super::files_rewritten`]), and
+/// what is left there is noted.
+fn edit(
+    path: &Path,
+    noted: Option<&mut Performing<'_>>,
+    change: impl Fn(&str) -> String,
+) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("can't change {}: {e}", path.display());
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -92,6 +97,10 @@ fn edit(path: &Path, change: impl Fn(&str) -> String) -> Result<(), String> {
     let new = change(&text);
     if new == text {
         return Ok(());
+    }
+    if let Some(cx) = noted {
+        let sha256 = kubewan_core::sha256_hex(new.as_bytes());
+        cx.record([format!("left:{sha256}:{}", path.display())])?;
     }
     write_atomic(path, &mut new.as_bytes(), access, &|_| Ok(())).map(drop)
 }

@@ -169,6 +169,8 @@ pub struct Performing<'a> {
     /// How the goal's subject is afterwards, where performing it told: what the API answered to a change is as good as what
     /// it would answer to one more question, and costs no kubectl.
     pub after: Option<Observed>,
+    /// It failed before it changed anything: the journal is not to say that it was begun.
+    pub refused: bool,
 }
 
 impl<'a> Performing<'a> {
@@ -178,7 +180,7 @@ impl<'a> Performing<'a> {
         values: &'a BTreeMap<String, String>,
         progress: &'a mut dyn FnMut(&str),
     ) -> Self {
-        Performing { host, values, progress, along: Vec::new(), after: None }
+        Performing { host, values, progress, along: Vec::new(), after: None, refused: false }
     }
 
     /// Notes what is about to be added to the host, and brings it to disk *before* it is made: a batch that

@@ -206,7 +206,7 @@ pub fn perform_swap_off(
     if !seen.fstab.is_empty() {
         let text =
             std::fs::read_to_string(FSTAB).map_err(|e| format!("can't read {FSTAB}: {e}"))?;
-        file::rewrite(Path::new(FSTAB), &fstab_without_swap(&text))?;
+        file::rewrite_kept(Path::new(FSTAB), &fstab_without_swap(&text), cx)?;
         // Or the units that came from those lines stay, and systemd switches swap on again.
         Program::new("systemctl").arg("daemon-reload").stdout()?;
     }
@@ -284,7 +284,7 @@ pub(crate) fn says_enforcing(line: &str) -> bool {
 pub fn perform_selinux_permissive(
     _goal: &SelinuxPermissive,
     seen: &SelinuxSeen,
-    _cx: &mut Performing<'_>,
+    cx: &mut Performing<'_>,
 ) -> Result<(), String> {
     if seen.configured_enforcing {
         let text = std::fs::read_to_string(SELINUX_CONFIG)
@@ -293,7 +293,7 @@ pub fn perform_selinux_permissive(
             .split_inclusive('\n')
             .map(|line| if says_enforcing(line) { "SELINUX=permissive\n" } else { line })
             .collect();
-        file::rewrite(Path::new(SELINUX_CONFIG), &text)?;
+        file::rewrite_kept(Path::new(SELINUX_CONFIG), &text, cx)?;
     }
     if seen.enforcing { set_enforce("0") } else { Ok(()) }
 }

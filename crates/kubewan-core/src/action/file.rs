@@ -322,6 +322,9 @@ pub enum Extent {
 pub struct RemovedSeen {
     /// Something is there.
     pub exists: bool,
+    /// What of someone's would go with it, as far as that is known: the names of Docker's volumes in its folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
 }
 
 impl Removed {

@@ -37,7 +37,7 @@ pub fn untouched(action: &Action) -> Observed {
         Action::Block(_) => {
             Observed::Block(BlockSeen { text: Some("127.0.0.1 localhost\n".into()) })
         }
-        Action::Removed(_) => Observed::Removed(RemovedSeen { exists: true }),
+        Action::Removed(_) => Observed::Removed(RemovedSeen { exists: true, volumes: Vec::new() }),
         Action::Module(_) => Observed::Module(ModuleSeen::default()),
         Action::Sysctl(_) => Observed::Sysctl(SysctlSeen { value: Some("0".into()) }),
         Action::SwapOff(_) => {

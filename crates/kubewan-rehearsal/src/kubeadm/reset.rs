@@ -44,6 +44,10 @@ pub fn run(root: &Path, line: &Line) -> Res<()> {
         volumes.iter().find(|v| text(v, "name") == "etcd-data").map(|v| text(v, "hostPath.path"));
     let data = data.unwrap_or("/var/lib/etcd").to_owned();
     crate::warn("[reset] No kubeadm config, using etcd pod spec to get data directory");
+    let skipped: Vec<&str> = line.flag("skip-phases").unwrap_or_default().split(',').collect();
+    if skipped.contains(&"cleanup-node") {
+        return Ok(());
+    }
     println!("[reset] Stopping the kubelet service");
     kubelet_service("stop");
     let socket = line.flag("cri-socket").unwrap_or("unix:///var/run/containerd/containerd.sock");
@@ -63,8 +67,11 @@ pub fn run(root: &Path, line: &Line) -> Res<()> {
             crate::warn(&format!("[reset] Failed to delete contents of {folder:?} directory: {e}"))
         });
     };
-    empty(&data);
-    println!("[reset] Deleted contents of the etcd data directory: {data}");
+    // It is that phase which empties the folder (removeetcdmember.go).
+    if !skipped.contains(&"remove-etcd-member") {
+        empty(&data);
+        println!("[reset] Deleted contents of the etcd data directory: {data}");
+    }
     println!("[reset] Unmounting mounted directories in \"/var/lib/kubelet\"");
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     for mount in mounts

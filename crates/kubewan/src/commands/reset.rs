@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use kubewan_core::action::{Action, Extent, Observed, Removed};
 use kubewan_core::event::Event;
 use kubewan_core::facts::{ClusterState, KubernetesFacts};
 use kubewan_core::finding::Finding;
 use kubewan_core::journal;
-use kubewan_core::plan::{Plan, reset};
+use kubewan_core::plan::{Phase, Plan, Step, reset};
 use kubewan_fleet::executor::{self, Run};
 use kubewan_fleet::survey;
 use kubewan_fleet::upload::Sources;
@@ -67,9 +68,12 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
     };
     *changed = executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
     drop(progress);
+    let stay = folders_that_stay(&mut cluster, &plan)?;
+    report::findings(&stay);
     farewell(&mut cluster)?;
     if show {
-        let but = if plan.findings.is_empty() { "" } else { ", but for what is named above" };
+        let all_is_back = plan.findings.is_empty() && stay.is_empty();
+        let but = if all_is_back { "" } else { ", but for what is named above" };
         report::note(&format!("The hosts are as they were{but}."));
     }
     Ok(Code::Done)
@@ -115,8 +119,40 @@ fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Fai
     let seen = survey::observe(&mut cluster.fleet, &way.steps)
         .map_err(|errors| Failure::on_hosts(&errors))?;
     reset::spare_foreign_edits(&mut way, &seen);
+    way.findings.extend(reset::others(&way, &seen, &cluster.survey.facts));
     let plan = Plan::new(name, false, way.steps, &seen, way.findings)?;
     Ok((plan, way.undoes))
+}
+
+/// Folders that kubewan made and that are not empty when all of its own is gone: somebody put something into them.
+fn folders_that_stay(cluster: &mut Cluster, plan: &Plan) -> Result<Vec<Finding>, Failure> {
+    let looks = plan.steps.iter().filter_map(|planned| match &planned.step.action {
+        Action::Removed(goal) if goal.extent == Extent::IfEmpty => {
+            let look = Removed { path: goal.path.clone(), extent: Extent::Contents };
+            let host = &planned.step.host;
+            Some(Step::new(Phase::Reset, host, Action::Removed(look), planned.step.why.clone()))
+        }
+        _ => None,
+    });
+    let looks: Vec<Step> = looks.collect();
+    let seen =
+        survey::observe(&mut cluster.fleet, &looks).map_err(|errors| Failure::on_hosts(&errors))?;
+    let is_full = |step: &&Step| match seen.get(&step.id) {
+        Some(Ok(Observed::Removed(now))) => now.exists,
+        _ => false,
+    };
+    let finding = |step: &Step| {
+        Finding::warning(
+            "folder-stays",
+            &step.host,
+            format!(
+                "{} came with kubewan, and holds something that did not",
+                step.action.subject()
+            ),
+            "look into it and remove what nobody needs",
+        )
+    };
+    Ok(looks.iter().filter(is_full).map(finding).collect())
 }
 
 /// The name, typed, is what no finger does by habit.

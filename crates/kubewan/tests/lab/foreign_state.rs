@@ -27,6 +27,14 @@ const CONFIG_PATH: &str = "/etc/containerd/config.toml";
 
 const SYSCTLS: &str = "/etc/sysctl.d/99-zz-kubewan.conf";
 
+/// Files of somebody's in folders that a worker's kubeadm and kubelet fill, and where a control plane's etcd would lie.
+const THEIRS: [&str; 4] = [
+    "/var/lib/etcd/default/db",
+    "/var/lib/kubelet/config.json",
+    "/etc/kubernetes/audit.yaml",
+    "/etc/kubernetes/pki/company.crt",
+];
+
 /// The first process of the shop's container.
 const SHOP: &str = "cat /run/containerd/io.containerd.runtime.v2.task/moby/shop/init.pid";
 
@@ -50,6 +58,10 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     stage.on("master01", "systemctl stop someone-6443 someone-10250");
     stage.on("node02", "rm -r /etc/kubernetes /var/lib/etcd/member");
     accept(&stage, "[foreign-containers, foreign-containerd-config]");
+    for path in THEIRS {
+        stage.on("node01", &format!("mkdir -p $(dirname {path}) && echo theirs > {path}"));
+    }
+    kubeadm_refuses_as_strictly_again(&stage, "master01");
     let accepted = stage.kubewan(&UP);
     accepted.expect_code(0);
     assert!(!(accepted.stdout + &accepted.stderr).contains("open-sesame"));
@@ -60,15 +72,35 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
 
     edits_are_shown_and_kept(&stage);
 
-    // An edit that stands is nobody's to take away.
+    // An edit that stands is nobody's to take away, nor what was put beside kubewan's files.
     stage.on("node02", &format!("echo '# mine again' >> {SYSCTLS}"));
+    stage.on("node02", "echo mine > /opt/cni/bin/mine");
     let reset = stage.kubewan(&["reset", "--confirm", &lab_name()]);
     golden(&stage, "foreign-state-reset", &told(&reset));
     reset.expect_code(0);
-    stage.on("node02", &format!("grep -q '# mine again' {SYSCTLS}"));
+    stage.on("node02", &format!("grep -q '# mine again' {SYSCTLS} && cat /opt/cni/bin/mine"));
+    for path in THEIRS {
+        assert_eq!(stage.on("node01", &format!("cat {path}")), "theirs\n", "{path}");
+    }
+    stage.on(
+        "node01",
+        "[ ! -e /etc/kubernetes/kubelet.conf ] && [ ! -e /etc/kubernetes/pki/ca.crt ]",
+    );
     assert_eq!(stage.on("node01", &format!("cat {CONFIG_PATH}")), CONFIG);
     assert_eq!(stage.on("node01", SHOP), shop, "the shop was closed");
     stage.on("node01", &format!("test -d /proc/{}", shop.trim()));
+}
+
+/// Somebody has a database where a control plane's would be: kubeadm refuses, and again when it is asked once more, for the
+/// first time did nothing.
+fn kubeadm_refuses_as_strictly_again(stage: &Stage, host: &str) {
+    stage.on(host, "mkdir -p /var/lib/etcd/default && echo theirs > /var/lib/etcd/default/db");
+    for _ in 0..2 {
+        let refused = stage.kubewan(&UP);
+        refused.expect_code(1);
+        assert!(refused.stderr.contains("DirAvailable--var-lib-etcd"), "{}", refused.stderr);
+    }
+    stage.on(host, "grep -q theirs /var/lib/etcd/default/db && rm -r /var/lib/etcd/default");
 }
 
 /// Somebody turns screws on two hosts: the plan says so and changes nothing, the run puts them back and keeps them.

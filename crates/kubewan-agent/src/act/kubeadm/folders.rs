@@ -1,16 +1,17 @@
 //! Folders that kubeadm, the kubelet, etcd and CNI plugins fill, as they were before the first of them ran.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use kubewan_core::action::Action;
 
 use super::super::{Host, Performing, file};
+use crate::facts::evidence;
 use crate::journal;
 
 /// The folders, outer ones first.
 const FOLDERS: &[&str] = &[
     "/etc/kubernetes",
-    "/var/lib/etcd",
     "/var/lib/kubelet",
     "/var/lib/cni",
     "/etc/cni",
@@ -21,18 +22,78 @@ const FOLDERS: &[&str] = &[
     "/var/log/containers",
 ];
 
+/// Filled on a control plane only: elsewhere it is nothing of a cluster's, whoever makes it.
+const ETCD: &str = "/var/lib/etcd";
+
+/// Of these, files that somebody had there are noted one by one, and left where they are: a login for the kubelet, a policy for
+/// audits. What else is in them afterwards is kubeadm's and the kubelet's.
+const SIFTED: &[&str] = &["/etc/kubernetes", "/var/lib/kubelet"];
+
+/// So many files are noted, and so deep.
+const SIFTED_MAX: usize = 500;
+const DEPTH_MAX: usize = 6;
+
 /// Mounted into kube-proxy's and flannel's pods, and made for them where there is none, as in a container. It goes again
 /// only while it is empty: a kernel that was installed since is nobody's to remove.
 const MODULES: &str = "/lib/modules";
 
 /// Notes how they are, unless a run of kubeadm that was begun before has: what is in them then is its work.
-pub(super) fn record(cx: &mut Performing<'_>) -> Result<(), String> {
-    if !recorded(cx.host)?.is_empty() {
+pub(super) fn record(control_plane: bool, cx: &mut Performing<'_>) -> Result<(), String> {
+    let noted = recorded(cx.host)?;
+    let is_etcds = |line: &String| line.split_once(':').is_some_and(|(_, path)| path == ETCD);
+    if control_plane && !noted.iter().any(is_etcds) {
+        file::record_trees(&[ETCD], cx)?;
+    }
+    if !noted.is_empty() {
         return Ok(());
     }
     let made = (!Path::new(MODULES).exists()).then(|| format!("dir:{MODULES}"));
     cx.record(made)?;
-    file::record_trees(FOLDERS, cx)
+    file::record_trees(FOLDERS, cx)?;
+    let mut theirs = Vec::new();
+    // What a kubeadm by hand got stuck with is finished here, and goes with the cluster.
+    let folders = if evidence().is_empty() { SIFTED } else { &[] };
+    for folder in folders {
+        if cx.along.contains(&format!("foreign:{folder}")) {
+            theirs.extend(files_below(Path::new(folder), DEPTH_MAX)?);
+        }
+    }
+    if theirs.len() > SIFTED_MAX {
+        return Err(format!(
+            "{} files of somebody's lie in {}, more than kubewan keeps apart from a cluster's: move them to another place",
+            theirs.len(),
+            SIFTED.join(" and ")
+        ));
+    }
+    cx.record(theirs.into_iter().map(|path| format!("theirs:{}", path.display())))
+}
+
+/// Everything below a folder that is no folder itself; links are not followed.
+pub(super) fn files_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, String> {
+    let failed = |e: std::io::Error| format!("can't look into {}: {e}", folder.display());
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) => return Err(failed(e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let is_folder = entry.file_type().map_err(failed)?.is_dir();
+        match is_folder && depth > 0 {
+            true => found.extend(files_below(&entry.path(), depth - 1)?),
+            false => found.push(entry.path()),
+        }
+        if found.len() > SIFTED_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Files that somebody had there before.
+pub(super) fn theirs(host: &Host) -> Result<Vec<PathBuf>, String> {
+    Ok(noted(host, "theirs:")?.into_iter().map(PathBuf::from).collect())
 }
 
 /// Folders that held someone's files before.
@@ -56,7 +117,7 @@ fn recorded(host: &Host) -> Result<Vec<String>, String> {
     let runs = journal::standing(&entries).into_iter().filter(|(begun, _)| {
         matches!(begun.action, Action::KubeadmInit(_) | Action::KubeadmJoin(_))
     });
-    let words = ["tree:", "contents:", "foreign:"];
+    let words = ["tree:", "contents:", "foreign:", "theirs:"];
     let lines = runs.flat_map(|(begun, _)| journal::along(&entries, begun.number));
     let lines = lines.filter(|line| words.iter().any(|word| line.starts_with(word)));
     Ok(lines.map(str::to_owned).collect())

@@ -121,7 +121,7 @@ pub fn perform_kubeadm_init(
     super::refuse_adopted()?;
     super::refuse_foreign(&seen.foreign, "make a control plane")?;
     super::refuse_a_second_kubeadm()?;
-    super::folders::record(cx)?;
+    super::folders::record(true, cx)?;
     let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
     if seen.ended {
         return mend(goal, seen, &file, cx);
@@ -157,8 +157,9 @@ pub fn perform_kubeadm_init(
     let output = super::run(&args, timeout, cx).map_err(|e| failed(format!(": {e}")))?;
     if output.code != 0 {
         let why = format!(" with code {}:{}", output.code, last_lines(&output));
-        // A refusal of preflight has no logs to look at.
+        // A refusal of preflight has no logs to look at, and nothing was begun: a next run has to look as strictly.
         if why.contains("[ERROR ") {
+            cx.refused = !seen.begun && !seen.stuck;
             return Err(format!("kubeadm init failed{why}"));
         }
         return Err(failed(why));

@@ -138,7 +138,7 @@ pub fn perform_kubeadm_join(
     super::refuse_adopted()?;
     super::refuse_foreign(&seen.foreign, "join")?;
     super::refuse_a_second_kubeadm()?;
-    super::folders::record(cx)?;
+    super::folders::record(goal.control_plane, cx)?;
     if seen.missing.iter().any(|part| part == "node") {
         leave_former_node(goal, cx)?;
     }
@@ -321,6 +321,7 @@ fn only_node_missing(
 fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<(), String> {
     let file = Files::write(goal, &goal.config, cx.host)?;
     let timeout = Duration::from_secs(goal.timeout_s);
+    let first = !again;
     let mut again = again;
     let mut tries = 0;
     let mut unready_until: Option<Instant> = None;
@@ -362,7 +363,10 @@ fn run_join(goal: &KubeadmJoin, again: bool, cx: &mut Performing<'_>) -> Result<
             thread::sleep(Duration::from_secs(5));
             continue;
         }
-        let evidence = if error.contains("[ERROR ") { String::new() } else { failure::evidence() };
+        let is_preflight = error.contains("[ERROR ");
+        // Nothing was begun then: a next run has to look as strictly.
+        cx.refused = is_preflight && first && tries == 1;
+        let evidence = if is_preflight { String::new() } else { failure::evidence() };
         return Err(format!("kubeadm join failed{error}{evidence}"));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use kubewan_core::action::kubeadm::ResetSeen;
@@ -10,6 +11,7 @@ use kubewan_core::action::{Action, KubeadmReset};
 use kubewan_core::render::kubeadm::{CRI_DOCKERD_SOCKET, DOCKERSHIM_SOCKET};
 
 use super::super::docker::docker;
+use super::super::file::unmount_below;
 use super::super::kubelet;
 use super::super::{Host, Performing};
 use super::config::Config;
@@ -56,9 +58,7 @@ pub fn perform_kubeadm_reset(
     for mount in traces::mounts() {
         unmount(&mount)?;
     }
-    for name in traces::namespaces() {
-        Program::new("ip").args(["netns", "delete", &name]).stdout()?;
-    }
+    remove_namespaces()?;
     for link in traces::links() {
         (cx.progress)(&format!("deleting the interface {link}"));
         Program::new("ip").args(["link", "delete", &link]).stdout()?;
@@ -66,13 +66,31 @@ pub fn perform_kubeadm_reset(
     rules::remove()?;
     let stay = folders::empty_before(cx.host)?;
     let stays = |path: &str| stay.iter().any(|folder| folder == path);
+    let spared = folders::theirs(cx.host)?;
     for path in traces::paths(cx.host)? {
-        if stays(&path) { empty(Path::new(&path))? } else { remove(Path::new(&path))? }
+        // What somebody has mounted there is not the cluster's.
+        unmount_below(&path, cx)?;
+        let folder = Path::new(&path);
+        if stays(&path) { empty(folder, &spared)? } else { remove(folder, &spared)? }
     }
     let folders = [traces::PATHS, traces::SHARED, traces::FOLDERS].concat();
     for folder in folders.into_iter().filter(|folder| !stays(folder)) {
         // Only empty ones go.
         let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+/// Those of pods. A process that was just killed may still be in one of them for a moment.
+fn remove_namespaces() -> Result<(), String> {
+    for attempt in 0..5 {
+        for name in traces::namespaces() {
+            Program::new("ip").args(["netns", "delete", &name]).stdout()?;
+        }
+        if traces::all_namespaces().is_empty() || attempt == 4 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(300));
     }
     Ok(())
 }
@@ -119,7 +137,13 @@ fn kubeadm_reset(cx: &mut Performing<'_>) {
     // and whoever asks last would ask in vain, since more than half of them have gone. Also, without a manifest this
     // phase empties /var/lib/etcd, whoever's that is (`getEtcdDataDir`, cmd/kubeadm/app/cmd/phases/reset/
     // removeetcdmember.go).
-    args.push("--skip-phases=remove-etcd-member".into());
+    // Nor may it clean up where somebody's own files lie between the cluster's (cleanup-node removes /var/lib/kubelet, and all
+    // of pki and manifests): what it would do there is done below too.
+    let skipped = match folders::theirs(cx.host) {
+        Ok(theirs) if theirs.is_empty() => "remove-etcd-member",
+        _ => "remove-etcd-member,cleanup-node",
+    };
+    args.push(format!("--skip-phases={skipped}"));
     match super::run(&args, TIMEOUT, cx) {
         Ok(output) if output.code == 0 => {}
         Ok(output) => {
@@ -186,14 +210,21 @@ fn unmount(path: &str) -> Result<(), String> {
     Program::new("umount").args(["--lazy", path]).stdout().map(drop)
 }
 
-fn remove(path: &Path) -> Result<(), String> {
+/// Removes a path with all below it, but for files that are somebody's and the folders that these lie in.
+fn remove(path: &Path, spared: &[PathBuf]) -> Result<(), String> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => {
+            if spared.iter().any(|file| file.starts_with(path)) {
+                return empty(path, spared);
+            }
+            fs::remove_dir_all(path)
+        }
+        Ok(_) if spared.iter().any(|file| file == path) => return Ok(()),
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };
     match removed {
-        Err(e) if e.kind() == ErrorKind::ResourceBusy => empty(path),
+        Err(e) if e.kind() == ErrorKind::ResourceBusy => empty(path, spared),
         Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(format!("can't remove {}: {e}", path.display()))
         }
@@ -202,9 +233,9 @@ fn remove(path: &Path) -> Result<(), String> {
 }
 
 /// A folder that was there before, or is a mount of its own (a disk for /var/lib/etcd), is emptied and stays.
-fn empty(folder: &Path) -> Result<(), String> {
+fn empty(folder: &Path, spared: &[PathBuf]) -> Result<(), String> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        remove(&entry.path())?;
+        remove(&entry.path(), spared)?;
     }
     Ok(())
 }
@@ -221,8 +252,25 @@ mod tests {
         fs::create_dir_all(folder.join("deep")).unwrap();
         fs::write(&kept, "x").unwrap();
         std::os::unix::fs::symlink(&kept, folder.join("deep/link")).unwrap();
-        remove(&folder).unwrap();
+        remove(&folder, &[]).unwrap();
         assert!(kept.exists() && !folder.exists());
-        assert_eq!(remove(&folder), Ok(()));
+        assert_eq!(remove(&folder, &[]), Ok(()));
+    }
+
+    #[test]
+    fn files_of_somebodys_between_the_clusters_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("kubernetes");
+        fs::create_dir_all(folder.join("pki/etcd")).unwrap();
+        for name in ["audit.yaml", "pki/company.crt", "pki/ca.crt", "pki/etcd/ca.crt", "admin.conf"]
+        {
+            fs::write(folder.join(name), name).unwrap();
+        }
+        let spared = [folder.join("audit.yaml"), folder.join("pki/company.crt")];
+        remove(&folder, &spared).unwrap();
+        let mut left = folders::files_below(&folder, 6).unwrap();
+        left.sort();
+        assert_eq!(left, spared);
+        assert!(!folder.join("pki/etcd").exists());
     }
 }

@@ -1,10 +1,13 @@
 //! What kubeadm, the kubelet, flannel and the runtime leave on a host, as far as it is surely theirs.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kubewan_core::action::Action;
+use kubewan_core::journal::Entry;
 
 use super::super::Host;
 use super::super::docker::docker;
@@ -29,9 +32,13 @@ pub(super) const PATHS: &[&str] = &[
     "/etc/kubernetes/manifests",
     "/etc/kubernetes/tmp",
     "/var/lib/kubelet",
-    "/var/lib/etcd",
     "/etc/cni/net.d/10-flannel.conflist",
 ];
+
+/// etcd's folder, which only a control plane has, and the part of it that is surely its member's: where somebody keeps
+/// another database there (Debian's package has its own in `default`), that is left.
+const ETCD: &str = "/var/lib/etcd";
+const ETCD_MEMBER: &str = "/var/lib/etcd/member";
 
 /// Folders that other programs fill too. Where they held something before the first run of kubeadm, they stay.
 pub(super) const SHARED: &[&str] =
@@ -84,32 +91,57 @@ pub(super) fn all(host: &Host) -> Result<Vec<String>, String> {
 
 /// Files and folders that are there.
 pub(super) fn paths(host: &Host) -> Result<Vec<String>, String> {
-    let there = |path: &&str| match fs::symlink_metadata(path) {
-        // An empty folder is nobody's work: packages bring some of these.
-        Ok(metadata) if metadata.is_dir() => {
-            fs::read_dir(path).is_ok_and(|mut d| d.next().is_some())
-        }
-        Ok(_) => true,
-        Err(_) => false,
-    };
+    let spared = folders::theirs(host)?;
+    let there = |path: &&str| is_there(Path::new(path), &spared);
     let foreign = folders::foreign(host)?;
-    let theirs = |path: &str| SHARED.contains(&path) && foreign.iter().any(|f| f == path);
+    let is_foreign = |path: &str| foreign.iter().any(|f| f == path);
+    let theirs = |path: &str| SHARED.contains(&path) && is_foreign(path);
+    let entries = journal::read(host)?;
+    let etcd = match has_etcd(&entries) {
+        true if is_foreign(ETCD) => Some(ETCD_MEMBER),
+        true => Some(ETCD),
+        false => None,
+    };
     let mut found: Vec<String> = PATHS
         .iter()
         .chain(SHARED)
+        .copied()
+        .chain(etcd)
         .filter(|path| !theirs(path) && there(path))
-        .map(|path| (*path).to_owned())
+        .map(str::to_owned)
         .collect();
     if theirs(CNI_STATE) {
         found.extend(FLANNEL_STATE.iter().filter(|p| there(p)).map(|p| (*p).to_owned()));
     }
     // kubewan may have put the same plugin there itself; that file's own step takes it back.
     let ours = |action: &Action| matches!(action, Action::File(f) if f.path == FLANNEL_PLUGIN);
-    let entries = journal::read(host)?;
     if there(&FLANNEL_PLUGIN) && !journal::standing(&entries).iter().any(|(b, _)| ours(&b.action)) {
         found.push(FLANNEL_PLUGIN.to_owned());
     }
     Ok(found)
+}
+
+/// Whether something is at a path that is not somebody's.
+fn is_there(path: &Path, spared: &[PathBuf]) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    if !metadata.is_dir() {
+        return !spared.iter().any(|file| file == path);
+    }
+    let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+    if spared.iter().any(|file| file.starts_with(path)) {
+        return entries.any(|entry| is_there(&entry.path(), spared));
+    }
+    // An empty folder is nobody's work: packages bring some of these.
+    entries.next().is_some()
+}
+
+/// Whether a run of kubeadm that stands here makes a member of etcd.
+fn has_etcd(entries: &[Entry]) -> bool {
+    journal::standing(entries).iter().any(|(begun, _)| match &begun.action {
+        Action::KubeadmInit(_) => true,
+        Action::KubeadmJoin(join) => join.control_plane,
+        _ => false,
+    })
 }
 
 /// Mounts below the kubelet's folder, the deepest first.
@@ -133,12 +165,37 @@ pub(super) fn links() -> Vec<String> {
     LINKS.iter().filter(there).map(|name| (*name).to_owned()).collect()
 }
 
+/// Network namespaces of pods. Podman before 4 calls its own the same: one that a process lives in when the kubelet's
+/// containers are gone is not theirs.
 pub(super) fn namespaces() -> Vec<String> {
+    let mut names = all_namespaces();
+    if names.is_empty() {
+        return names;
+    }
+    let lived_in = lived_in(Path::new("/proc"));
+    let is_lived_in = |name: &String| {
+        let inode = fs::metadata(Path::new(NAMESPACES).join(name)).map(|m| m.ino());
+        inode.is_ok_and(|inode| lived_in.contains(&inode))
+    };
+    names.retain(|name| !is_lived_in(name));
+    names
+}
+
+/// As [`namespaces`], with those that a process lives in.
+pub(super) fn all_namespaces() -> Vec<String> {
     let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("cni-")).collect();
     names.sort();
     names
+}
+
+/// Inodes of the network namespaces of all processes (namespaces(7)).
+fn lived_in(proc: &Path) -> BTreeSet<u64> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(fs::metadata(entry.path().join("ns/net")).ok()?.ino()))
+        .collect()
 }
 
 /// Containers of the kubelet's pods in Docker.
@@ -164,6 +221,53 @@ pub(super) fn containers() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_somebodys_are_no_traces() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("kubelet");
+        fs::create_dir_all(folder.join("pods")).unwrap();
+        let login = folder.join("config.json");
+        fs::write(&login, "{}").unwrap();
+        assert!(is_there(&folder, &[]));
+        let spared = [login];
+        assert!(!is_there(&folder.join("pods"), &spared) && !is_there(&folder, &spared));
+        fs::write(folder.join("config.yaml"), "").unwrap();
+        assert!(is_there(&folder, &spared));
+    }
+
+    #[test]
+    fn only_a_control_plane_has_etcd() {
+        use kubewan_core::action::kubeadm::JoinSeen;
+        use kubewan_core::action::{KubeadmJoin, Observed};
+        use kubewan_core::journal::Begun;
+        let joined = |control_plane| {
+            let join = KubeadmJoin {
+                control_plane,
+                ..serde_json::from_value(serde_json::json!({
+                    "config": "", "inputs": [], "ignore_preflight_errors": [], "node": "n",
+                    "endpoint": "", "timeout_s": 1,
+                }))
+                .unwrap()
+            };
+            [Entry::Begun(Box::new(Begun {
+                number: 1,
+                run: "r".into(),
+                step: "s".into(),
+                action: Action::KubeadmJoin(join),
+                before: Observed::KubeadmJoin(JoinSeen::default()),
+                unix_s: 0,
+                reset: false,
+            }))]
+        };
+        assert!(has_etcd(&joined(true)) && !has_etcd(&joined(false)) && !has_etcd(&[]));
+    }
+
+    #[test]
+    fn a_namespace_that_a_process_lives_in_is_seen() {
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        assert!(lived_in(Path::new("/proc")).contains(&own));
+    }
 
     #[test]
     fn deep_mounts_come_first() {

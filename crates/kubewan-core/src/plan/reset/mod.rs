@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::phase::runtime::CONFIG;
 use super::{Phase, Step};
-use crate::action::file::FileState;
+use crate::action::file::{Extent, FileState};
 use crate::action::{Action, Content, File, Observed};
+use crate::facts::{Container, Facts};
 use crate::finding::Finding;
 use crate::journal::{Begun, Entry, kept_as};
 
@@ -254,8 +255,12 @@ pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Obs
         else {
             return true;
         };
-        let edited =
-            now.sha256.as_ref().is_some_and(|now| !left.contains(now)) && step_changes(step, now);
+        let is_other = match &now.sha256 {
+            Some(now) => !left.contains(now),
+            // Someone put a link or a folder where kubewan had left a file.
+            None => now.other.is_some(),
+        };
+        let edited = is_other && step_changes(step, now);
         if edited {
             findings.push(Finding::warning(
                 "edited-since",
@@ -280,6 +285,59 @@ pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Obs
         !edited
     });
     reset.findings.append(&mut findings);
+}
+
+/// Folders of runtimes that a reset takes away with all that is in them, by the runtime's name.
+const RUNTIMES: [(&str, &str); 2] =
+    [("/var/lib/docker", "Docker"), ("/var/lib/containerd", "containerd")];
+
+/// What of others a reset would take away with a runtime that kubewan brought: their containers that run there, and Docker's
+/// volumes. Nobody asked for that to go with the cluster.
+pub fn others(
+    reset: &Reset,
+    seen: &BTreeMap<String, Result<Observed, String>>,
+    facts: &BTreeMap<String, Facts>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for step in &reset.steps {
+        let (Action::Removed(goal), Some(Ok(Observed::Removed(now)))) =
+            (&step.action, seen.get(&step.id))
+        else {
+            continue;
+        };
+        let Some((_, runtime)) = RUNTIMES.iter().find(|(folder, _)| *folder == goal.path) else {
+            continue;
+        };
+        let Some(facts) = facts.get(&step.host) else { continue };
+        if goal.extent == Extent::IfEmpty || !now.exists {
+            continue;
+        }
+        let docker = &facts.runtime.docker;
+        let containers = match *runtime {
+            "Docker" => &docker.others,
+            // Docker's own containers are in containerd too, and Kubernetes' are among them there.
+            _ if docker.installed => continue,
+            _ => &facts.runtime.others,
+        };
+        let named = |of: &Container| format!("{} ({})", of.id, of.program);
+        let volumes = now.volumes.iter().map(|name| format!("volume {name}"));
+        let all: Vec<String> = containers.iter().map(named).chain(volumes).collect();
+        if !all.is_empty() {
+            findings.push(Finding::error(
+                "others-data",
+                &step.host,
+                format!(
+                    "{runtime} came with kubewan and would go with all that is in {}, where things are that are not \
+                     Kubernetes': {}",
+                    goal.path,
+                    all.join(", ")
+                ),
+                "move what somebody needs to another host and remove it here (`docker rm`, `docker volume rm`, `ctr`), then \
+                 run `kubewan reset` again",
+            ));
+        }
+    }
+    findings
 }
 
 fn step_changes(step: &Step, now: &crate::action::file::FileSeen) -> bool {

@@ -102,6 +102,7 @@ impl Host {
                 let folder = removed.path == FOLDER && now.folder && !below;
                 Observed::Removed(RemovedSeen {
                     exists: folder || file.is_some_and(|(text, ..)| text.is_empty()),
+                    volumes: Vec::new(),
                 })
             }
             other => panic!("{other:?}"),

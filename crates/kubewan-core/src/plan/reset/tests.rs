@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::action::alias::{AddressSettings, AliasSeen};
-use crate::action::file::{BlockSeen, Extent, FileSeen, FileState};
+use crate::action::file::{BlockSeen, Extent, FileSeen, FileState, RemovedSeen};
 use crate::action::firewall::{FirewallSeen, FirewallState};
 use crate::action::kubeadm::{InitSeen, JoinSeen};
 use crate::action::package::PackageSeen;
@@ -313,6 +313,51 @@ fn an_edit_of_a_file_that_was_cut_short_is_spared() {
         spare_foreign_edits(&mut reset, &seen);
         assert_eq!((reset.steps.is_empty(), reset.findings.len() == 1), (spared, spared), "{now}");
     }
+}
+
+#[test]
+fn what_somebody_put_in_a_files_place_is_spared() {
+    let goal = Action::File(File::text("/etc/x", 0o644, "ours"));
+    let journal = [begun(1, goal, Observed::File(FileSeen::default()))];
+    for other in ["symlink to /srv/x", "directory"] {
+        let mut reset = steps("h", &journal);
+        let seen = FileSeen { other: Some(other.into()), ..FileSeen::default() };
+        let seen = BTreeMap::from([(reset.steps[0].id.clone(), Ok(Observed::File(seen)))]);
+        spare_foreign_edits(&mut reset, &seen);
+        assert_eq!((reset.steps.len(), reset.findings.len()), (0, 1), "{other}");
+    }
+}
+
+#[test]
+fn a_runtime_does_not_go_with_what_others_have_in_it() {
+    let journal = [
+        begun(1, package(&["docker.io"], &[]), Observed::Package(PackageSeen::default())),
+        along(1, &["tree:/var/lib/docker", "tree:/var/lib/containerd"]),
+    ];
+    let reset = steps("h", &journal);
+    let told = |volumes: &[&str], docker: &[&str], containerd: &[&str]| {
+        let container = |id: &&str| Container {
+            namespace: "default".into(),
+            id: (*id).to_owned(),
+            program: "nginx".into(),
+        };
+        let mut facts = Facts::default();
+        facts.runtime.docker.others = docker.iter().map(container).collect();
+        facts.runtime.docker.installed = !docker.is_empty() || !volumes.is_empty();
+        facts.runtime.others = containerd.iter().map(container).collect();
+        let volumes: Vec<String> = volumes.iter().map(|name| (*name).to_owned()).collect();
+        let seen = |step: &Step| {
+            let is_docker = step.action.subject() == "/var/lib/docker";
+            let volumes = if is_docker { volumes.clone() } else { Vec::new() };
+            Ok(Observed::Removed(RemovedSeen { exists: true, volumes }))
+        };
+        let seen = reset.steps.iter().map(|step| (step.id.clone(), seen(step))).collect();
+        let found = others(&reset, &seen, &BTreeMap::from([("h".to_owned(), facts)]));
+        found.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(told(&[], &[], &[]), "");
+    assert!(told(&["data"], &["web"], &["k8s"]).ends_with("Kubernetes': web (nginx), volume data"));
+    assert!(told(&[], &[], &["web"]).starts_with("containerd came with kubewan"));
 }
 
 #[test]

@@ -101,6 +101,10 @@ fn canonical(stage: &Stage, host: &str) -> HostSnapshot {
             let end = if value.starts_with("file ") { value.rfind(' ') } else { None };
             let value = without_time(&value[..end.unwrap_or(value.len())]);
             seen.items.insert(format!("file {}", without_time(path)), value);
+        } else if item.starts_with("nft ") {
+            // The kubelet and kube-proxy both write this rule, by iptables of different versions, of which nft can read the newer
+            // one's target only: who came last is anyone's guess.
+            seen.items.insert(item, value.replace("counter masquerade fully-random", "counter"));
         } else {
             seen.items.insert(item, value);
         }
