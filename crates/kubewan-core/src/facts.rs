@@ -294,6 +294,9 @@ pub struct RuntimeFacts {
     /// Docker.
     #[serde(default)]
     pub docker: DockerFacts,
+    /// Files below /etc/systemd/system that systemd reads for containerd's, Docker's and the kubelet's units.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unit_files: Vec<String>,
     /// Package sources of apt's, yum's or dnf's that kubewan did not write.
     pub package_sources: Vec<PackageSource>,
 }
@@ -316,6 +319,12 @@ pub struct DockerFacts {
     /// What kubewan has added to lists in that file, by their keys: what was there before is its owner's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub added: BTreeMap<String, BTreeSet<String>>,
+    /// What came back instead of a list of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others_unknown: Option<String>,
+    /// The configuration changed after the daemon started, which has not read it yet.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// A configuration file of someone's that is written to.
@@ -327,6 +336,9 @@ pub struct ConfigFile {
     pub mode: u32,
     /// `uid:gid`.
     pub owner: (u32, u32),
+    /// Why `text` is not what stands there, as a byte that is not UTF-8: nothing may be merged into it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// A place that packages are taken from.
@@ -496,6 +508,13 @@ pub struct OwnFacts {
     /// What kubewan may have left in each file that it wrote, as SHA-256s: what is there else, someone wrote.
     #[serde(default)]
     pub left: BTreeMap<String, BTreeSet<String>>,
+    /// Logins that kubewan gave the kubelet for the inventory's registries: the registry as the kubelet's file has it, and the
+    /// user.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins: BTreeMap<String, String>,
+    /// Names of the certificates that kubewan added to the system's store.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub trusts: BTreeSet<String>,
     /// What was chosen of several mirrors, as the host keeps it ([`crate::mirror::Record`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirrors: Option<String>,

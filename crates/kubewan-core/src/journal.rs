@@ -18,6 +18,8 @@
 //! | `ufw:RULE`, `firewalld:ARGUMENTS` | a rule was added |
 //! | `ufw-was:RULE` | a rule that ours took the place of |
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Observed};
@@ -125,6 +127,54 @@ fn is_taken_from_elsewhere(action: &Action) -> bool {
     }
 }
 
+/// Goals that still stand, in the order in which they were begun.
+fn standing(entries: &[Entry]) -> impl Iterator<Item = &Action> {
+    let undone: BTreeSet<u64> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Undone { number } => Some(*number),
+            _ => None,
+        })
+        .collect();
+    entries.iter().filter_map(move |entry| match entry {
+        Entry::Begun(begun) if !begun.reset && !undone.contains(&begun.number) => {
+            Some(&begun.action)
+        }
+        _ => None,
+    })
+}
+
+/// Logins of the inventory's registries that the kubelet was given, by registry, with their users. Those that were carried
+/// over from an older configuration are none of them.
+pub fn logins(entries: &[Entry]) -> BTreeMap<String, String> {
+    let mut logins = BTreeMap::new();
+    for action in standing(entries) {
+        let Action::RegistryLogins(goal) = action else { continue };
+        logins.retain(|registry, _| !goal.gone.contains_key(registry));
+        for login in &goal.logins {
+            if login.is_carried() {
+                logins.remove(&login.registry);
+            } else {
+                logins.insert(login.registry.clone(), login.username.clone());
+            }
+        }
+    }
+    logins
+}
+
+/// Names of certificates that were added to the system's store.
+pub fn trusts(entries: &[Entry]) -> BTreeSet<String> {
+    let mut trusts = BTreeSet::new();
+    for action in standing(entries) {
+        let Action::SystemTrust(goal) = action else { continue };
+        match goal.certificate {
+            Some(_) => trusts.insert(goal.name.clone()),
+            None => trusts.remove(&goal.name),
+        };
+    }
+    trusts
+}
+
 /// Where a host keeps a content, by its SHA-256.
 pub fn kept_as(sha256: &str) -> String {
     format!("/var/lib/kubewan/blobs/{sha256}")
@@ -133,6 +183,48 @@ pub fn kept_as(sha256: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_and_certificates_that_stand_are_told_from_the_journal() {
+        use crate::action::{Input, Login, RegistryLogins, SystemTrust};
+        let begun = |number, action| {
+            Entry::Begun(Box::new(Begun {
+                number,
+                run: "r".into(),
+                step: "s".into(),
+                action,
+                before: Observed::SystemTrust(Default::default()),
+                unix_s: 0,
+                reset: false,
+            }))
+        };
+        let login = |registry: &str, name: String| Login {
+            registry: registry.into(),
+            username: "me".into(),
+            password: Input::Secret { name },
+        };
+        let logins_of = |logins: Vec<Login>, gone: &[&str]| {
+            let gone = gone.iter().map(|name| ((*name).to_owned(), "me".to_owned())).collect();
+            Action::RegistryLogins(RegistryLogins { logins, gone })
+        };
+        let trust = |certificate: Option<&str>| {
+            let certificate = certificate.map(str::to_owned);
+            Action::SystemTrust(SystemTrust { name: "kubewan-a".into(), certificate })
+        };
+        let given = vec![
+            login("a", Login::secret("a")),
+            login("b", Login::secret("b")),
+            login("c", Login::carried_secret("c", "node01")),
+        ];
+        let mut entries = vec![begun(1, logins_of(given, &[])), begun(2, trust(Some("pem")))];
+        let names = |entries: &[Entry]| logins(entries).into_keys().collect::<Vec<_>>();
+        assert_eq!((names(&entries), trusts(&entries).len()), (vec!["a".into(), "b".into()], 1));
+        entries.push(begun(3, logins_of(Vec::new(), &["a"])));
+        entries.push(begun(4, trust(None)));
+        assert_eq!((names(&entries), trusts(&entries).len()), (vec!["b".to_owned()], 0));
+        entries.push(Entry::Undone { number: 1 });
+        assert!(names(&entries).is_empty());
+    }
 
     #[test]
     fn a_host_belongs_to_the_cluster_that_opened_its_journal_last() {

@@ -69,6 +69,14 @@ pub enum BundleError {
         /// The inventory's.
         wanted: String,
     },
+    /// Files of it are missing, or have another size than it says.
+    #[error("{}: {}", path.display(), problems.join("; "))]
+    Damaged {
+        /// The bundle.
+        path: PathBuf,
+        /// What is wrong, one text a file.
+        problems: Vec<String>,
+    },
 }
 
 impl BundleError {
@@ -87,6 +95,10 @@ impl BundleError {
             BundleError::OtherVersion { .. } => {
                 ("bundle-other-version", "set `kubernetes.version` to it, or use another bundle")
             }
+            BundleError::Damaged { .. } => (
+                "bundle-damaged",
+                "copy or make it anew; `kubewan bundle check DIR` reads all of its files",
+            ),
         };
         Finding::error(code, "", self.to_string(), remedy).for_cluster()
     }
@@ -210,13 +222,40 @@ impl BundleDir {
         problems
     }
 
-    fn check_one(&self, artifact: &Artifact) -> Result<(), String> {
-        let said = |error: io::Error| error.to_string();
-        let path = self.root.join(&artifact.path);
-        let size = fs::metadata(&path).map_err(said)?.len();
+    /// Whether every file that this machine sends is there and as long as `bundle.yaml` says: what a copy that was cut
+    /// short lacks is seen before anything is changed. What the bytes are is checked as they are sent.
+    ///
+    /// # Errors
+    /// [`BundleError::Damaged`] names the files.
+    pub fn whole(self) -> Result<BundleDir, BundleError> {
+        let sent = self.bundle.artifacts.iter().filter(|artifact| artifact.url.is_none());
+        let problem = |artifact: &Artifact| {
+            let said = self.sized(artifact).err()?;
+            Some(format!("{}: {said}", artifact.path))
+        };
+        let problems: Vec<String> = sent.filter_map(problem).collect();
+        if problems.is_empty() {
+            return Ok(self);
+        }
+        Err(BundleError::Damaged { path: self.root, problems })
+    }
+
+    fn sized(&self, artifact: &Artifact) -> Result<(), String> {
+        let metadata = fs::metadata(self.root.join(&artifact.path)).map_err(|e| e.to_string())?;
+        let size = metadata.len();
+        if !metadata.is_file() {
+            return Err("is no file".into());
+        }
         if size != artifact.size {
             return Err(format!("has {size} bytes, and bundle.yaml says {}", artifact.size));
         }
+        Ok(())
+    }
+
+    fn check_one(&self, artifact: &Artifact) -> Result<(), String> {
+        let said = |error: io::Error| error.to_string();
+        let path = self.root.join(&artifact.path);
+        self.sized(artifact)?;
         let sha256 = sha256_of(&path).map_err(said)?;
         if sha256 != artifact.sha256 {
             return Err(format!("has SHA-256 {sha256}, and bundle.yaml says {}", artifact.sha256));
@@ -307,6 +346,7 @@ mod tests {
         assert_eq!(problems.len(), 2);
         assert!(problems[0].starts_with("bin/kubeadm: has SHA-256 "), "{problems:?}");
         assert_eq!(problems[1], "bin/stowaway: no artifact names it");
+        assert!(bundle.clone().whole().is_ok(), "as long as it says");
         fs::remove_file(folder.path().join("bin/kubeadm")).unwrap();
         assert!(bundle.check(&|_| ())[0].contains("No such file"));
     }

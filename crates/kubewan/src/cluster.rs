@@ -210,10 +210,12 @@ impl<'a> Cluster<'a> {
         let seen = survey::observe_with(&mut self.fleet, &planned.steps, &planned.secrets)
             .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
+        let (steps, left) = plan::but_what_stays(&self.survey.facts, planned.steps, &seen);
         planned.findings.extend(refused);
-        planned.findings.extend(plan::edited(&self.survey.facts, &planned.steps, &seen));
-        planned.findings.extend(plan::lacking(&self.survey.facts, &planned.steps, &seen));
-        let (steps, findings) = (planned.steps, planned.findings);
+        planned.findings.extend(left);
+        planned.findings.extend(plan::edited(&self.survey.facts, &steps, &seen));
+        planned.findings.extend(plan::lacking(&self.survey.facts, &steps, &seen));
+        let findings = planned.findings;
         let mut plan = Plan::new(&inventory.name, bundle.rehearsal, steps, &seen, findings)?;
         plan.secrets = planned.secrets;
         Ok(plan)

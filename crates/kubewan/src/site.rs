@@ -39,12 +39,13 @@ impl Site {
         Ok(Site { inventory, base: base.unwrap_or(Path::new(".")).to_owned() })
     }
 
-    /// The bundle that the inventory asks for; `None` where it asks for none, and [`Site::supply`] finds the rest.
+    /// The bundle that the inventory asks for, with every file there and as long as it says; `None` where it asks for none, and
+    /// [`Site::supply`] finds the rest.
     pub fn bundle(&self) -> Result<Option<BundleDir>, Failure> {
         if self.inventory.source() != KubernetesSource::Bundle {
             return Ok(None);
         }
-        Ok(Some(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?))
+        Ok(Some(bundle::find(&self.inventory.kubernetes, &self.base, &bundle::cache())?.whole()?))
     }
 
     /// What the files hold that its registries name: certificates and passwords.

@@ -248,6 +248,39 @@ fn every_error_ends_with_what_to_do_next() {
     assert!(said.stderr.ends_with("nothing was touched\n"), "{}", said.stderr);
 }
 
+/// A copy that was cut short is refused before anybody is connected to, by the plan as by the run.
+#[test]
+fn a_bundle_with_a_truncated_file_is_refused_before_any_host_is_reached() {
+    let desk = Desk::new();
+    let plain = fs::read_to_string(desk.path("cluster.yaml")).unwrap();
+    let bundled = plain.replacen("\"1.36.2\"", "\"1.36.2\", source: bundle, bundle: b", 1);
+    assert_ne!(plain, bundled);
+    fs::write(desk.path("bundled.yaml"), bundled).unwrap();
+    fs::create_dir_all(desk.path("b/bin")).unwrap();
+    let artifact = |name: &str| {
+        let sha256 = "0".repeat(64);
+        format!(
+            "  - {{ kind: binary, name: {name}, version: \"1.36.2\", arch: amd64, path: bin/{name}, size: 7, sha256: \"{sha256}\" }}\n"
+        )
+    };
+    let text = ["kubeadm", "kubelet", "kubectl"].map(artifact).concat();
+    let text = format!("format: 1\nkubernetes: \"1.36.2\"\nartifacts:\n{text}");
+    fs::write(desk.path("b/bundle.yaml"), text).unwrap();
+    fs::write(desk.path("b/bin/kubeadm"), "kubeadm").unwrap();
+    fs::write(desk.path("b/bin/kubelet"), "kube").unwrap();
+    for command in [&["plan", "-f", "bundled.yaml"][..], &["up", "--yes", "-f", "bundled.yaml"]] {
+        let said = desk.run(command);
+        assert_eq!(said.code, 3, "{}", said.stderr);
+        assert!(said.stderr.starts_with("error[bundle-damaged]: "), "{}", said.stderr);
+        for problem in
+            ["bin/kubelet: has 4 bytes, and bundle.yaml says 7", "bin/kubectl: No such file"]
+        {
+            assert!(said.stderr.contains(problem), "{}", said.stderr);
+        }
+        assert!(!said.stderr.contains("bin/kubeadm"), "{}", said.stderr);
+    }
+}
+
 #[test]
 fn the_manual_has_a_page_for_every_command() {
     let desk = Desk::new();

@@ -1,5 +1,6 @@
 //! The kubelet's logins to registries, and authorities in the operating system's store.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -44,6 +45,12 @@ pub fn observe_registry_logins(goal: &RegistryLogins, host: &Host) -> Result<Log
         mode: metadata.mode() & 0o7777,
         owner: (metadata.uid(), metadata.gid()),
         logins: logins.collect(),
+        gone: goal
+            .gone
+            .iter()
+            .filter(|(registry, user)| is_of(&file["auths"][registry], user))
+            .map(|(registry, _)| registry.clone())
+            .collect(),
     })
 }
 
@@ -87,6 +94,17 @@ pub(crate) fn user_and_password(entry: &Value) -> Option<(String, String)> {
     Some((text("username")?.into(), text("password").unwrap_or_default().into()))
 }
 
+fn is_of(entry: &Value, user: &str) -> bool {
+    user_and_password(entry).is_some_and(|(there, _)| there == user)
+}
+
+/// Takes out the logins of these users.
+pub(crate) fn without(file: &mut Value, gone: &BTreeMap<String, String>) {
+    if let Some(auths) = file.get_mut("auths").and_then(Value::as_object_mut) {
+        auths.retain(|registry, entry| !gone.get(registry).is_some_and(|user| is_of(entry, user)));
+    }
+}
+
 /// Writes the logins; what else is in the file stays.
 ///
 /// # Errors
@@ -98,6 +116,7 @@ pub fn perform_registry_logins(
 ) -> Result<(), String> {
     let path = Path::new(LOGINS);
     let mut file = if seen.exists { read(path)? } else { json!({}) };
+    without(&mut file, &goal.gone);
     for login in &goal.logins {
         let registry = &login.registry;
         let password = cx
@@ -214,6 +233,18 @@ pub fn perform_system_trust(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_login_of_that_user_goes() {
+        let mut file = json!({ "auths": { "a": { "username": "me", "password": "x" }, "b": { "username": "you" },
+            "c": { "username": "me" } }, "credsStore": "x" });
+        let gone = [("a", "me"), ("b", "me"), ("d", "me")];
+        without(&mut file, &gone.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+        assert_eq!(
+            file,
+            json!({ "auths": { "b": { "username": "you" }, "c": { "username": "me" } }, "credsStore": "x" })
+        );
+    }
 
     #[test]
     fn logins_are_read_in_both_forms() {

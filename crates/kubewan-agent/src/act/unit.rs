@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{Host, Performing, package, pods};
 use crate::command::Program;
 use crate::facts::network::{self, text};
+use crate::facts::systemd;
 
 /// How long a unit may take to become active.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -76,6 +77,14 @@ pub fn observe_unit(goal: &Unit, host: &Host) -> Result<UnitSeen, String> {
         enabled = "masked".into();
     }
     Ok(UnitSeen { loaded, enabled, active: if loaded { active } else { String::new() }, stale })
+}
+
+/// Whether a file changed after a running unit was started; `false` where it does not run.
+pub(crate) fn changed_since_start(unit: &systemd::Unit, path: &str) -> bool {
+    let started = unit.get("ActiveEnterTimestampMonotonic").parse().unwrap_or(0);
+    unit.active()
+        && started > 0
+        && !changed_since(&[path.to_owned()], realtime_ns(started)).is_empty()
 }
 
 /// A time of the monotonic clock (microseconds, as systemd has it) on the wall clock (nanoseconds).

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use kubewan_core::action::file::FileState;
 use kubewan_core::action::{Action, Content, Observed};
@@ -14,6 +16,7 @@ use super::runtime::installed;
 use super::systemd::Unit;
 use crate::act::Host;
 use crate::act::docker::{docker as program, engine};
+use crate::act::unit::changed_since_start;
 use crate::command::exists;
 use crate::journal;
 
@@ -32,12 +35,19 @@ pub(super) fn docker(host: &Host, unit: &Unit) -> DockerFacts {
         return DockerFacts { config: config(), added: added(host), ..DockerFacts::default() };
     }
     let engine = unit.active().then(|| engine().ok()).flatten();
+    let (others, others_unknown) = match engine.as_ref().map(|_| others()) {
+        None => (Vec::new(), None),
+        Some(Ok(others)) => (others, None),
+        Some(Err(said)) => (Vec::new(), Some(said)),
+    };
     DockerFacts {
         installed: true,
         package: PACKAGES.iter().find(|name| installed(name)).map(|name| (*name).to_owned()),
         config: config(),
         args: running_args(unit),
-        others: if engine.is_some() { others() } else { Vec::new() },
+        others,
+        others_unknown,
+        stale: changed_since_start(unit, DAEMON_JSON),
         engine,
         added: added(host),
     }
@@ -67,16 +77,36 @@ fn added(host: &Host) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn config() -> Option<ConfigFile> {
-    let text = fs::read_to_string(DAEMON_JSON).ok()?;
-    let metadata = fs::metadata(DAEMON_JSON).ok()?;
+    config_at(Path::new(DAEMON_JSON))
+}
+
+/// `None` only where nothing is there: what can't be read must not be taken for absent and written over.
+fn config_at(path: &Path) -> Option<ConfigFile> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == ErrorKind::NotFound => return None,
+        Err(e) => return Some(ConfigFile { unread: Some(e.to_string()), ..Default::default() }),
+    };
+    let (text, unread) = match fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => (text, None),
+        Ok(Err(error)) => {
+            let at = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            (String::new(), Some(format!("line {line}: a byte that is not UTF-8")))
+        }
+        Err(error) => (String::new(), Some(error.to_string())),
+    };
     let owner = (metadata.uid(), metadata.gid());
-    Some(ConfigFile { text, mode: metadata.mode() & 0o7777, owner })
+    Some(ConfigFile { text, mode: metadata.mode() & 0o7777, owner, unread })
 }
 
 /// Containers that run and are not the kubelet's.
-fn others() -> Vec<Container> {
+///
+/// # Errors
+/// Fails where Docker does not say: then nobody knows of whose containers a restart would be.
+fn others() -> Result<Vec<Container>, String> {
     let format = format!("{{{{.Names}}}}\t{{{{.Image}}}}\t{{{{.Label \"{KUBELETS}\"}}}}");
-    parse(&program(&["ps", "--format", &format]).stdout().unwrap_or_default())
+    Ok(parse(&program(&["ps", "--format", &format]).stdout()?))
 }
 
 /// Name, image and the kubelet's label, a line for each.
@@ -100,6 +130,20 @@ pub(crate) fn parse(text: &str) -> Vec<Container> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_that_is_no_text_is_there_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.json");
+        assert_eq!(config_at(&path), None);
+        fs::write(&path, b"{\n  \"data-root\": \"/d\xe4ta\"\n}\n").unwrap();
+        let said = config_at(&path).unwrap().unread;
+        assert_eq!(said.as_deref(), Some("line 2: a byte that is not UTF-8"));
+        fs::write(&path, "{}").unwrap();
+        let config = config_at(&path).unwrap();
+        assert_eq!((config.text.as_str(), config.unread), ("{}", None));
+        assert!(config_at(dir.path()).unwrap().unread.is_some(), "a folder is no absent file");
+    }
 
     #[test]
     fn the_kubelets_containers_are_told_apart() {

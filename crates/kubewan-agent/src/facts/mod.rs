@@ -120,6 +120,8 @@ fn own(host: &Host, units: &systemd::Units) -> Result<OwnFacts, String> {
         cluster: cluster(&entries).filter(|_| stands).map(str::to_owned),
         running: running(host, units),
         left: reset::left(&entries),
+        logins: kubewan_core::journal::logins(&entries),
+        trusts: kubewan_core::journal::trusts(&entries),
         mirrors: mirrors(),
         unended: kubewan_core::journal::unended(&entries),
         rehearsal_allowed: fs::exists(LAB_MARK).unwrap_or(false),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kubewan_core::facts::{Container, PackageSource, RuntimeFacts};
 use kubewan_core::packages::PackageManager;
+use kubewan_core::plan::SYSTEMD;
 use kubewan_core::render::containerd::{CERTS_D, HEADER};
 
 use super::docker;
@@ -39,12 +40,24 @@ pub(super) fn runtime(host: &Host, units: &Units) -> RuntimeFacts {
         containerd_active: units.get("containerd.service").active(),
         containerd_config: config,
         docker: docker::docker(host, &units.get(docker::UNIT)),
+        unit_files: unit_files(units),
         package_sources: [
             package_sources(Path::new("/etc/apt")),
             yum_sources(Path::new("/etc/yum.repos.d")),
         ]
         .concat(),
     }
+}
+
+/// An administrator's files for the units of the runtime and the kubelet. A mask is none.
+fn unit_files(units: &Units) -> Vec<String> {
+    ["containerd.service", docker::UNIT, "kubelet.service"]
+        .into_iter()
+        .map(|name| units.get(name))
+        .filter(|unit| !unit.masked())
+        .flat_map(|unit| unit.files())
+        .filter(|path| path.starts_with(SYSTEMD))
+        .collect()
 }
 
 /// Where apt takes packages from, but for kubewan's own files. Passwords in them are nobody's business.

@@ -1,5 +1,7 @@
 //! Private registries: the kubelet's logins, and authorities in the operating system's store.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Change, ChangeKind, Input};
@@ -13,8 +15,11 @@ pub const LOGINS_MODE: u32 = 0o600;
 /// Logins in the kubelet's own file. Those of other registries in it stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryLogins {
-    /// At least one.
+    /// Those that are to be there.
     pub logins: Vec<Login>,
+    /// Those that are not: the registry as the kubelet's file has it, and the user. Another user's stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, String>,
 }
 
 /// How the kubelet logs in to one registry.
@@ -39,6 +44,9 @@ pub struct LoginsSeen {
     pub owner: (u32, u32),
     /// Logins of the goal, in its order.
     pub logins: Vec<LoginSeen>,
+    /// Registries whose login is to be gone, and is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
 }
 
 /// What the file has for one login. Nothing here tells of a password but whether it is the one that is wanted.
@@ -54,6 +62,26 @@ pub enum LoginSeen {
     /// Just that.
     Same,
 }
+
+impl Login {
+    /// The marker of a login of the inventory's.
+    pub fn secret(address: &str) -> String {
+        format!("registry-login {address}")
+    }
+
+    /// The marker of a login that an older configuration of a host had.
+    pub fn carried_secret(address: &str, host: &str) -> String {
+        format!("{}{CARRIED}{host}", Login::secret(address))
+    }
+
+    /// It comes from an older configuration, and not from the inventory.
+    pub fn is_carried(&self) -> bool {
+        matches!(&self.password, Input::Secret { name } if name.contains(CARRIED))
+    }
+}
+
+/// Between a registry and the host that had the login; no address has a blank.
+const CARRIED: &str = " of ";
 
 impl RegistryLogins {
     /// What has to change; see [`super::diff`].
@@ -76,6 +104,10 @@ impl RegistryLogins {
                 Some(LoginSeen::Missing) | None => Some(format!("{registry}: {user}")),
             });
         }
+        details.extend(seen.gone.iter().filter_map(|registry| {
+            let user = self.gone.get(registry)?;
+            Some(format!("{registry}: the login of {user} goes, since the inventory has none"))
+        }));
         let kind = if seen.exists { ChangeKind::Update } else { ChangeKind::Create };
         (!details.is_empty()).then(|| {
             let summary = format!("have the kubelet log in by {LOGINS} (mode {LOGINS_MODE:04o})");
@@ -134,7 +166,8 @@ mod tests {
             username: "puller".into(),
             password: Input::Secret { name: format!("registry-login:{registry}") },
         };
-        RegistryLogins { logins: vec![login("r.example:5000"), login("s.example")] }
+        let logins = vec![login("r.example:5000"), login("s.example")];
+        RegistryLogins { logins, gone: BTreeMap::new() }
     }
 
     #[test]
@@ -144,6 +177,7 @@ mod tests {
             mode: 0o600,
             owner: (0, 0),
             logins: vec![LoginSeen::Same, LoginSeen::Same],
+            gone: Vec::new(),
         };
         assert_eq!(goal().diff(&right), None);
         let loose = LoginsSeen {

@@ -134,6 +134,7 @@ fn alike(facts: &Facts) -> Facts {
     let mut own = facts.clone();
     own.addresses = Vec::new();
     own.runtime.containerd_config = None;
+    own.runtime.unit_files = Vec::new();
     own.firewalls = Vec::new();
     own.cloud_init = Some(CloudInit::default());
     own.network_manager = true;
@@ -376,7 +377,7 @@ fn of_node(meta: &NodeMeta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{KubernetesSource, RuntimeSource};
+    use crate::inventory::{KubernetesSource, RuntimeKind, RuntimeSource};
     use crate::samples;
 
     fn written(inventory: &Inventory, hands: &dyn Fn(&mut Facts)) -> Script {
@@ -449,6 +450,34 @@ mod tests {
             });
         });
         assert_eq!(plain, lived_in);
+    }
+
+    /// What a script has no words for is said before there is a token, as docs/reference.md has it.
+    #[test]
+    fn what_a_script_can_not_do_is_named() {
+        let kinds = |change: &dyn Fn(&mut Inventory),
+                     facts: &dyn Fn(&mut Facts)|
+         -> BTreeSet<String> {
+            let mut inventory = samples::inventory(2);
+            change(&mut inventory);
+            let unwritten = written(&inventory, facts).unwritten;
+            unwritten.iter().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+        };
+        let docker = kinds(&|i| i.runtime.kind = RuntimeKind::Docker, &|_| ());
+        assert!(docker.contains("docker-engine"), "{docker:?}");
+        let yum = kinds(&|i| i.runtime.source = RuntimeSource::Docker, &|facts| {
+            facts.os = samples::rpm_system("rocky", "9.6");
+        });
+        assert!(yum.contains("package"), "{yum:?}");
+        assert!(kinds(&|_| (), &|_| ()).is_empty());
+    }
+
+    #[test]
+    fn swap_that_units_bring_is_masked() {
+        let script = written(&samples::inventory(2), &|_| ()).text;
+        for words in ["--type swap", "zramswap.service", "systemctl mask"] {
+            assert!(script.contains(words), "no {words}");
+        }
     }
 
     #[test]

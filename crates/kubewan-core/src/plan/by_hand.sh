@@ -70,7 +70,16 @@ module() {
 setting() {
   [ "$(sysctl -n "$1" 2> /dev/null)" = "$2" ] || sysctl -qw "$1=$2" || stop "can't set $1 = $2"
 }
+# Areas that a unit of someone's or a generator makes (zram-generator) come back at boot unless the unit is masked, and services
+# that make some by themselves too.
 swap_off() {
+  units=$(systemctl list-units --all --plain --no-legend --type swap 2> /dev/null | awk '{ print $1 }' || true)
+  units="$units $(systemctl list-unit-files --no-legend --type swap 2> /dev/null | awk '{ print $1 }' || true)"
+  for unit in $units zramswap.service zram-config.service dphys-swapfile.service swapspace.service; do
+    if [ "$(systemctl show -p LoadState --value "$unit" 2> /dev/null)" = loaded ]; then
+      systemctl mask --quiet --now "$unit" || say "$unit can't be masked, and may bring swap back at the next boot"
+    fi
+  done
   if grep -q '^/' /proc/swaps 2> /dev/null; then swapoff -a; fi
   if grep -Eq '^[^#[:space:]]+[[:space:]]+[^[:space:]]+[[:space:]]+swap([[:space:]]|$)' /etc/fstab 2> /dev/null; then
     keep /etc/fstab

@@ -23,8 +23,9 @@ use crate::action::{Action, Change, ChangeKind, Extent, Input, Observed, diff};
 use crate::finding::{Finding, Severity};
 use crate::secret::Secret;
 
-pub use edits::edited;
+pub use edits::{SYSTEMD, edited};
 pub use lacks::lacking;
+pub use phase::taken_out::but_what_stays;
 pub use planner::{Inputs, adopted, steps};
 
 /// A goal for one host, and why.

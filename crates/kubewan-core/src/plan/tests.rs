@@ -6,6 +6,7 @@ mod distributions;
 mod docker;
 mod mirrors;
 mod registries;
+mod taken_out;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -131,6 +132,7 @@ fn reached(action: &Action) -> Observed {
             mode: LOGINS_MODE,
             owner: (0, 0),
             logins: vec![LoginSeen::Same; goal.logins.len()],
+            gone: Vec::new(),
         }),
         Action::SystemTrust(goal) => Observed::SystemTrust(TrustSeen {
             sha256: goal.certificate.as_ref().map(|pem| crate::sha256_hex(pem.as_bytes())),

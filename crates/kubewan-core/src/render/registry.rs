@@ -9,6 +9,10 @@ use crate::registry::legacy::{Hosts, Tls};
 /// client with certificates").
 pub const DOCKER_CERTS_D: &str = "/etc/docker/certs.d";
 
+/// How a file begins that says what an older configuration said: no entry of the inventory is behind it.
+pub const CARRIED: &str =
+    "# Written by kubewan, carried over from containerd's older configuration.\n";
+
 /// containerd's file of a registry.
 pub fn hosts_path(registry: &str) -> String {
     format!("{CERTS_D}/{registry}/hosts.toml")
@@ -51,13 +55,17 @@ pub fn hosts_toml(registry: &Registry, has_ca: bool) -> String {
         (url.trim_end_matches('/').to_owned(), tls)
     };
     let mirrors = registry.mirrors.iter().map(mirror).collect();
-    legacy_hosts_toml(&registry.address, &Hosts { mirrors, server })
+    text_of(&format!("{HEADER}.\n"), &registry.address, &Hosts { mirrors, server })
 }
 
 /// `hosts.toml` of servers, those that an older configuration named among them. A path in a mirror's URL that begins with `/v2`
 /// is the whole one.
 pub fn legacy_hosts_toml(registry: &str, hosts: &Hosts) -> String {
-    let mut text = format!("{HEADER}.\n");
+    text_of(CARRIED, registry, hosts)
+}
+
+fn text_of(header: &str, registry: &str, hosts: &Hosts) -> String {
+    let mut text = header.to_owned();
     if registry != "_default" {
         text += &format!("server = \"{}\"\n{}", server(registry), lines(&hosts.server));
     }

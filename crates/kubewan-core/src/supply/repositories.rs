@@ -166,9 +166,13 @@ pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
     Some(source.of(manager))
 }
 
-/// The series of Docker's containerd.io, as far as a plan goes by it: it has had 2.x since 2025, but for CentOS 7 and 8, whose
-/// repositories ended in 2024 (docs.docker.com, release notes of Docker Engine 26.1 and 27).
+/// The series of Docker's containerd.io, as far as a plan goes by it: it has had 2.x since 2025, but where its repositories
+/// ended before: of CentOS 7 and 8 in 2024 (docs.docker.com, release notes of Docker Engine 26.1 and 27), of Ubuntu 20.04
+/// in 2025 with containerd.io 1.7.27 (download.docker.com, `linux/ubuntu/dists/focal`).
 pub fn docker_containerd(os: &Os) -> &'static str {
+    if (os.id.as_str(), os.version_id.as_str()) == ("ubuntu", "20.04") {
+        return "1.7";
+    }
     match packages::enterprise_linux(os) {
         Some(..9) => "1.6",
         _ => "2.0",
@@ -217,6 +221,19 @@ mod tests {
 
     fn all(inventory: &Inventory, os: &Os) -> String {
         repositories(inventory, os).iter().map(shown).collect()
+    }
+
+    /// A `config.toml` of version 3 would be refused by 1.7, and 1.22's kubelet speaks to no 2.x.
+    #[test]
+    fn where_dockers_repository_has_ended_containerd_stays_as_it_was() {
+        let ubuntu = |version: &str| Os {
+            id: "ubuntu".into(),
+            version_id: version.into(),
+            ..samples::facts(0).os
+        };
+        assert_eq!(["20.04", "22.04"].map(|v| docker_containerd(&ubuntu(v))), ["1.7", "2.0"]);
+        let el = |version: &str| docker_containerd(&samples::rpm_system("rocky", version));
+        assert_eq!((el("8.10"), el("9.6")), ("1.6", "2.0"));
     }
 
     /// What every family gets from the publishers.

@@ -5,27 +5,41 @@ use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::{Host, Inventory, KubernetesSource, PackagesLayout, RuntimeSource};
 use crate::packages::{self, PackageManager};
-use crate::plan::phase;
 use crate::plan::planner::View;
+use crate::plan::{SYSTEMD, phase};
 use crate::supply;
 use crate::versions::RELEASES;
+
+/// Images that a worker runs none of.
+const CONTROL_PLANES: [&str; 4] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
 
 pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     if view.inventory.source() != KubernetesSource::Bundle {
         return Vec::new();
     }
     let (bundle, arch) = (view.inputs.bundle, &facts.kernel.arch);
-    let mut missing: Vec<String> = bundle
-        .programs()
-        .filter(|name| bundle.binary(name, arch).is_none())
-        .map(|name| format!("binary {name} for {arch}"))
-        .collect();
-    missing.extend(missing_images(view, host, arch));
+    let of_workers = |what: &&String| {
+        host.is_control_plane() || !CONTROL_PLANES.contains(&what.trim_start_matches("image "))
+    };
+    let lacks = bundle.missing(arch);
+    let for_arch = |what: &String| match what.split_once(' ') {
+        Some(("binary", name)) => format!("binary {name} for {arch}"),
+        Some(("image", name)) => format!("image {name} for {arch}"),
+        Some((_, name)) => format!("CNI plugin {name} for {arch}"),
+        None => what.clone(),
+    };
+    let mut missing: Vec<String> = lacks.iter().filter(of_workers).map(for_arch).collect();
+    missing.extend(other_images(view, host, arch));
     let distribution = facts.os.distribution();
     let has = |name: &str| bundle.of(ArtifactKind::Runtime, arch).any(|file| file.name == name);
+    let mut packages = bundle.packages(&distribution, arch);
+    let has_packages = packages.any(|package| package.name == "containerd")
+        || facts.runtime.containerd.is_some()
+            && bundle.packages(&distribution, arch).next().is_some();
     if view.inventory.runtime.source == RuntimeSource::Bundle
         && !view.inventory.is_docker()
-        && bundle.packages(&distribution, arch).next().is_none()
+        && !has_packages
         && !RUNTIME.iter().all(|name| has(name))
     {
         missing.push(format!(
@@ -43,46 +57,66 @@ pub(super) fn bundle_contents(view: &View, host: &Host, facts: &Facts) -> Vec<Fi
         ));
     }
     findings.extend(flannel_version(view, host, arch));
+    findings.extend(missing_packages(view, host, facts));
     findings
 }
 
-/// Images that the bundle has not, or has in another version than kubeadm asks for.
-fn missing_images(view: &View, host: &Host, arch: &str) -> Vec<String> {
+/// Images that the bundle has in another version than kubeadm asks for.
+fn other_images(view: &View, host: &Host, arch: &str) -> Vec<String> {
     let (inventory, bundle) = (view.inventory, view.inputs.bundle);
-    let mut expected = vec![inventory.pause_image()];
-    let mut names = vec!["kube-proxy", "flannel", "flannel-cni-plugin"];
+    let mut expected = vec![("pause", inventory.pause_image())];
     let (release, patch) = (inventory.release(), inventory.version().patch);
     let repository = &inventory.kubernetes.image_repository;
     let own = &inventory.kubernetes.kubeadm.cluster;
     // Of a patch release that the table does not know, and where the user names another, only that there is one.
-    if patch > release.last_patch || own.contains_key("dns") {
-        names.push("coredns");
-    } else {
-        expected.push(release.coredns_image(patch, repository));
+    let is_known = |key: &str| patch <= release.last_patch && !own.contains_key(key);
+    if is_known("dns") && !bundle.rehearsal {
+        expected.push(("coredns", release.coredns_image(patch, repository)));
     }
-    if host.is_control_plane() {
-        if patch > release.last_patch || own.contains_key("etcd") {
-            names.push("etcd");
-        } else {
-            expected.push(release.etcd_image(patch, repository));
-        }
+    if host.is_control_plane() && is_known("etcd") && !bundle.rehearsal {
+        expected.push(("etcd", release.etcd_image(patch, repository)));
     }
-    if bundle.rehearsal {
-        // It runs no pods, so its bundle carries no images but the one that containerd is told of.
-        expected.truncate(1);
-        names.clear();
-    }
-    let there = |wanted: &String| bundle.of(ArtifactKind::Image, arch).any(|i| i.name == *wanted);
     let version = &inventory.kubernetes.version;
-    let expected = expected
-        .iter()
-        .filter(|wanted| !there(wanted))
-        .map(|wanted| format!("image {wanted} for {arch}, which kubeadm {version} expects"));
-    let names = names
-        .iter()
-        .filter(|name| bundle.image(name, arch).is_none())
-        .map(|name| format!("image {name} for {arch}"));
-    expected.chain(names).collect()
+    let there = |wanted: &String| bundle.of(ArtifactKind::Image, arch).any(|i| i.name == *wanted);
+    expected
+        .into_iter()
+        // A rehearsal runs no pods; the one image that it takes is the one that containerd is told of.
+        .filter(|(name, wanted)| {
+            !there(wanted) && (bundle.rehearsal || bundle.image(name, arch).is_some())
+        })
+        .map(|(_, wanted)| format!("image {wanted} for {arch}, which kubeadm {version} expects"))
+        .collect()
+}
+
+/// Tools that a bundle's packages leave out: without a mirror the host has to have them.
+fn missing_packages(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let (bundle, arch) = (view.inputs.bundle, &facts.kernel.arch);
+    let distribution = facts.os.distribution();
+    // A rehearsal's kubeadm asks for no tools.
+    if view.inventory.runtime.source != RuntimeSource::Bundle
+        || bundle.rehearsal
+        || bundle.packages(&distribution, arch).next().is_none()
+    {
+        return None;
+    }
+    // Docker's own are another check's.
+    let missing: Vec<&str> = bundle
+        .packages_missing(&distribution, arch)
+        .into_iter()
+        .filter(|name| *name != "containerd")
+        .collect();
+    (!missing.is_empty()).then(|| {
+        let names = missing.join(", ");
+        Finding::warning(
+            "bundle-packages",
+            &host.name,
+            format!("the bundle's packages for {distribution} ({arch}) are without {names}, which the host has to have already"),
+            format!(
+                "`apt-get install {}` on it where it has a mirror, or `kubewan bundle packages DIR`",
+                missing.join(" ")
+            ),
+        )
+    })
 }
 
 /// flannel before 0.28 takes the announced address as the outer source of VXLAN too (0.27.4 to 0.27.x), or
@@ -139,7 +173,44 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
             )
         }));
     }
+    findings.extend(others_of_kubernetes(view, host, facts, &whole));
     findings
+}
+
+/// Other repositories of Kubernetes for yum and dnf: what kubewan's own file holds back, an upgrade takes from there.
+fn others_of_kubernetes(
+    view: &View,
+    host: &Host,
+    facts: &Facts,
+    whole: &dyn Fn(&str) -> String,
+) -> Vec<Finding> {
+    let inventory = view.inventory;
+    let is_rpm = packages::manager(&facts.os).is_rpm();
+    let ours = supply::kubernetes_repository(inventory, &facts.os);
+    let Some(ours) = ours.filter(|_| is_rpm && inventory.source() == KubernetesSource::Packages)
+    else {
+        return Vec::new();
+    };
+    let is_kubernetes = |uri: &str| uri.contains("kubernetes") || uri.contains("pkgs.k8s.io");
+    let others = facts
+        .runtime
+        .package_sources
+        .iter()
+        .filter(|source| is_kubernetes(&source.uri) && whole(&source.uri) != whole(&ours.uri));
+    others
+        .map(|source| {
+            Finding::warning(
+                "foreign-repository",
+                &host.name,
+                format!(
+                    "{} names {}: an upgrade of the system would take kubelet and kubeadm from there, past what kubewan's own \
+                     file holds back",
+                    source.path, source.uri
+                ),
+                format!("move {} away, or add `exclude=kubelet kubeadm kubectl` to it", source.path),
+            )
+        })
+        .collect()
 }
 
 /// Packages that can't be had on a host.
@@ -207,6 +278,42 @@ fn no_packages(inventory: &Inventory) -> String {
          had older ones, are gone",
         inventory.release().minor
     )
+}
+
+/// Units of someone's below /etc/systemd/system where packages bring theirs: systemd reads the former, and whatever the
+/// package's says is not in force.
+pub(super) fn shadowed_units(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
+    let inventory = view.inventory;
+    let mut ours: Vec<&str> = Vec::new();
+    if inventory.source() == KubernetesSource::Packages {
+        ours.push("kubelet.service");
+        // Google's former packages had the drop-in there themselves.
+        if inventory.mirrors.packages_layout != PackagesLayout::Former {
+            ours.push("kubelet.service.d/10-kubeadm.conf");
+        }
+    }
+    if matches!(inventory.runtime.source, RuntimeSource::Distribution | RuntimeSource::Docker) {
+        ours.push("containerd.service");
+        ours.extend(inventory.is_docker().then_some("docker.service"));
+    }
+    let there = facts.runtime.unit_files.iter();
+    let shadows = there.filter(|path| {
+        path.strip_prefix(SYSTEMD).is_some_and(|name| ours.contains(&name))
+            && !facts.own.left.contains_key(*path)
+    });
+    shadows
+        .map(|path| {
+            Finding::warning(
+                "foreign-unit",
+                &host.name,
+                format!("{path} is someone's, and goes before the file of that name that comes with the package"),
+                format!(
+                    "move it away and run `systemctl daemon-reload`; what it is for goes into a drop-in (`systemctl cat {}`)",
+                    path.trim_start_matches(SYSTEMD).split(".d/").next().unwrap_or_default()
+                ),
+            )
+        })
+        .collect()
 }
 
 /// Another source than the one that a living cluster's programs came from: its files would go on to be used.

@@ -35,6 +35,7 @@ pub(super) fn docker(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         storage(host, facts),
         logs(view, host, facts),
         version(view, host, facts),
+        too_new(view, host, facts),
         bundle(view, host, facts),
     ];
     all.into_iter().flatten().collect()
@@ -58,6 +59,19 @@ fn containers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let docker = &facts.runtime.docker;
     let running = named(docker.others.iter().map(container).collect());
     let driver = &docker.engine.as_ref()?.cgroup_driver;
+    let text = daemon_json(view, facts).ok()?;
+    let same = docker.config.as_ref().is_some_and(|config| config.text == text);
+    let restarts = !same || docker.stale || driver != CGROUP_DRIVER;
+    if let Some(said) = docker.others_unknown.as_ref().filter(|_| restarts) {
+        return Some(Finding::error(
+            "foreign-containers",
+            &host.name,
+            format!(
+                "Docker does not say which containers run in it ({said}), and kubewan would start it again under them"
+            ),
+            "see why `docker ps` fails on this host",
+        ));
+    }
     if docker.others.is_empty() {
         return None;
     }
@@ -72,16 +86,21 @@ fn containers(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
             "stop them, or move them to another host",
         ));
     }
-    let text = daemon_json(view, facts).ok()?;
-    let same = docker.config.as_ref().is_some_and(|config| config.text == text);
-    (!same).then(|| {
-        Finding::error(
-            "foreign-containers",
-            &host.name,
-            format!(
+    restarts.then(|| {
+        let message = match same {
+            false => format!(
                 "containers that are not Kubernetes' run in this host's Docker: {running}; kubewan changes its \
                  configuration and starts it again under them"
             ),
+            true => format!(
+                "containers that are not Kubernetes' run in this host's Docker: {running}; {DAEMON_JSON} was changed after \
+                 Docker started, and kubewan starts it again under them, so that it is in force"
+            ),
+        };
+        Finding::error(
+            "foreign-containers",
+            &host.name,
+            message,
             "stop them, or move them to another host",
         )
     })
@@ -215,6 +234,43 @@ fn version(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
             "nothing where it works; else take a later Kubernetes, or containerd",
         )
     })
+}
+
+/// Docker 29 takes no client below version 1.44 of its API (docs.docker.com, release notes of Docker Engine 29), and a
+/// dockershim's speaks 1.41 or older, whatever the daemon offers.
+const WITHOUT_OLD_CLIENTS: u32 = 29;
+
+/// A Docker that a dockershim can't speak to: the one that runs, or the one that its repository would bring.
+fn too_new(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let (inventory, docker) = (view.inventory, &facts.runtime.docker);
+    let text = daemon_json(view, facts).ok()?;
+    if !inventory.release().dockershim || setting(&text, "min-api-version").is_some() {
+        return None;
+    }
+    let running = docker.engine.as_ref().and_then(|engine| engine.version.as_deref());
+    let which = match running {
+        Some(version) if series(version)?.0 >= WITHOUT_OLD_CLIENTS => {
+            format!("Docker is {version}")
+        }
+        // Where Docker's repository has ended, an older one stays.
+        None if !docker.installed
+            && inventory.runtime.source == RuntimeSource::Docker
+            && supply::docker_containerd(&facts.os).starts_with('2') =>
+        {
+            format!("{} brings Docker {WITHOUT_OLD_CLIENTS} or later", inventory.mirrors.docker)
+        }
+        _ => return None,
+    };
+    Some(Finding::error(
+        "docker-too-new",
+        &host.name,
+        format!(
+            "{which}, which takes no client below version 1.44 of its API, and the dockershim in the kubelet of {} is one: \
+             the node would not be made",
+            inventory.kubernetes.version
+        ),
+        "take the distribution's: `runtime: { kind: docker, source: distribution }`; or Kubernetes 1.24 or later",
+    ))
 }
 
 /// A bundle that has no Docker for the host.

@@ -105,6 +105,7 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         bundle::bundle_contents(view, host, facts),
         bundle::repositories(view, host, facts),
         bundle::source_changed(view, host, facts),
+        bundle::shadowed_units(view, host, facts),
         bundle::rehearsal_only_in_labs(view, host, facts),
         network::encryption(view, host, facts),
         network::subnets(view, host, facts),

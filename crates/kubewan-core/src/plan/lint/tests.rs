@@ -1,6 +1,8 @@
 //! Findings on recorded facts: one golden that shows every check of a host with its severity, reason and remedy.
 
+mod docker;
 mod hosts;
+mod sources;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -8,12 +10,12 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use self::hosts::{alias, alias_in_a_file, crowded_alias, engine, stuck, web};
+use self::hosts::{alias, alias_in_a_file, crowded_alias, stuck};
 use super::*;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
 use crate::facts::{
-    CgroupVersion, ClusterState, ConfigFile, Container, DockerFacts, Listener, Route, SwapSource,
+    CgroupVersion, ClusterState, Container, DockerFacts, Listener, Route, SwapSource,
 };
 use crate::finding::Severity;
 use crate::inventory::adopt::{Adopt, Living};
@@ -90,6 +92,19 @@ impl Cluster {
         }
     }
 
+    /// What kubewan would write for the second host's Docker.
+    fn daemon_json(&mut self) -> String {
+        self.docker();
+        let step = self.step(|step| step.id == "node01/file:/etc/docker/daemon.json");
+        match step.expect("its step").action {
+            Action::File(File {
+                state: FileState::Present { content: Content::Text(text), .. },
+                ..
+            }) => text,
+            other => unreachable!("not a text: {other:?}"),
+        }
+    }
+
     /// The second host's Docker, which is to run the containers.
     fn docker(&mut self) -> &mut DockerFacts {
         self.inventory.runtime.kind = crate::inventory::RuntimeKind::Docker;
@@ -149,6 +164,10 @@ type Case = (&'static str, fn(&mut Cluster));
 fn several_control_planes(cluster: &mut Cluster) {
     let roles = cluster.inventory.hosts[0].roles.clone();
     cluster.inventory.hosts.iter_mut().for_each(|host| host.roles.clone_from(&roles));
+}
+
+fn all_cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(docker::CASES).chain(sources::CASES)
 }
 
 const CASES: &[Case] = &[
@@ -403,72 +422,6 @@ const CASES: &[Case] = &[
         c.node().os = samples::rpm_system("rocky", "9.6");
         c.inventory.accept = vec![Acceptance::DistributionExperimental];
     }),
-    ("Docker, whose configuration is no JSON", |c| {
-        let docker = c.docker();
-        let text = "{\n  \"log-driver\": \"json-file\"\n  \"debug\": true,\n}\n".into();
-        docker.config = Some(ConfigFile { text, mode: 0o644, owner: (0, 0) });
-    }),
-    ("Docker with another cgroup driver, and nothing in it", |c| {
-        c.docker().engine = Some(engine("cgroupfs", "overlay2"));
-    }),
-    ("Docker with another cgroup driver, and containers of others", |c| {
-        let docker = c.docker();
-        docker.engine = Some(engine("cgroupfs", "overlay2"));
-        docker.others = vec![web()];
-    }),
-    ("the same, accepted", |c| {
-        let docker = c.docker();
-        docker.engine = Some(engine("cgroupfs", "overlay2"));
-        docker.others = vec![web()];
-        c.inventory.accept = vec![Acceptance::DockerCgroupDriver];
-    }),
-    ("Docker with systemd's, and containers of others", |c| {
-        let docker = c.docker();
-        docker.engine = Some(engine("systemd", "overlay2"));
-        docker.others = vec![web()];
-    }),
-    ("Docker with another storage driver, log driver and an argument", |c| {
-        let docker = c.docker();
-        docker.engine = Some(engine("systemd", "btrfs"));
-        docker.args =
-            vec!["-H".into(), "fd://".into(), "--exec-opt=native.cgroupdriver=systemd".into()];
-        let text = "{\"log-driver\": \"journald\"}".into();
-        docker.config = Some(ConfigFile { text, mode: 0o600, owner: (0, 0) });
-    }),
-    ("Docker's own package, and the distribution's is asked for", |c| {
-        c.docker().package = Some("docker-ce".into());
-        c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
-    }),
-    (
-        "Docker that does not run and a containerd of Docker's, and the distribution's is asked for",
-        |c| {
-            c.docker().installed = false;
-            c.node().runtime.containerd_io = true;
-            c.inventory.runtime.source = crate::inventory::RuntimeSource::Distribution;
-        },
-    ),
-    ("Docker on a host with dnf", |c| {
-        c.docker();
-        c.inventory.runtime.source = crate::inventory::RuntimeSource::Docker;
-        c.node().os = samples::rpm_system("rocky", "9.6");
-    }),
-    ("Docker and mirrors that it does not ask", |c| {
-        c.docker();
-        c.inventory.mirrors.images = [
-            ("docker.io".to_owned(), "https://hub.example".into()),
-            ("ghcr.io".into(), "https://g.example".into()),
-        ]
-        .into();
-    }),
-    ("Docker and a registry of one's own", |c| {
-        c.docker();
-        let registry = json!({ "address": "registry.example.org" });
-        c.inventory.registries = vec![serde_json::from_value(registry).expect("a registry")];
-    }),
-    ("Docker from a bundle for another distribution", |c| {
-        c.docker();
-        c.node().os.version_id = "13".into();
-    }),
     ("a cluster by hand, with an address for flannel that is not the node's", |c| {
         let ca = format!("sha256:{}", "0".repeat(64));
         for of in c.facts.values_mut().map(|facts| &mut facts.kubernetes) {
@@ -505,7 +458,7 @@ fn own_unit() -> SwapSource {
 #[test]
 fn every_check_speaks() {
     let mut text: Vec<String> =
-        CASES.iter().map(|(title, change)| shown(title, &findings_with(*change))).collect();
+        all_cases().map(|(title, change)| shown(title, &findings_with(*change))).collect();
     // No release from 1.37 on is known yet, but the rule is.
     let newest = RELEASES.last().expect("a release");
     let containerd = Containerds { oldest: (2, 0), below: None };
@@ -522,7 +475,7 @@ fn every_check_speaks() {
 /// What is accepted can be met, and says how to accept it.
 #[test]
 fn every_acceptance_has_its_finding() {
-    let found: Vec<Finding> = CASES.iter().flat_map(|(_, change)| findings_with(*change)).collect();
+    let found: Vec<Finding> = all_cases().flat_map(|(_, change)| findings_with(*change)).collect();
     for what in Acceptance::ALL {
         let how = format!("`accept: [{}]`", what.code());
         let is = |f: &&Finding| f.code == what.code() && f.remedy.contains(&how);

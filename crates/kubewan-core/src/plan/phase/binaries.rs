@@ -51,7 +51,9 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         }
     };
     // The kubelet keeps logins, and that there are none, for five minutes (pkg/credentialprovider/provider.go).
-    if view.inventory.registries.iter().any(|registry| registry.username.is_some()) {
+    if view.inventory.registries.iter().any(|registry| registry.username.is_some())
+        || !facts.own.logins.is_empty()
+    {
         restart_on.push(LOGINS.into());
     }
     steps.push(step(

@@ -83,7 +83,11 @@ pub(in crate::plan) fn daemon_json(
     view: &View,
     facts: &Facts,
 ) -> Result<String, docker::Unreadable> {
-    let there = facts.runtime.docker.config.as_ref().map(|config| config.text.as_str());
+    let config = facts.runtime.docker.config.as_ref();
+    if let Some(why) = config.and_then(|config| config.unread.clone()) {
+        return Err(docker::Unreadable(vec![why]));
+    }
+    let there = config.map(|config| config.text.as_str());
     let mirror = view.inventory.mirrors.images.get(MIRRORED);
     docker::merged(
         there,

@@ -10,3 +10,4 @@ pub mod prepare;
 pub mod registries;
 pub mod runtime;
 pub mod settle;
+pub mod taken_out;

@@ -1,5 +1,6 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
+use super::taken_out::{self, TIMESYNCD_FILE};
 use crate::action::file::FileState;
 use crate::action::{
     Action, AliasOff, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link,
@@ -66,28 +67,34 @@ fn adopted(view: &View, host: &Host, facts: &Facts) -> Option<Step> {
 
 /// First of all: whether a unit is older than its files is told by the clock.
 fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
-    if view.inventory.time_of(host) == TimeSync::Keep {
-        return Vec::new();
+    let servers = &view.inventory.time_servers;
+    let keeps = view.inventory.time_of(host) == TimeSync::Keep;
+    let file = time_file(servers, facts).filter(|_| !servers.is_empty() && !keeps);
+    let gone = taken_out::time_files(facts, file.as_ref().map(|(path, _)| path.as_str()));
+    let why_gone = "the inventory's `timeServers` do not ask for it any more";
+    let mut steps: Vec<Step> =
+        gone.iter().map(|path| step(host, taken_out::absent(path), why_gone)).collect();
+    if keeps {
+        return steps;
     }
     let on = step(
         host,
         Action::TimeSyncOn(TimeSyncOn {}),
         "certificates, tokens and etcd's leases need clocks that agree",
     );
-    let servers = &view.inventory.time_servers;
-    let unit = time_service(facts);
-    let Some((path, text)) = time_file(servers, facts).filter(|_| !servers.is_empty()) else {
-        return vec![on];
-    };
-    let why = "the time servers that the inventory names, beside those that the host has";
-    let restart_on = vec![path.clone()];
-    let goal =
-        Unit { name: unit.into(), enabled: true, active: Some(true), restart_on, node: None };
-    vec![
-        step(host, Action::File(File::text(path, 0o644, text)), why),
-        on,
-        step(host, Action::Unit(goal), "it reads its servers when it starts"),
-    ]
+    let mut restart_on: Vec<String> = gone.into_iter().map(str::to_owned).collect();
+    if let Some((path, text)) = file {
+        let why = "the time servers that the inventory names, beside those that the host has";
+        steps.push(step(host, Action::File(File::text(path.clone(), 0o644, text)), why));
+        restart_on.push(path);
+    }
+    steps.push(on);
+    if !restart_on.is_empty() {
+        let name = time_service(facts).to_owned();
+        let goal = Unit { name, enabled: true, active: Some(true), restart_on, node: None };
+        steps.push(step(host, Action::Unit(goal), "it reads its servers when it starts"));
+    }
+    steps
 }
 
 /// The time service that a host has, or gets.
@@ -105,7 +112,7 @@ pub(in crate::plan) fn time_service(facts: &Facts) -> &str {
 pub(in crate::plan) fn time_file(servers: &[String], facts: &Facts) -> Option<(String, String)> {
     match time_service(facts) {
         "systemd-timesyncd.service" => Some((
-            "/etc/systemd/timesyncd.conf.d/60-kubewan.conf".into(),
+            TIMESYNCD_FILE.into(),
             format!("# Written by kubewan.\n[Time]\nNTP={}\n", servers.join(" ")),
         )),
         "chrony.service" | "chronyd.service" => {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::runtime::CONFIG;
+use super::taken_out;
 use crate::action::registry::LOGINS;
 use crate::action::{Action, File, Input, Login, Package, RegistryLogins, SystemTrust};
 use crate::facts::Facts;
@@ -11,7 +12,7 @@ use crate::inventory::{Host, Registry};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::registry::legacy::{self, Legacy};
-use crate::render::containerd::HEADER;
+use crate::render::containerd::{CERTS_D, HEADER};
 use crate::render::registry as render;
 use crate::secret::Secret;
 
@@ -27,11 +28,18 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         let why = "it has the store of certificates that every program trusts";
         steps.push(Step::new(Phase::Runtime, &host.name, Action::Package(package), why));
     }
+    steps.extend(taken_out::of_registries(view, host, facts));
     steps.extend(registries.iter().flat_map(|registry| files(view, host, registry)));
+    steps.extend(trusts(view).map(|(name, address, pem)| {
+        let goal = Action::SystemTrust(SystemTrust { name, certificate: Some(pem) });
+        let why = format!("the inventory says `trustInSystem` of {address}");
+        Step::new(Phase::Runtime, &host.name, goal, why)
+    }));
     steps.extend(carried_files(view, host, facts));
     let logins: Vec<Login> =
         logins(view, host, facts).into_iter().map(|(login, _)| login).collect();
-    if !logins.is_empty() {
+    let gone = taken_out::logins(view, facts);
+    if !logins.is_empty() || !gone.is_empty() {
         let from_before = !carried(view, facts).logins.is_empty();
         let why = match from_before {
             true => format!(
@@ -42,7 +50,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
                     .to_owned()
             }
         };
-        let goal = Action::RegistryLogins(RegistryLogins { logins });
+        let goal = Action::RegistryLogins(RegistryLogins { logins, gone });
         steps.push(Step::new(Phase::Runtime, &host.name, goal, why));
     }
     steps
@@ -62,16 +70,23 @@ fn files(view: &View, host: &Host, registry: &Registry) -> Vec<Step> {
     let text = render::hosts_toml(registry, ca.is_some());
     let why = format!("how containerd speaks to {address}");
     steps.push(step(Action::File(File::text(render::hosts_path(address), 0o644, text)), why));
-    let authorities = files.map(|files| files.authorities.as_slice()).unwrap_or_default();
-    for (place, authority) in authorities.iter().enumerate().filter(|_| registry.trust_in_system) {
-        // The store's program takes one certificate a file.
-        let number = if place == 0 { String::new() } else { format!("-{}", place + 1) };
-        let name = format!("kubewan-{}{number}", address.replace(':', "-"));
-        let certificate = Some(authority.pem.clone());
-        let goal = Action::SystemTrust(SystemTrust { name, certificate });
-        steps.push(step(goal, format!("the inventory says `trustInSystem` of {address}")));
-    }
     steps
+}
+
+/// Authorities that every program is to trust: the file's name in the store, the registry and the certificate. The store's
+/// program takes one certificate a file.
+pub(super) fn trusts<'a>(view: &'a View) -> impl Iterator<Item = (String, &'a str, String)> {
+    let registries = view.inventory.registries.iter().filter(|registry| registry.trust_in_system);
+    registries.flat_map(move |registry| {
+        let address = registry.address.as_str();
+        let files = view.inputs.registries.get(address);
+        let authorities = files.map(|files| files.authorities.as_slice()).unwrap_or_default();
+        authorities.iter().enumerate().map(move |(place, authority)| {
+            let number = if place == 0 { String::new() } else { format!("-{}", place + 1) };
+            let name = format!("kubewan-{}{number}", address.replace(':', "-"));
+            (name, address, authority.pem.clone())
+        })
+    })
 }
 
 /// What a containerd of before kubewan was told of registries; nothing of a file that is kubewan's.
@@ -112,6 +127,8 @@ pub(in crate::plan) fn are_told_of(view: &View, facts: &Facts) -> bool {
     !inventory.mirrors.images.is_empty()
         || !inventory.registries.is_empty()
         || facts.runtime.registry_folders
+        // Also where what it had there is taken out: the setting would go, and come back with the next registry.
+        || facts.own.left.keys().any(|path| path.starts_with(CERTS_D))
         || !carried(view, facts).hosts.is_empty()
 }
 
@@ -128,16 +145,11 @@ fn logins(view: &View, host: &Host, facts: &Facts) -> Vec<(Login, Secret)> {
     let ours = view.inventory.registries.iter().filter_map(|registry| {
         let address = &registry.address;
         let password = view.inputs.registries.get(address)?.password.as_ref()?;
-        Some(login(
-            address,
-            registry.username.as_ref()?,
-            format!("registry-login {address}"),
-            password,
-        ))
+        Some(login(address, registry.username.as_ref()?, Login::secret(address), password))
     });
     let carried = carried(view, facts).logins;
     let theirs = carried.iter().map(|(address, (user, password))| {
-        login(address, user, format!("registry-login {address} of {}", host.name), password)
+        login(address, user, Login::carried_secret(address, &host.name), password)
     });
     ours.chain(theirs).collect()
 }

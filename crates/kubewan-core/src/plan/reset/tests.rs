@@ -152,7 +152,7 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
             &["kept:644:ab:/etc/default/kubelet"],
         ),
         (
-            Action::RegistryLogins(RegistryLogins { logins: Vec::new() }),
+            Action::RegistryLogins(RegistryLogins { logins: Vec::new(), gone: BTreeMap::new() }),
             Observed::RegistryLogins(LoginsSeen::default()),
             &["dir:/var/lib/kubelet"],
         ),
@@ -431,7 +431,8 @@ fn a_docker_that_goes_is_not_started_again() {
 
 #[test]
 fn a_file_of_logins_goes_or_is_put_back_as_it_was_first() {
-    let logins = || Action::RegistryLogins(RegistryLogins { logins: Vec::new() });
+    let logins =
+        || Action::RegistryLogins(RegistryLogins { logins: Vec::new(), gone: BTreeMap::new() });
     let seen = |exists| Observed::RegistryLogins(LoginsSeen { exists, ..LoginsSeen::default() });
     let step = |journal: &[Entry]| {
         let reset = steps("h", journal);

@@ -74,7 +74,9 @@ fn someones_configuration_of_docker_stays() {
             other => unreachable!("{other:?}"),
         }
     };
-    let config = |text: &str| Some(ConfigFile { text: text.into(), mode: 0o600, owner: (0, 4) });
+    let config = |text: &str| {
+        Some(ConfigFile { text: text.into(), mode: 0o600, owner: (0, 4), unread: None })
+    };
     facts.get_mut("node01").expect("a host").runtime.docker.config = config(there);
     let (content, mode, owner) = goal(&facts);
     let Content::Text(text) = content else { unreachable!("a text") };
@@ -90,7 +92,7 @@ fn a_configuration_that_is_no_json_is_left_alone() {
     let inventory = inventory("1.36.2", KubernetesSource::Bundle, RuntimeSource::Bundle);
     let mut facts = samples::all_facts(&inventory);
     let text = "{ \"debug\": true \"log-driver\": \"json-file\" }".into();
-    let config = Some(ConfigFile { text, mode: 0o644, owner: (0, 0) });
+    let config = Some(ConfigFile { text, mode: 0o644, ..ConfigFile::default() });
     facts.get_mut("node01").expect("a host").runtime.docker.config = config;
     let (addresses, bundle) = (samples::addresses(&inventory), samples::bundle());
     let planned = steps(&inventory, &facts, &Inputs::new(&addresses, &bundle));
