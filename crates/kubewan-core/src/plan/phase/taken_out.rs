@@ -72,7 +72,10 @@ pub(super) fn time_files<'a>(facts: &'a Facts, wanted: Option<&str>) -> Vec<&'a 
 
 /// kubewan's file of either time service ([`crate::facts::ChronyFolder::file`]).
 fn is_of_time(path: &str) -> bool {
-    path == TIMESYNCD_FILE || path.ends_with("/kubewan.sources") || path.ends_with("/kubewan.conf")
+    // Other files of kubewan's in folders of their own are called the same.
+    let is_chronys = path.starts_with("/etc/chrony");
+    path == TIMESYNCD_FILE
+        || is_chronys && (path.ends_with("/kubewan.sources") || path.ends_with("/kubewan.conf"))
 }
 
 /// The goal that a file is gone.
@@ -135,5 +138,24 @@ fn takes_away<'a>(
             Some((path.as_str(), now))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_time;
+
+    #[test]
+    fn only_files_of_time_services_are_theirs() {
+        for path in [
+            "/etc/systemd/timesyncd.conf.d/60-kubewan.conf",
+            "/etc/chrony/sources.d/kubewan.sources",
+            "/etc/chrony.d/kubewan.conf",
+        ] {
+            assert!(is_of_time(path), "{path}");
+        }
+        for path in ["/etc/modules-load.d/kubewan.conf", "/etc/sysctl.d/kubewan.conf"] {
+            assert!(!is_of_time(path), "{path}");
+        }
     }
 }
