@@ -30,7 +30,7 @@ const SYSCTLS: &str = "/etc/sysctl.d/99-zz-kubewan.conf";
 /// Files of somebody's in folders that a worker's kubeadm and kubelet fill, and where a control plane's etcd would lie.
 const THEIRS: [&str; 4] = [
     "/var/lib/etcd/default/db",
-    "/var/lib/kubelet/config.json",
+    "/var/lib/kubelet/company.conf",
     "/etc/kubernetes/audit.yaml",
     "/etc/kubernetes/pki/company.crt",
 ];
