@@ -36,7 +36,8 @@ pub(super) const CHECK: Check = Check {
 
 fn is_said(line: &str) -> bool {
     // Somebody's own image may be called the same.
-    let is_containers = has_any(line, &["StartContainer", "ErrImagePull", "PullImage"]);
+    let is_containers =
+        has_any(line, &["StartContainer", "ErrImagePull", "PullImage", "kuberuntime_image.go"]);
     line.contains("failed to get sandbox image")
         || (line.contains("/pause:")
             && !is_containers

@@ -146,8 +146,6 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     let up = scene.up(6);
     scene.no_node_pulls(&up, &["auth", "`username` and `passwordFile`"]);
 
-    a_pod_pulls(&scene, &[]);
-
     // Somebody else's password.
     scene.write("password", "not-the-Password\n", 0o600);
     let login = format!(", caFile: ca.pem, username: {USER}, passwordFile: password");
@@ -201,6 +199,7 @@ fn a_pod_pulls(scene: &Scene, found: &[&str]) {
     );
     scene.stage.kubectl(&run);
     doctor::settles(&scene.stage, &doctor::set(found));
+    scene.stage.kubectl(&format!("delete --now {name}"));
 }
 
 /// What is none of the kind is refused before anything is changed.
