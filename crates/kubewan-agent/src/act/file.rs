@@ -253,11 +253,9 @@ pub fn perform_block(
     rewrite(&path, &text)
 }
 
-/// As [`rewrite`], for a file that is no goal of its own and that a reset puts back: what is left there is noted first, so
-/// that even where a run is cut short right after it, a later edit of someone's is told from ours.
+/// As [`rewrite`], for a file that is no goal of its own and that a reset puts back ([`Performing::record_left`]).
 pub fn rewrite_kept(path: &Path, text: &str, cx: &mut Performing<'_>) -> Result<(), String> {
-    let sha256 = kubewan_core::sha256_hex(text.as_bytes());
-    cx.record([format!("left:{sha256}:{}", path.display())])?;
+    cx.record_left(&path.to_string_lossy(), text)?;
     rewrite(path, text)
 }
 

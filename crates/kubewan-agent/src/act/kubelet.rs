@@ -99,8 +99,7 @@ fn edit(
         return Ok(());
     }
     if let Some(cx) = noted {
-        let sha256 = kubewan_core::sha256_hex(new.as_bytes());
-        cx.record([format!("left:{sha256}:{}", path.display())])?;
+        cx.record_left(&path.to_string_lossy(), &new)?;
     }
     write_atomic(path, &mut new.as_bytes(), access, &|_| Ok(())).map(drop)
 }

@@ -184,6 +184,15 @@ impl<'a> Performing<'a> {
         Performing { host, values, progress, along: Vec::new(), after: None, refused: false }
     }
 
+    /// Notes what is about to be left in a file of somebody's that a reset puts back: even where the run is cut short right
+    /// after it is written, a later edit is told from ours.
+    ///
+    /// # Errors
+    /// As [`Performing::record`].
+    pub fn record_left(&mut self, path: &str, text: &str) -> Result<(), String> {
+        self.record([format!("left:{}:{path}", kubewan_core::sha256_hex(text.as_bytes()))])
+    }
+
     /// Notes what is about to be added to the host, and brings it to disk *before* it is made: a batch that
     /// is killed in between must not forget it. Written into the journal when the action has ended.
     ///

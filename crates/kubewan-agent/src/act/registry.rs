@@ -131,8 +131,7 @@ pub fn perform_registry_logins(
     cx.record(disk::missing_parents(path).iter().map(|dir| format!("dir:{}", dir.display())))?;
     disk::make_parents(path)?;
     let text = format!("{file:#}\n");
-    let sha256 = kubewan_core::sha256_hex(text.as_bytes());
-    cx.record([format!("left:{sha256}:{LOGINS}")])?;
+    cx.record_left(LOGINS, &text)?;
     let access = Access::root(LOGINS_MODE);
     disk::write_atomic(path, &mut text.as_bytes(), access, &|_| Ok(())).map(drop)
 }
