@@ -147,7 +147,8 @@ fn folders_that_stay(cluster: &mut Cluster, plan: &Plan) -> Result<Vec<Finding>,
             &step.host,
             format!(
                 "{} came with kubewan, and holds something that did not",
-                step.action.subject()
+                // The look's own subject is what lies in it.
+                step.action.subject().trim_end_matches("/*")
             ),
             "look into it and remove what nobody needs",
         )
