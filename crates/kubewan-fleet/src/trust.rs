@@ -48,14 +48,13 @@ pub fn resolved(output: &str) -> Resolved {
     for line in output.lines() {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
         let some = || Some(value.to_owned()).filter(|value| !value.is_empty() && value != "none");
-        let paths = || value.split_whitespace().filter(|path| *path != "none").map(PathBuf::from);
         match key {
             "user" => seen.user = value.into(),
             "hostname" => seen.hostname = value.into(),
             "port" => seen.port = value.into(),
             "hostkeyalias" => seen.alias = some(),
-            "userknownhostsfile" => seen.files = paths().collect(),
-            "globalknownhostsfile" => seen.global_files = paths().collect(),
+            "userknownhostsfile" => seen.files = paths(value),
+            "globalknownhostsfile" => seen.global_files = paths(value),
             "hashknownhosts" => seen.hashes = value == "yes",
             "knownhostscommand" => seen.has_command = some().is_some(),
             "proxyjump" => {
@@ -66,6 +65,20 @@ pub fn resolved(output: &str) -> Resolved {
         }
     }
     seen
+}
+
+/// Paths of one line of `ssh -G`, which puts a space between them and no quotes around those that have one: a word that begins
+/// no path goes on with the one before (`dump_cfg_strarray_oneline` in OpenSSH's readconf.c).
+fn paths(value: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<String> = Vec::new();
+    for word in value.split(' ').filter(|word| *word != "none") {
+        match paths.last_mut() {
+            Some(path) if !word.starts_with(['/', '~']) => *path += &format!(" {word}"),
+            _ => paths.push(word.to_owned()),
+        }
+    }
+    paths.retain(|path| !path.is_empty());
+    paths.into_iter().map(PathBuf::from).collect()
 }
 
 impl Resolved {
@@ -501,6 +514,10 @@ mod tests {
         assert_eq!((seen.known_as().as_str(), seen.login().as_str()), ("far", "u@far"));
         assert!(seen.jumps.is_empty());
         assert_eq!(resolved("user\n\nport\n"), Resolved::default());
+        let seen =
+            resolved("userknownhostsfile /home/a b/known_hosts ~/x\nglobalknownhostsfile none\n");
+        assert_eq!(seen.files, ["/home/a b/known_hosts", "~/x"].map(PathBuf::from));
+        assert!(seen.global_files.is_empty());
     }
 
     #[test]
