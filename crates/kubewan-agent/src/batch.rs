@@ -87,6 +87,9 @@ pub fn perform(orders: &Orders, host: Host, log: &Mutex<Log>) {
     let news = match Journal::open(&host, &orders.cluster) {
         Err(error) => BatchNews::Failed { step: first, error },
         Ok(mut journal) => {
+            let standing = journal::standing(journal.entries());
+            let cut_off = standing.into_iter().filter(|(_, ended)| !ended);
+            act::file::remove_parts(cut_off.map(|(begun, _)| (&begun.action, &begun.before)));
             journal.reset = orders.batch == Phase::Reset.name() || !orders.undoes.is_empty();
             let mut batch = Batch { orders, host: &host, journal, log, ahead: BTreeMap::new() };
             match orders.steps.iter().enumerate().try_for_each(|(place, step)| {

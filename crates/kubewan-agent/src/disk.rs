@@ -97,6 +97,26 @@ fn beside(path: &Path) -> Result<(PathBuf, PathBuf), String> {
     }
 }
 
+/// Removes a file that may not be there, and brings that to disk.
+///
+/// # Errors
+/// Fails where it can't be removed.
+pub fn remove(path: &Path) -> Result<(), String> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(format!("can't remove {}: {e}", path.display()))
+        }
+        _ => path.parent().filter(|dir| dir.exists()).map_or(Ok(()), sync_dir),
+    }
+}
+
+/// Removes what a write of a path that was killed left beside it; what can't be removed stays.
+pub fn remove_part(path: &Path) {
+    if let Ok((_, part)) = beside(path) {
+        let _ = std::fs::remove_file(part);
+    }
+}
+
 /// Renames; a file that something is mounted on can't be renamed over, so its bytes are replaced.
 fn rename_over(part: &Path, path: &Path) -> std::io::Result<()> {
     match std::fs::rename(part, path) {

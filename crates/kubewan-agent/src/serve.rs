@@ -288,6 +288,11 @@ fn farewell(host: &Host) -> Result<(), String> {
             "{left} is not back as it was, so what kubewan knows of this host is kept; run `kubewan reset` again"
         ));
     }
+    let entries = journal::read(host)?;
+    act::file::remove_parts(entries.iter().filter_map(|entry| match entry {
+        Entry::Begun(begun) => Some((&begun.action, &begun.before)),
+        _ => None,
+    }));
     match std::fs::remove_dir_all(host.root()) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(format!("can't remove {}: {e}", host.root().display()))

@@ -127,33 +127,38 @@ fn is_taken_from_elsewhere(action: &Action) -> bool {
     }
 }
 
-/// Goals that still stand, in the order in which they were begun.
-fn standing(entries: &[Entry]) -> impl Iterator<Item = &Action> {
-    let undone: BTreeSet<u64> = entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Undone { number } => Some(*number),
-            _ => None,
-        })
-        .collect();
+/// Goals that still stand, in the order in which they were begun, and whether they were reached.
+fn standing(entries: &[Entry]) -> impl Iterator<Item = (&Action, bool)> {
+    let (mut undone, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    for entry in entries {
+        match entry {
+            Entry::Undone { number } => undone.insert(*number),
+            Entry::Ended { number, .. } => ended.insert(*number),
+            _ => false,
+        };
+    }
     entries.iter().filter_map(move |entry| match entry {
         Entry::Begun(begun) if !begun.reset && !undone.contains(&begun.number) => {
-            Some(&begun.action)
+            Some((&begun.action, ended.contains(&begun.number)))
         }
         _ => None,
     })
 }
 
 /// Logins of the inventory's registries that the kubelet was given, by registry, with their users. Those that were carried
-/// over from an older configuration are none of them.
+/// over from an older configuration are none of them. What was begun may be there; gone is only what ended so.
 pub fn logins(entries: &[Entry]) -> BTreeMap<String, String> {
     let mut logins = BTreeMap::new();
-    for action in standing(entries) {
+    for (action, ended) in standing(entries) {
         let Action::RegistryLogins(goal) = action else { continue };
-        logins.retain(|registry, _| !goal.gone.contains_key(registry));
+        if ended {
+            logins.retain(|registry, _| !goal.gone.contains_key(registry));
+        }
         for login in &goal.logins {
             if login.is_carried() {
-                logins.remove(&login.registry);
+                if ended {
+                    logins.remove(&login.registry);
+                }
             } else {
                 logins.insert(login.registry.clone(), login.username.clone());
             }
@@ -162,14 +167,14 @@ pub fn logins(entries: &[Entry]) -> BTreeMap<String, String> {
     logins
 }
 
-/// Names of certificates that were added to the system's store.
+/// Names of certificates that were added to the system's store, and not surely taken out.
 pub fn trusts(entries: &[Entry]) -> BTreeSet<String> {
     let mut trusts = BTreeSet::new();
-    for action in standing(entries) {
+    for (action, ended) in standing(entries) {
         let Action::SystemTrust(goal) = action else { continue };
         match goal.certificate {
             Some(_) => trusts.insert(goal.name.clone()),
-            None => trusts.remove(&goal.name),
+            None => ended && trusts.remove(&goal.name),
         };
     }
     trusts
@@ -221,6 +226,10 @@ mod tests {
         assert_eq!((names(&entries), trusts(&entries).len()), (vec!["a".into(), "b".into()], 1));
         entries.push(begun(3, logins_of(Vec::new(), &["a"])));
         entries.push(begun(4, trust(None)));
+        // Cut off in between: both may be there still.
+        assert_eq!((names(&entries).len(), trusts(&entries).len()), (2, 1));
+        let after = || Observed::SystemTrust(Default::default());
+        entries.extend([3, 4].map(|number| Entry::Ended { number, after: after(), along: vec![] }));
         assert_eq!((names(&entries), trusts(&entries).len()), (vec!["b".to_owned()], 0));
         entries.push(Entry::Undone { number: 1 });
         assert!(names(&entries).is_empty());

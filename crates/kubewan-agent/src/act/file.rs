@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kubewan_core::action::file::{BlockSeen, FileSeen, FileState, RemovedSeen};
-use kubewan_core::action::{Block, Content, Extent, File, Removed};
+use kubewan_core::action::{Action, Block, Content, Extent, File, Observed, Removed};
 
 use super::unit::reload_for;
 use super::{Host, Performing};
@@ -91,7 +91,7 @@ pub fn perform_file(goal: &File, seen: &FileSeen, cx: &mut Performing<'_>) -> Re
         ));
     }
     if goal.state == FileState::Absent {
-        remove_file(path)?;
+        disk::remove(path)?;
         remove_our_empty_parents(path, cx.host)?;
         return reload_for(&goal.path);
     }
@@ -151,15 +151,6 @@ fn open_content<'a>(content: &'a Content, host: &Host) -> Result<Box<dyn Read + 
     }
 }
 
-fn remove_file(path: &Path) -> Result<(), String> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            Err(format!("can't remove {}: {e}", path.display()))
-        }
-        _ => path.parent().filter(|dir| dir.exists()).map_or(Ok(()), disk::sync_dir),
-    }
-}
-
 /// Takes away folders above a path that are empty now and that kubewan made.
 fn remove_our_empty_parents(path: &Path, host: &Host) -> Result<(), String> {
     let made = made_folders(host)?;
@@ -183,9 +174,15 @@ fn made_folders(host: &Host) -> Result<Vec<PathBuf>, String> {
     Ok(paths.map(PathBuf::from).collect())
 }
 
-/// Notes how folders are that programs are about to fill: not there, empty, or someone's.
+/// Notes how folders are that programs are about to fill.
 pub fn record_trees(paths: &[&str], cx: &mut Performing<'_>) -> Result<(), String> {
-    let made = made_folders(cx.host)?;
+    let lines = trees(paths, cx.host)?;
+    cx.record(lines)
+}
+
+/// How folders are: not there, empty, or someone's.
+pub fn trees(paths: &[&str], host: &Host) -> Result<Vec<String>, String> {
+    let made = made_folders(host)?;
     let mut lines = Vec::new();
     for path in paths {
         let folder = Path::new(path);
@@ -197,7 +194,14 @@ pub fn record_trees(paths: &[&str], cx: &mut Performing<'_>) -> Result<(), Strin
         };
         lines.push(format!("{word}:{path}"));
     }
-    cx.record(lines)
+    Ok(lines)
+}
+
+/// Removes what killed writes of these actions left beside their files.
+pub fn remove_parts<'a>(actions: impl Iterator<Item = (&'a Action, &'a Observed)>) {
+    for path in actions.flat_map(|(action, before)| super::files_written(action, before)) {
+        disk::remove_part(&path);
+    }
 }
 
 /// Keeps the content of a file under its hash before it is changed. `None` where there is none.
@@ -332,13 +336,13 @@ pub fn perform_removed(
         return if path.is_dir() {
             std::fs::remove_dir(path).map_err(|e| format!("can't remove {}: {e}", goal.path))
         } else {
-            remove_file(path)
+            disk::remove(path)
         };
     }
     refuse_unsafe(&goal.path)?;
     let failed = |e: std::io::Error| format!("can't remove {}: {e}", goal.path);
     if !path.is_dir() || path.is_symlink() {
-        remove_file(path)?;
+        disk::remove(path)?;
         return remove_our_empty_parents(path, cx.host);
     }
     unmount_below(&goal.path, cx)?;

@@ -271,8 +271,13 @@ fn open_ufw(
     let added = ufw_added(&added);
     for rule in rules {
         let text = rule.join(" ");
+        // Somebody's own, unless a run of ours was cut off here.
+        let ours = format!("ufw:{text}");
+        if added.contains(&text.as_str()) && !cx.along.contains(&ours) {
+            continue;
+        }
         cx.record(ufw_same(&added, &text).map(|old| format!("ufw-was:{old}")))?;
-        cx.record([format!("ufw:{text}")])?;
+        cx.record([ours])?;
         Program::new("ufw").args(rule).args(["comment", COMMENT]).stdout()?;
     }
     Ok(())

@@ -56,18 +56,13 @@ pub fn perform_kubelet_flag(
     seen: &KubeletFlagSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    let mut units_changed = false;
     for (path, _) in seen.elsewhere.iter().filter(|(_, value)| *value != goal.value) {
         (cx.progress)(&format!("taking --{} out of {path}", goal.name));
         edit(Path::new(path), Some(cx), |text| without_flag(text, &goal.name))?;
-        units_changed |= path.starts_with("/etc/systemd/") || path.ends_with(".service");
     }
     if seen.configured && seen.in_flags_file.as_deref() != Some(&goal.value) {
         // kubeadm's own file goes with kubeadm's work; nothing of the host's is in it.
         edit(Path::new(FLAGS_FILE), None, |text| with_flag(text, &goal.name, &goal.value))?;
-    }
-    if units_changed {
-        Program::new("systemctl").arg("daemon-reload").stdout()?;
     }
     if seen.configured && seen.kubelet_runs {
         (cx.progress)("restarting the kubelet");
@@ -108,6 +103,8 @@ fn edit(
 pub(super) fn restart() -> Result<(), String> {
     // A kubelet that waited for kubeadm has restarted every 10 s and may be over systemd's start limit.
     let _ = Program::new("systemctl").args(["reset-failed", UNIT]).output();
+    // A run that was cut off may have changed its unit and not come to say so.
+    Program::new("systemctl").arg("daemon-reload").stdout()?;
     Program::new("systemctl").args(["restart", UNIT]).stdout()?;
     let until = Instant::now() + SETTLES;
     while Instant::now() < until {

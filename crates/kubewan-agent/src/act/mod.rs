@@ -208,6 +208,19 @@ impl<'a> Performing<'a> {
         if self.along.len() == before {
             return Ok(());
         }
+        self.write_along()
+    }
+
+    /// Forgets of what was noted all that did not come.
+    ///
+    /// # Errors
+    /// As [`Performing::record`].
+    pub fn forget(&mut self, came: impl Fn(&str) -> bool) -> Result<(), String> {
+        self.along.retain(|line| came(line));
+        self.write_along()
+    }
+
+    fn write_along(&self) -> Result<(), String> {
         crate::disk::make_private_dir(self.host.root())?;
         let text: String = self.along.iter().map(|line| format!("{line}\n")).collect();
         let path = self.host.along_path();
@@ -228,6 +241,13 @@ pub fn files_rewritten<'a>(action: &'a Action, before: &'a Observed) -> Vec<&'a 
             vec![system::SELINUX_CONFIG]
         }
         (Action::RegistryLogins(_), Observed::RegistryLogins(seen)) if seen.exists => vec![LOGINS],
+        // What is there before its first run is somebody's, and kubeadm asks nobody.
+        (Action::KubeadmInit(_), Observed::KubeadmInit(seen)) if !seen.begun && !seen.stuck => {
+            kubeadm::OVERWRITTEN.to_vec()
+        }
+        (Action::KubeadmJoin(_), Observed::KubeadmJoin(seen)) if !seen.begun => {
+            kubeadm::OVERWRITTEN.to_vec()
+        }
         (Action::KubeletFlag(goal), Observed::KubeletFlag(seen)) => seen
             .elsewhere
             .iter()
@@ -236,6 +256,18 @@ pub fn files_rewritten<'a>(action: &'a Action, before: &'a Observed) -> Vec<&'a 
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// Files that an action writes, each beside its place first.
+pub fn files_written(action: &Action, before: &Observed) -> Vec<PathBuf> {
+    let subject = match action {
+        Action::File(_) | Action::Block(_) => Some(action.subject().into()),
+        Action::RegistryLogins(_) => Some(LOGINS.into()),
+        Action::SystemTrust(goal) => Some(registry::trust_file(&goal.name)),
+        _ => None,
+    };
+    let rewritten = files_rewritten(action, before).into_iter().map(PathBuf::from);
+    subject.into_iter().chain(rewritten).collect()
 }
 
 /// Looks how far this host is from a goal.

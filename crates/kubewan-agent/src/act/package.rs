@@ -108,8 +108,10 @@ pub fn observe_package(goal: &Package, _host: &Host) -> Result<PackageSeen, Stri
         return rpm::observe(goal);
     }
     let known = known(&goal.names)?;
+    // What a cut off run of dpkg left half-way is not installed, and not gone either.
+    let counts = |known: &&Known| known.installed() || goal.absent && known.halfway();
     let version = |name: &String| {
-        known.iter().find(|k| &k.name == name && k.installed()).map(|k| k.version.clone())
+        known.iter().find(|k| &k.name == name && counts(k)).map(|k| k.version.clone())
     };
     Ok(PackageSeen {
         installed: goal.names.iter().map(|name| (name.clone(), version(name))).collect(),
@@ -249,7 +251,7 @@ fn install_planned(
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
     refuse_removals(plan)?;
-    let before = installed_names()?;
+    let before = names_of(Known::installed)?;
     let comes = |names: &[&str]| newly_installed(plan).iter().any(|n| names.contains(&n.as_str()));
     if comes(&RUNTIMES) {
         record_containerd(cx)?;
@@ -265,8 +267,12 @@ fn install_planned(
             (cx.progress)(line);
         }
     });
-    let after = installed_names()?;
+    let after = names_of(|known| known.installed() || known.halfway())?;
     cx.record(after.difference(&before).map(|name| format!("package:{name}")))?;
+    if result.is_err() {
+        // Who installs the others himself afterwards has them for himself.
+        cx.forget(|line| line.strip_prefix("package:").is_none_or(|name| after.contains(name)))?;
+    }
     result.map(drop).map_err(|e| {
         format!(
             "{e}\nsee /var/log/dpkg.log and `dpkg --audit` on this host, then run kubewan again"
@@ -371,8 +377,8 @@ fn package_name(word: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-fn installed_names() -> Result<BTreeSet<String>, String> {
-    Ok(known(&[])?.into_iter().filter(Known::installed).map(|k| k.name).collect())
+fn names_of(which: impl Fn(&Known) -> bool) -> Result<BTreeSet<String>, String> {
+    Ok(known(&[])?.into_iter().filter(which).map(|k| k.name).collect())
 }
 
 fn purge(goal: &Package, seen: &PackageSeen, cx: &mut Performing<'_>) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! The kubelet's logins to registries, and authorities in the operating system's store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +10,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kubewan_core::action::registry::{LOGINS, LOGINS_MODE, LoginSeen, LoginsSeen, TrustSeen};
-use kubewan_core::action::{RegistryLogins, SystemTrust};
+use kubewan_core::action::{Action, RegistryLogins, SystemTrust};
 use serde_json::{Map, Value, json};
 
 use super::{Host, Performing};
 use crate::command::{Program, exists};
 use crate::disk::{self, Access};
+use crate::journal;
 
 /// How long a store may take to be built again.
 const STORE_MAX: Duration = Duration::from_secs(120);
@@ -171,21 +172,50 @@ impl Store {
     }
 }
 
+/// Where a certificate of that name lies on this host.
+pub fn trust_file(name: &str) -> PathBuf {
+    Store::here().file(name)
+}
+
 /// Looks for the file, and for the certificate among those that programs read.
 ///
 /// # Errors
 /// Fails where the file is there and can't be read.
-pub fn observe_system_trust(goal: &SystemTrust, _host: &Host) -> Result<TrustSeen, String> {
+pub fn observe_system_trust(goal: &SystemTrust, host: &Host) -> Result<TrustSeen, String> {
     let store = Store::here();
     let path = store.file(&goal.name);
-    let sha256 = match fs::read(&path) {
+    let mut sha256 = match fs::read(&path) {
         Ok(bytes) => Some(kubewan_core::sha256_hex(&bytes)),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => return Err(format!("can't read {}: {e}", path.display())),
     };
     let bundle = fs::read_to_string(store.bundle).unwrap_or_default();
-    let trusted = goal.certificate.as_ref().is_some_and(|pem| is_among(pem, &bundle));
+    let trusted = match &goal.certificate {
+        Some(pem) => is_among(pem, &bundle),
+        None => {
+            // What somebody put there since is not ours to take away.
+            let ours = written(&goal.name, host)?;
+            sha256 = sha256.filter(|now| ours.contains(now));
+            being_taken_out(host, &goal.name).exists()
+        }
+    };
     Ok(TrustSeen { sha256, trusted })
+}
+
+/// SHA-256s of what kubewan wrote under a name.
+fn written(name: &str, host: &Host) -> Result<BTreeSet<String>, String> {
+    let entries = journal::read(host)?;
+    let written = journal::standing(&entries).into_iter().filter_map(|(begun, _)| {
+        let Action::SystemTrust(goal) = &begun.action else { return None };
+        let pem = goal.certificate.as_ref().filter(|_| goal.name == name)?;
+        Some(kubewan_core::sha256_hex(pem.as_bytes()))
+    });
+    Ok(written.collect())
+}
+
+/// There while a certificate's file is gone and the store may not have been built again.
+fn being_taken_out(host: &Host, name: &str) -> PathBuf {
+    host.root().join(format!("taking-out-{name}"))
 }
 
 /// Whether a certificate is in a bundle, however its lines are broken there.
@@ -202,31 +232,33 @@ pub(crate) fn is_among(pem: &str, bundle: &str) -> bool {
 /// Fails where the host has no such store, or what builds it says so.
 pub fn perform_system_trust(
     goal: &SystemTrust,
-    _seen: &TrustSeen,
+    seen: &TrustSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
     let store = Store::here();
     let path = store.file(&goal.name);
+    let mark = being_taken_out(cx.host, &goal.name);
     match &goal.certificate {
         Some(pem) => {
+            super::file::keep_first(&path.to_string_lossy(), cx.host)?;
             let missing = disk::missing_parents(&path);
             cx.record(missing.iter().map(|dir| format!("dir:{}", dir.display())))?;
             disk::make_parents(&path)?;
             let access = Access::root(0o644);
             disk::write_atomic(&path, &mut pem.as_bytes(), access, &|_| Ok(()))?;
         }
-        None => match fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(format!("can't remove {}: {e}", path.display()));
+        None => {
+            disk::write_atomic(&mark, &mut io::empty(), Access::root(0o600), &|_| Ok(()))?;
+            if seen.sha256.is_some() {
+                disk::remove(&path)?;
             }
-            _ => {}
-        },
+        }
     }
-    if goal.certificate.is_none() && !exists(store.program) {
-        return Ok(());
+    if goal.certificate.is_some() || exists(store.program) {
+        (cx.progress)(&format!("runs {}", store.program));
+        Program::new(store.program).timeout(STORE_MAX).stdout()?;
     }
-    (cx.progress)(&format!("runs {}", store.program));
-    Program::new(store.program).timeout(STORE_MAX).stdout().map(drop)
+    disk::remove(&mark)
 }
 
 #[cfg(test)]

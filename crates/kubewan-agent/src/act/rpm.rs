@@ -136,6 +136,9 @@ fn run(
     // A repository's key is one of them, also where it was taken in vain.
     let after: BTreeSet<String> = installed()?.into_keys().collect();
     cx.record(after.difference(&before).map(|name| format!("package:{name}")))?;
+    if result.is_err() {
+        cx.forget(|line| line.strip_prefix("package:").is_none_or(|name| after.contains(name)))?;
+    }
     result.map(drop).map_err(|e| {
         let log = format!("/var/log/{}.log", manager.program());
         format!("{e}\nsee {log} on this host, then run kubewan again")

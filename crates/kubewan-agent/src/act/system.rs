@@ -207,9 +207,10 @@ pub fn perform_swap_off(
         let text =
             std::fs::read_to_string(FSTAB).map_err(|e| format!("can't read {FSTAB}: {e}"))?;
         file::rewrite_kept(Path::new(FSTAB), &fstab_without_swap(&text), cx)?;
-        // Or the units that came from those lines stay, and systemd switches swap on again.
-        Program::new("systemctl").arg("daemon-reload").stdout()?;
     }
+    // Or the units that came from those lines stay, and systemd switches swap on again; the lines may have gone in a run that was
+    // cut off.
+    Program::new("systemctl").arg("daemon-reload").stdout()?;
     for unit in &seen.units {
         cx.record([format!("masked:{unit}")])?;
         Program::new("systemctl").args(["mask", "--now", unit]).stdout()?;

@@ -128,9 +128,9 @@ pub struct SystemTrust {
 /// How the store has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustSeen {
-    /// SHA-256 of the file; `None` where there is none.
+    /// SHA-256 of the file; `None` where there is none, or none of kubewan's that could be taken out.
     pub sha256: Option<String>,
-    /// The certificate is among those that programs read.
+    /// The certificate is among those that programs read; where it is to be none: that may still be so.
     pub trusted: bool,
 }
 
@@ -139,7 +139,7 @@ impl SystemTrust {
     pub fn diff(&self, seen: &TrustSeen) -> Option<Change> {
         let name = &self.name;
         match &self.certificate {
-            None if seen.sha256.is_none() => None,
+            None if seen.sha256.is_none() && !seen.trusted => None,
             None => Some(Change::new(
                 ChangeKind::Delete,
                 format!("take {name} out of the system's trusted certificates"),

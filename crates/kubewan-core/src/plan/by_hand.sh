@@ -59,8 +59,15 @@ bring() {
 block() {
   keep "$1"
   [ -e "$1" ] || : > "$1"
-  { sed '/^# BEGIN kubewan /,/^# END kubewan$/d' "$1"; cat; } > "$1.new"
-  cat "$1.new" > "$1" && rm -f "$1.new"
+  # A block whose end somebody took away ends with its first line: what follows may be theirs.
+  { awk '/^# BEGIN kubewan / { if (held != "") printf "%s", rest; held = $0; rest = ""; next }
+    held != "" && /^# END kubewan$/ { held = ""; rest = ""; next }
+    held != "" { rest = rest $0 "\n"; next }
+    { print }
+    END { printf "%s", rest }' "$1"; cat; } > "$1.new"
+  # In its place at once, but where something is mounted on it.
+  chmod --reference="$1" "$1.new" && chown --reference="$1" "$1.new"
+  mv -f "$1.new" "$1" 2> /dev/null || { cat "$1.new" > "$1" && rm -f "$1.new"; }
 }
 module() {
   if [ -e "/sys/module/$1" ] || grep -qw "$1" /proc/filesystems; then return 0; fi

@@ -28,9 +28,13 @@ const CONFIG_PATH: &str = "/etc/containerd/config.toml";
 const SYSCTLS: &str = "/etc/sysctl.d/99-zz-kubewan.conf";
 
 /// Files of somebody's in folders that a worker's kubeadm and kubelet fill, and where a control plane's etcd would lie.
-const THEIRS: [&str; 4] = [
+const THEIRS: [&str; 6] = [
     "/var/lib/etcd/default/db",
     "/var/lib/kubelet/company.conf",
+    // kubeadm writes over it.
+    "/var/lib/kubelet/config.yaml",
+    // Deeper than folders are looked through.
+    "/var/lib/kubelet/a/b/c/d/e/f/g/h/data",
     "/etc/kubernetes/audit.yaml",
     "/etc/kubernetes/pki/company.crt",
 ];
@@ -62,6 +66,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
         stage.on("node01", &format!("mkdir -p $(dirname {path}) && echo theirs > {path}"));
     }
     kubeadm_refuses_as_strictly_again(&stage, "master01");
+    somebody_makes_a_cluster_meanwhile(&stage, "master01");
     let accepted = stage.kubewan(&UP);
     accepted.expect_code(0);
     assert!(!(accepted.stdout + &accepted.stderr).contains("open-sesame"));
@@ -103,6 +108,25 @@ fn kubeadm_refuses_as_strictly_again(stage: &Stage, host: &str) {
         assert!(refused.stderr.contains("DirAvailable--var-lib-etcd"), "{}", refused.stderr);
     }
     stage.on(host, "grep -q theirs /var/lib/etcd/default/db && rm -r /var/lib/etcd/default");
+}
+
+/// Somebody's kubeadm runs when ours has its turn: what it makes is no less a foreign cluster afterwards.
+fn somebody_makes_a_cluster_meanwhile(stage: &Stage, host: &str) {
+    stage.on(
+        host,
+        "cp \"$(command -v sleep)\" /root/kubeadm && systemd-run -q --unit someone-kubeadm /root/kubeadm 600",
+    );
+    let refused = stage.kubewan(&UP);
+    refused.expect_code(1);
+    assert!(refused.stderr.contains("another kubeadm (process "), "{}", refused.stderr);
+    stage.on(
+        host,
+        "systemctl stop someone-kubeadm && rm /root/kubeadm && echo theirs > /etc/kubernetes/admin.conf",
+    );
+    let refused = stage.kubewan(&UP);
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("foreign-cluster"), "{}", refused.stderr);
+    stage.on(host, "grep -q theirs /etc/kubernetes/admin.conf && rm /etc/kubernetes/admin.conf");
 }
 
 /// Somebody turns screws on two hosts: the plan says so and changes nothing, the run puts them back and keeps them.

@@ -37,24 +37,25 @@ const DEPTH_MAX: usize = 6;
 /// only while it is empty: a kernel that was installed since is nobody's to remove.
 const MODULES: &str = "/lib/modules";
 
-/// Notes how they are, unless a run of kubeadm that was begun before has: what is in them then is its work.
+/// Notes how they are, unless a run of kubeadm that was begun before has: what is in them then is its work. All of it is noted at
+/// once, or nothing: a next run would take a part for the whole.
 pub(super) fn record(control_plane: bool, cx: &mut Performing<'_>) -> Result<(), String> {
     let noted = recorded(cx.host)?;
+    let mut lines = Vec::new();
     let is_etcds = |line: &String| line.split_once(':').is_some_and(|(_, path)| path == ETCD);
     if control_plane && !noted.iter().any(is_etcds) {
-        file::record_trees(&[ETCD], cx)?;
+        lines.extend(file::trees(&[ETCD], cx.host)?);
     }
     if !noted.is_empty() {
-        return Ok(());
+        return cx.record(lines);
     }
-    let made = (!Path::new(MODULES).exists()).then(|| format!("dir:{MODULES}"));
-    cx.record(made)?;
-    file::record_trees(FOLDERS, cx)?;
+    lines.extend((!Path::new(MODULES).exists()).then(|| format!("dir:{MODULES}")));
+    lines.extend(file::trees(FOLDERS, cx.host)?);
     let mut theirs = Vec::new();
     // What a kubeadm by hand got stuck with is finished here, and goes with the cluster.
     let folders = if evidence().is_empty() { SIFTED } else { &[] };
     for folder in folders {
-        if cx.along.contains(&format!("foreign:{folder}")) {
+        if lines.contains(&format!("foreign:{folder}")) {
             theirs.extend(files_below(Path::new(folder), DEPTH_MAX)?);
         }
     }
@@ -65,10 +66,11 @@ pub(super) fn record(control_plane: bool, cx: &mut Performing<'_>) -> Result<(),
             SIFTED.join(" and ")
         ));
     }
-    cx.record(theirs.into_iter().map(|path| format!("theirs:{}", path.display())))
+    lines.extend(theirs.into_iter().map(|path| format!("theirs:{}", path.display())));
+    cx.record(lines)
 }
 
-/// Everything below a folder that is no folder itself; links are not followed.
+/// Everything below a folder that is no folder itself, and folders that lie deeper than that, as wholes; links are not followed.
 pub(super) fn files_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, String> {
     let failed = |e: std::io::Error| format!("can't look into {}: {e}", folder.display());
     let mut found = Vec::new();
@@ -91,7 +93,7 @@ pub(super) fn files_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, S
     Ok(found)
 }
 
-/// Files that somebody had there before.
+/// Files that somebody had there before, and folders with all that is in them.
 pub(super) fn theirs(host: &Host) -> Result<Vec<PathBuf>, String> {
     Ok(noted(host, "theirs:")?.into_iter().map(PathBuf::from).collect())
 }

@@ -121,11 +121,14 @@ pub fn perform_kubeadm_init(
     seen: &InitSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
+    // Until kubeadm is started nothing was done: a next run has to look as strictly, and whose cluster it finds is not ours.
+    cx.refused = !seen.begun && !seen.stuck;
     super::refuse_adopted()?;
     super::refuse_foreign(&seen.foreign, "make a control plane")?;
     super::refuse_a_second_kubeadm()?;
     super::folders::record(true, cx)?;
     let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
+    cx.refused = false;
     if seen.ended {
         return mend(goal, seen, &file, cx);
     }

@@ -41,6 +41,10 @@ const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 const CA: &str = "/etc/kubernetes/pki/ca.crt";
 
+/// Files that kubeadm writes over whatever is there, of those that are no sign of a cluster
+/// (`WriteConfigToDisk`, `WriteInstanceConfigToDisk`, cmd/kubeadm/app/phases/kubelet/config.go).
+pub(super) const OVERWRITTEN: [&str; 2] = [KUBELET_CONFIG, "/var/lib/kubelet/instance-config.yaml"];
+
 /// A configuration, readable by root only, for as long as kubeadm runs: that of a join has a token. It lies in the batch's
 /// runtime directory, which systemd removes even after a SIGKILL; where an old systemd gives none, with our state.
 struct ConfigFile {

@@ -210,8 +210,11 @@ fn unmount(path: &str) -> Result<(), String> {
     Program::new("umount").args(["--lazy", path]).stdout().map(drop)
 }
 
-/// Removes a path with all below it, but for files that are somebody's and the folders that these lie in.
+/// Removes a path with all below it, but for what is somebody's and the folders that it lies in.
 fn remove(path: &Path, spared: &[PathBuf]) -> Result<(), String> {
+    if spared.iter().any(|theirs| theirs == path) {
+        return Ok(());
+    }
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             if spared.iter().any(|file| file.starts_with(path)) {
@@ -219,7 +222,6 @@ fn remove(path: &Path, spared: &[PathBuf]) -> Result<(), String> {
             }
             fs::remove_dir_all(path)
         }
-        Ok(_) if spared.iter().any(|file| file == path) => return Ok(()),
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };
@@ -266,11 +268,15 @@ mod tests {
         {
             fs::write(folder.join(name), name).unwrap();
         }
-        let spared = [folder.join("audit.yaml"), folder.join("pki/company.crt")];
+        // Too deep to be looked through: noted as a whole.
+        let deep = folder.join("theirs/deep");
+        fs::create_dir_all(deep.join("er")).unwrap();
+        fs::write(deep.join("er/data"), "").unwrap();
+        let spared = [folder.join("audit.yaml"), folder.join("pki/company.crt"), deep.clone()];
         remove(&folder, &spared).unwrap();
         let mut left = folders::files_below(&folder, 6).unwrap();
         left.sort();
-        assert_eq!(left, spared);
+        assert_eq!(left, [&spared[0], &spared[1], &deep.join("er/data")].map(PathBuf::clone));
         assert!(!folder.join("pki/etcd").exists());
     }
 }

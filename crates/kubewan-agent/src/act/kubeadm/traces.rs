@@ -124,8 +124,11 @@ pub(super) fn paths(host: &Host) -> Result<Vec<String>, String> {
 /// Whether something is at a path that is not somebody's.
 fn is_there(path: &Path, spared: &[PathBuf]) -> bool {
     let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    if spared.iter().any(|theirs| theirs == path) {
+        return false;
+    }
     if !metadata.is_dir() {
-        return !spared.iter().any(|file| file == path);
+        return true;
     }
     let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
     if spared.iter().any(|file| file.starts_with(path)) {

@@ -1,6 +1,8 @@
 //! Address, firewall, swap, names, kernel, time: the host before Kubernetes.
 
 use super::taken_out::{self, TIMESYNCD_FILE};
+use std::path::Path;
+
 use crate::action::file::FileState;
 use crate::action::{
     Action, AliasOff, Block, File, FirewallGoal, FirewallState, Hostname, KubeadmInit, Link,
@@ -82,7 +84,11 @@ fn time(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
         Action::TimeSyncOn(TimeSyncOn {}),
         "certificates, tokens and etcd's leases need clocks that agree",
     );
-    let mut restart_on: Vec<String> = gone.into_iter().map(str::to_owned).collect();
+    // Of a file that goes its folder tells when, and where that goes too, the one above.
+    let above = |path: &str| -> Vec<String> {
+        Path::new(path).ancestors().take(3).map(|at| at.display().to_string()).collect()
+    };
+    let mut restart_on: Vec<String> = gone.into_iter().flat_map(above).collect();
     if let Some((path, text)) = file {
         let why = "the time servers that the inventory names, beside those that the host has";
         steps.push(step(host, Action::File(File::text(path.clone(), 0o644, text)), why));

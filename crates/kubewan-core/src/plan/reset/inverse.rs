@@ -21,7 +21,15 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
     let mut way = Way::default();
     // First what a file or a mask says, then what follows from it.
     let kept = subject.along("kept").filter_map(|rest| rest.splitn(3, ':').nth(2));
-    way.now.extend(kept.filter_map(|path| before.restored(path)));
+    let kept = kept.filter_map(|path| before.restored(path));
+    let is_kubeadm =
+        matches!(subject.first().action, Action::KubeadmInit(_) | Action::KubeadmJoin(_));
+    // A kubelet that still runs would read them.
+    if is_kubeadm {
+        way.late.extend(kept)
+    } else {
+        way.now.extend(kept)
+    }
     let masked =
         subject.along("masked").map(|unit| Action::Unmasked(Unmasked { unit: unit.into() }));
     way.now.extend(masked);
@@ -183,14 +191,10 @@ fn purged(names: Vec<String>) -> Option<Action> {
     (!absent.names.is_empty()).then_some(Action::Package(absent))
 }
 
-/// Packages that came go: what the action says came along, or where it does not say, those that were not
-/// installed before. Those that were there are held as they were before.
+/// Packages that came along go: one that was missing before may have been installed by someone else since. Those that were
+/// there are held as they were before.
 fn packages(host: &str, subject: &Subject<'_>, before: &PackageSeen, way: &mut Way) {
-    let mut came = along_packages(subject);
-    if came.is_empty() {
-        let missing = before.installed.iter().filter(|(_, version)| version.is_none());
-        came = missing.map(|(name, _)| name.clone()).collect();
-    }
+    let came = along_packages(subject);
     let mut names: Vec<String> = Vec::new();
     for (begun, after) in &subject.entries {
         let Action::Package(goal) = &begun.action else { continue };

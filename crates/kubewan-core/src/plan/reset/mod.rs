@@ -87,6 +87,7 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
     let mut reset = Reset::default();
     let (mut late, mut folders) = (Vec::new(), BTreeMap::new());
     let mut ways_back = Vec::new();
+    let mut units = BTreeMap::new();
     for subject in subjects.iter().rev() {
         let begun = subject.first();
         let way = inverse::way(host, subject, &before);
@@ -103,6 +104,10 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
             paths: subject.paths(),
             steps: now.iter().chain(&later).chain(&gone).map(|step| step.id.clone()).collect(),
         });
+        // Several actions may have changed one unit; what counts is the oldest word on it, which comes last here.
+        let of_units =
+            now.iter().chain(&later).filter(|step| matches!(step.action, Action::Unit(_)));
+        units.extend(of_units.map(|step| (step.id.clone(), step.action.clone())));
         reset.steps.extend(now);
         late.extend(later);
         folders.extend(gone.into_iter().map(|step| (step.action.subject(), step)));
@@ -115,6 +120,11 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
     // What is deeper goes first.
     reset.steps.extend(folders.into_values().rev());
     unique(&mut reset);
+    for step in &mut reset.steps {
+        if let Some(oldest) = units.remove(&step.id) {
+            step.action = oldest;
+        }
+    }
     reset.undoes = undoes(ways_back, &reset.steps);
     for step in &reset.steps {
         if let (Action::File(file), id) = (&step.action, &step.id) {

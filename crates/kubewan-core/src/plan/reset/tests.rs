@@ -421,12 +421,38 @@ fn a_docker_that_goes_is_not_started_again() {
         begun(1, package(names, &[]), Observed::Package(seen))
     };
     let restarted = begun(2, Action::Unit(unit), Observed::Unit(running));
-    let ids_of = |names: &[&str]| ids(&[package(names), restarted.clone()]);
-    assert_eq!(ids_of(&["docker.io"]), ["h/package:docker.io"]);
-    let reset = steps("h", &[package(&["docker.io"]), restarted.clone()]);
+    let came = |name: &str| along(1, &[&format!("package:{name}")]);
+    let journal = |name: &str| [package(&[name]), came(name), restarted.clone()];
+    let ids_of = |name: &str| ids(&journal(name));
+    assert_eq!(ids_of("docker.io"), ["h/package:docker.io"]);
+    let reset = steps("h", &journal("docker.io"));
     assert_eq!(reset.undoes["h/package:docker.io"], [1, 2], "both are taken back with the package");
     // One that was there before goes on, by its own settings.
-    assert_eq!(ids_of(&["socat"]), ["h/unit:docker.service", "h/package:socat"]);
+    assert_eq!(ids_of("socat"), ["h/unit:docker.service", "h/package:socat"]);
+    // A package that did not come along, and is there now, is who installed it's.
+    assert_eq!(ids(&[package(&["docker.io"]), restarted]), ["h/unit:docker.service"]);
+}
+
+#[test]
+fn a_service_that_was_off_is_off_again_however_often_it_was_restarted() {
+    let name = || "chrony.service".to_owned();
+    let on = begun(1, Action::TimeSyncOn(TimeSyncOn {}), Observed::TimeSyncOn(Default::default()));
+    let noted = along(1, &["started:chrony.service", "enabled:chrony.service"]);
+    let unit = Unit {
+        name: name(),
+        enabled: true,
+        active: Some(true),
+        restart_on: vec!["/etc/chrony/conf.d/kubewan.conf".into()],
+        node: None,
+    };
+    let running =
+        UnitSeen { active: "active".into(), enabled: "enabled".into(), ..UnitSeen::default() };
+    let restarted = begun(2, Action::Unit(unit), Observed::Unit(running));
+    let reset = steps("h", &[on, noted, restarted]);
+    let [Step { action: Action::Unit(unit), .. }] = &reset.steps[..] else {
+        panic!("{:?}", reset.steps)
+    };
+    assert_eq!((&unit.name, unit.enabled, unit.active), (&name(), false, Some(false)));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A host with a cluster on it, without what is random: certificates by what they say, keys by their modes, the
 //! cluster's objects without the server's own fields.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use kubewan_lab::{Allow, HostSnapshot};
 use serde_json::Value;
 
@@ -69,8 +72,32 @@ pub const LEFT_OUT: &[Allow<'static>] = &[
     ),
 ];
 
+/// How long pods may take that a stop has started anew: `up` waits for what it has to do, not for Kubernetes' own rounds.
+const SETTLES: Duration = Duration::from_secs(120);
+
+/// Waits until all pods that there are to be are available; what never is shows in the look.
+fn settle(stage: &Stage) {
+    let began = Instant::now();
+    while began.elapsed() < SETTLES {
+        let json = stage.kubectl("get daemonsets.apps,deployments.apps -A -o json");
+        let list: Value = serde_json::from_str(&json).expect("a list in JSON");
+        let waits = |object: &&Value| {
+            let of = |field: &str| object["status"][field].as_u64();
+            of("desiredNumberScheduled") > of("numberAvailable").or(Some(0))
+                || of("replicas") > of("availableReplicas").or(Some(0))
+        };
+        let waiting = list["items"].as_array().expect("a list").iter().find(waits);
+        let Some(object) = waiting else { break };
+        eprintln!("  waiting for {}", object["metadata"]["name"]);
+        sleep(Duration::from_secs(3));
+    }
+    // kube-proxy writes its rules at most once a second.
+    sleep(Duration::from_secs(2));
+}
+
 /// One look at every host, and at the cluster from the first.
 pub fn looks(stage: &Stage) -> Vec<HostSnapshot> {
+    settle(stage);
     let mut looks: Vec<HostSnapshot> = HOSTS.iter().map(|host| canonical(stage, host)).collect();
     objects(stage, &mut looks[0]);
     let subnets = pod_subnets(stage);
