@@ -434,6 +434,7 @@ pub fn daemon_json(bytes: &[u8]) {
     let added = BTreeMap::new();
     let of = Daemon {
         mirrors: Vec::new(),
+        insecure: Vec::new(),
         storage_driver: Some("overlay2"),
         extra: &none,
         added: &added,

@@ -40,6 +40,8 @@ const SHOWN_MAX: usize = 100;
 pub struct Daemon<'a> {
     /// Servers that answer for docker.io.
     pub mirrors: Vec<String>,
+    /// Registries whose certificates nobody is to check.
+    pub insecure: Vec<String>,
     /// The storage driver, where nobody says one; `None`: Docker's images lie with another one already.
     pub storage_driver: Option<&'a str>,
     /// The inventory's own settings.
@@ -65,9 +67,9 @@ pub fn merged(there: Option<&str>, of: &Daemon) -> Result<String, Unreadable> {
         ADDED_TO.iter().map(|key| (*key, list(&old, key))).collect();
     merge(&mut new, of.extra);
     for (key, old) in lists {
-        let mirrors = of.mirrors.iter().map(|url| json!(url)).filter(|_| key == ADDED_TO[0]);
+        let ours = if key == MIRRORS { &of.mirrors } else { &of.insecure };
         let was_empty = old.is_empty();
-        let named = list(of.extra, key).into_iter().chain(mirrors);
+        let named = list(of.extra, key).into_iter().chain(ours.iter().map(|one| json!(one)));
         let wanted: Vec<Value> = union(named);
         let is_ours = |one: &Value| {
             of.added.get(key).zip(one.as_str()).is_some_and(|(ours, one)| ours.contains(one))
@@ -257,7 +259,13 @@ mod tests {
     static NONE: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
 
     fn daemon(extra: &Settings) -> Daemon<'_> {
-        Daemon { mirrors: Vec::new(), storage_driver: Some(STORAGE_DRIVER), extra, added: &NONE }
+        Daemon {
+            mirrors: Vec::new(),
+            insecure: Vec::new(),
+            storage_driver: Some(STORAGE_DRIVER),
+            extra,
+            added: &NONE,
+        }
     }
 
     /// As the recipe has it, comments and all, without its missing comma.

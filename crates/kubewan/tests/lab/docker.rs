@@ -62,9 +62,6 @@ fn long_docker_runs_a_cluster_and_is_given_back() {
         return;
     };
     let stage = stage(&bundle);
-    for host in HOSTS {
-        put(&stage, host, "/usr/local/sbin/runc", RUNC, "755");
-    }
     put(&stage, "node01", DAEMON_JSON, OWN, "640");
     put(&stage, "node02", DAEMON_JSON, RECIPE, "644");
     let slips = looks(&stage);
@@ -101,7 +98,7 @@ fn long_docker_runs_a_cluster_and_is_given_back() {
 }
 
 /// A bundle with Docker for the lab's hosts.
-fn bundle_with_docker() -> Option<PathBuf> {
+pub fn bundle_with_docker() -> Option<PathBuf> {
     let named = std::env::var_os("KUBEWAN_DOCKER_BUNDLE").map(PathBuf::from);
     let root = match named {
         Some(root) => root,
@@ -114,8 +111,8 @@ fn bundle_with_docker() -> Option<PathBuf> {
     has.then_some(root)
 }
 
-/// Servers only, and an inventory that asks for Docker.
-fn stage(bundle: &std::path::Path) -> Stage {
+/// Servers only, on which Docker runs pods, and an inventory that asks for it.
+pub fn stage(bundle: &std::path::Path) -> Stage {
     let claim = Claim::new().expect("a folder, and no lab that another story left");
     let (dir, bundle) = (claim.lab_dir(), bundle.display().to_string());
     let made = run(&[
@@ -136,6 +133,9 @@ fn stage(bundle: &std::path::Path) -> Stage {
     let (_, tail) = rest.split_once("\n\n").expect("what comes after it");
     let runtime = "runtime: { kind: docker, source: bundle }";
     std::fs::write(stage.inventory(), format!("{head}{runtime}\n\n{tail}")).expect("the inventory");
+    for host in HOSTS {
+        put(&stage, host, "/usr/local/sbin/runc", RUNC, "755");
+    }
     stage
 }
 

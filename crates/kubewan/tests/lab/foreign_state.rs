@@ -121,12 +121,12 @@ fn somebody_makes_a_cluster_meanwhile(stage: &Stage, host: &str) {
     assert!(refused.stderr.contains("another kubeadm (process "), "{}", refused.stderr);
     stage.on(
         host,
-        "systemctl stop someone-kubeadm && rm /root/kubeadm && echo theirs > /etc/kubernetes/admin.conf",
+        "systemctl stop someone-kubeadm && rm /root/kubeadm && mkdir -p /etc/kubernetes && echo theirs > /etc/kubernetes/admin.conf",
     );
     let refused = stage.kubewan(&UP);
     refused.expect_code(3);
     assert!(refused.stderr.contains("foreign-cluster"), "{}", refused.stderr);
-    stage.on(host, "grep -q theirs /etc/kubernetes/admin.conf && rm /etc/kubernetes/admin.conf");
+    stage.on(host, "grep -q theirs /etc/kubernetes/admin.conf && rm -r /etc/kubernetes");
 }
 
 /// Somebody turns screws on two hosts: the plan says so and changes nothing, the run puts them back and keeps them.

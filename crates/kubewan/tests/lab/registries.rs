@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::doctor;
 use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
+use crate::{docker, doctor};
 use server::{PASSWORD, Registry, USER};
 
 /// Where the registries are.
@@ -54,8 +54,13 @@ impl Scene {
             eprintln!("no real Kubernetes that could pull: not shown");
             return None;
         }
+        server::program()?;
+        Scene::of(Stage::hosts_only(Kubernetes::Bundle))
+    }
+
+    /// The registries, on the Internet of that lab.
+    fn of(stage: Stage) -> Option<Scene> {
         let program = server::program()?;
-        let stage = Stage::hosts_only(Kubernetes::Bundle);
         let plain = fs::read_to_string(stage.inventory()).unwrap();
         let bundle = plain.lines().find_map(|line| line.trim().strip_prefix("bundle:")).unwrap();
         let bundle = PathBuf::from(bundle.trim().trim_matches('"'));
@@ -109,6 +114,22 @@ impl Scene {
         }
     }
 
+    /// `up` shows that every node pulls, and leaves nothing to do.
+    fn every_node_pulls(&self) {
+        let up = self.up(0);
+        let flat = up.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        for host in HOSTS {
+            let proof = format!("registry-pull {host} <- {PRIVATE}/{IMAGE}");
+            assert!(flat.contains(&proof) && flat.contains("pulled sha256:"), "{}", up.stderr);
+        }
+        assert!(!flat.contains("FAILED registry-pull"), "{}", up.stderr);
+        self.is_at_rest();
+    }
+
+    fn is_at_rest(&self) {
+        self.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    }
+
     fn is_refused(&self, words: &[&str]) {
         let said = self.stage.kubewan(&["up", "--yes"]);
         said.expect_code(3);
@@ -157,14 +178,7 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     let plan = scene.stage.kubewan(&["plan", "--detailed-exitcode"]);
     plan.expect_code(2);
     assert!(plan.stdout.contains(&format!("{USER} with another password")), "{}", plan.stdout);
-    let up = scene.up(0);
-    let flat = up.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    for host in HOSTS {
-        let proof = format!("registry-pull {host} <- {PRIVATE}/{IMAGE}");
-        assert!(flat.contains(&proof) && flat.contains("pulled sha256:"), "{}", up.stderr);
-    }
-    assert!(!flat.contains("FAILED registry-pull"), "{}", up.stderr);
-    scene.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    scene.every_node_pulls();
     nothing_is_on_show(&scene);
 
     // Every program of the hosts trusts it once that is asked for.
@@ -186,6 +200,50 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     }
     assert_eq!(scene.stage.on("node02", "cat /etc/containerd/config.toml"), RECIPE);
     scene.stage.on("node01", "test ! -e /etc/containerd");
+}
+
+#[test]
+#[ignore = "needs root, a lab and a bundle with Docker: KUBEWAN_DOCKER_BUNDLE, or the one in the cache"]
+fn long_docker_trusts_a_private_registry_and_pulls_from_it_on_every_node() {
+    let Some(bundle) = docker::bundle_with_docker() else {
+        eprintln!("no bundle with Docker in the cache: not shown");
+        return;
+    };
+    let Some(scene) = Scene::of(docker::stage(&bundle)) else { return };
+    fs::copy(scene.registry.dir.join("registry.pem"), scene.beside("ca.pem")).unwrap();
+    let (ca, daemon) = ("/etc/docker/certs.d/192.0.2.200:5000/ca.crt", "/etc/docker/daemon.json");
+
+    scene.say("");
+    let up = scene.up(6);
+    scene.no_node_pulls(&up, &["x509: certificate signed by unknown authority", "`caFile`"]);
+    scene.say(", caFile: ca.pem");
+    let up = scene.up(6);
+    scene.no_node_pulls(&up, &["auth", "`username` and `passwordFile`"]);
+    scene.write("password", &format!("{PASSWORD}\n"), 0o600);
+    let login = format!("username: {USER}, passwordFile: password");
+    scene.say(&format!(", caFile: ca.pem, {login}"));
+    scene.every_node_pulls();
+    nothing_is_on_show(&scene);
+
+    // As the recipe has it: nobody checks the certificate.
+    scene.say(&format!(", skipVerify: true, {login}"));
+    scene.every_node_pulls();
+    for host in HOSTS {
+        scene.stage.on(host, &format!("test ! -e {ca} && grep -q '\"{PRIVATE}\"' {daemon}"));
+    }
+
+    // Nothing of it is left in force once the inventory has it no more.
+    fs::write(scene.stage.inventory(), &scene.plain).unwrap();
+    scene.up(0);
+    scene.is_at_rest();
+    for host in HOSTS {
+        let none = format!("! grep -q 192.0.2.200 {daemon} /var/lib/kubelet/config.json");
+        scene.stage.on(host, &format!("test ! -e /etc/docker/certs.d && {none} 2>&1"));
+    }
+    scene.stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
+    for host in HOSTS {
+        scene.stage.on(host, "test ! -e /var/lib/kubelet/config.json && test ! -e /etc/docker");
+    }
 }
 
 /// What the doctor says of a pod of Kubernetes' own that is to have the image.

@@ -296,16 +296,6 @@ fn bundle(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     })
 }
 
-/// Registries of one's own are written for containerd: what would be left out is refused.
-pub(super) fn registries(view: &View) -> Option<Finding> {
-    (view.inventory.is_docker() && !view.inventory.registries.is_empty()).then(|| {
-        let message = "`registries` is not written for Docker yet: pulls would fail for want of it";
-        let remedy = "take it out, and lay authorities into /etc/docker/certs.d/HOST:PORT/ca.crt by hand (`insecure-registries` goes \
-                      into `runtime.docker`); or take containerd";
-        Finding::error("docker-registries", "", message, remedy).for_cluster()
-    })
-}
-
 /// Mirrors that Docker does not ask.
 pub(super) fn mirrors(view: &View) -> Option<Finding> {
     let images = &view.inventory.mirrors.images;
@@ -316,14 +306,17 @@ pub(super) fn mirrors(view: &View) -> Option<Finding> {
             && flannel.starts_with(name)
             && !supply::as_named(view.inventory, supply::FLANNEL).starts_with(name)
     };
-    let others: Vec<&str> = images
+    let mut others: Vec<String> = images
         .keys()
-        .map(String::as_str)
         .filter(|name| *name != MIRRORED && !is_named(name))
+        .map(|name| format!("`mirrors.images` {name}"))
         .collect();
+    let with_mirrors = view.inventory.registries.iter().filter(|r| !r.mirrors.is_empty());
+    let with_mirrors = with_mirrors.filter(|registry| registry.address != MIRRORED);
+    others.extend(with_mirrors.map(|of| format!("`registries` {} with `mirrors`", of.address)));
     (view.inventory.is_docker() && !others.is_empty()).then(|| {
         let message = format!(
-            "`mirrors.images` has {}, and Docker takes mirrors of {MIRRORED} alone: it asks the registries themselves",
+            "the inventory has {}, and Docker takes mirrors of {MIRRORED} alone: it asks the registries themselves",
             others.join(", ")
         );
         let remedy = "name the images by another registry (`kubernetes.imageRepository`), take a bundle, or containerd";

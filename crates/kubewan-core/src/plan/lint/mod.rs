@@ -64,7 +64,6 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(supply::unchecked(view.inventory));
     findings.extend(view.inputs.mirror_findings.iter().cloned());
     findings.extend(docker::mirrors(view));
-    findings.extend(docker::registries(view));
     findings.extend(registries::images_behind_login(view));
     findings.extend(registries::unverified(view));
     findings.extend(versions::end_of_life(view));

@@ -1,6 +1,7 @@
 //! Docker in containerd's place: its configuration, its packages, and from Kubernetes 1.24 on cri-dockerd between it and the
 //! kubelet. containerd, which Docker runs containers by, is left as its package lays it.
 
+use super::registries;
 use super::runtime::{artifact, before_packages};
 use crate::action::file::{Content, FileState};
 use crate::action::{Action, DockerEngine, File, Package, Unit};
@@ -29,7 +30,7 @@ pub(in crate::plan) const MIRRORED: &str = "docker.io";
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
-    let mut steps = Vec::new();
+    let mut steps = registries::steps(view, host, facts);
     // Before the package, which then starts Docker once, with the right settings. What can't be merged is a finding, and
     // nothing is done.
     if let Ok(text) = daemon_json(view, facts) {
@@ -88,11 +89,15 @@ pub(in crate::plan) fn daemon_json(
         return Err(docker::Unreadable(vec![why]));
     }
     let there = config.map(|config| config.text.as_str());
-    let mirror = view.inventory.mirrors.images.get(MIRRORED);
+    let registries = &view.inventory.registries;
+    let of_registry = registries.iter().filter(|registry| registry.address == MIRRORED);
+    let mirrors = view.inventory.mirrors.images.get(MIRRORED).into_iter().map(ToString::to_string);
+    let unverified = registries.iter().filter(|registry| registry.skip_verify);
     docker::merged(
         there,
         &Daemon {
-            mirrors: mirror.into_iter().map(ToString::to_string).collect(),
+            mirrors: mirrors.chain(of_registry.flat_map(|r| r.mirrors.clone())).collect(),
+            insecure: unverified.map(|registry| registry.address.clone()).collect(),
             // One that is there may keep images with another, also while it does not run and can't say so.
             storage_driver: (!facts.runtime.docker.installed).then_some(STORAGE_DRIVER),
             extra: &view.inventory.runtime.docker,

@@ -45,10 +45,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
             true => format!(
                 "containerd has no word for logins beside its registries' folders, and some stood in {CONFIG}"
             ),
-            false => {
-                "the kubelet logs in to registries, and containerd's files have no word for that"
-                    .to_owned()
-            }
+            false => "the kubelet logs in to registries, with any runtime".to_owned(),
         };
         let goal = Action::RegistryLogins(RegistryLogins { logins, gone });
         steps.push(Step::new(Phase::Runtime, &host.name, goal, why));
@@ -62,10 +59,17 @@ fn files(view: &View, host: &Host, registry: &Registry) -> Vec<Step> {
     let address = &registry.address;
     let files = view.inputs.registries.get(address);
     let ca = files.and_then(|files| files.ca());
+    let is_docker = view.inventory.is_docker();
     let mut steps = Vec::new();
     if let Some(ca) = &ca {
         let why = format!("who has signed the certificate of {address}");
-        steps.push(step(Action::File(File::text(render::ca_path(address), 0o644, ca)), why));
+        let path =
+            if is_docker { render::docker_ca_path(address) } else { render::ca_path(address) };
+        steps.push(step(Action::File(File::text(path, 0o644, ca)), why));
+    }
+    // Docker has the rest in its daemon.json.
+    if is_docker {
+        return steps;
     }
     let text = render::hosts_toml(registry, ca.is_some());
     let why = format!("how containerd speaks to {address}");
@@ -92,7 +96,9 @@ pub(super) fn trusts<'a>(view: &'a View) -> impl Iterator<Item = (String, &'a st
 /// What a containerd of before kubewan was told of registries; nothing of a file that is kubewan's.
 pub(in crate::plan) fn carried(view: &View, facts: &Facts) -> Legacy {
     let config = facts.runtime.containerd_config.as_deref().unwrap_or_default();
-    if config.starts_with(HEADER) || facts.own.left.contains_key(CONFIG) {
+    // Docker's containerd is asked for no image.
+    let is_read = !view.inventory.is_docker() && !config.starts_with(HEADER);
+    if !is_read || facts.own.left.contains_key(CONFIG) {
         return Legacy::default();
     }
     let mut legacy = legacy::read(config);

@@ -12,12 +12,12 @@ use crate::inventory::Host;
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::containerd::CERTS_D;
-use crate::render::registry::{self as render, CARRIED};
+use crate::render::registry::{self as render, CARRIED, DOCKER_CERTS_D};
 
 /// systemd-timesyncd's file of time servers; chrony's lies where the host's own configuration has such files.
 pub(in crate::plan) const TIMESYNCD_FILE: &str = "/etc/systemd/timesyncd.conf.d/60-kubewan.conf";
 
-/// containerd's files of registries, and authorities in the system's store. Logins are [`logins`].
+/// The runtimes' files of registries, and authorities in the system's store. Logins are [`logins`].
 pub(super) fn of_registries(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let inventory = view.inventory;
     let has_ca = |address: &str| {
@@ -26,13 +26,16 @@ pub(super) fn of_registries(view: &View, host: &Host, facts: &Facts) -> Vec<Step
     };
     let named = inventory.registries.iter().map(|registry| registry.address.as_str());
     let carried = registries::carried(view, facts).hosts;
+    let is_docker = inventory.is_docker();
     let mut wanted: BTreeSet<String> = named
         .chain(inventory.mirrors.images.keys().map(String::as_str))
         .chain(carried.keys().map(String::as_str))
+        .filter(|_| !is_docker)
         .map(render::hosts_path)
         .collect();
     let with_ca = inventory.registries.iter().filter(|registry| has_ca(&registry.address));
-    wanted.extend(with_ca.map(|registry| render::ca_path(&registry.address)));
+    let ca_path = if is_docker { render::docker_ca_path } else { render::ca_path };
+    wanted.extend(with_ca.map(|registry| ca_path(&registry.address)));
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
     let files = facts.own.left.keys().filter(|path| is_of_registry(path));
     let mut steps: Vec<Step> = files
@@ -40,7 +43,7 @@ pub(super) fn of_registries(view: &View, host: &Host, facts: &Facts) -> Vec<Step
         .map(|path| {
             step(
                 absent(path),
-                "`registries` and `mirrors.images` name it no more, and containerd would go on by it",
+                "`registries` and `mirrors.images` name it no more, and the runtime would go on by it",
             )
         })
         .collect();
@@ -83,11 +86,14 @@ pub(super) fn absent(path: &str) -> Action {
     Action::File(File { path: path.into(), state: FileState::Absent })
 }
 
-/// `/etc/containerd/certs.d/NAME/hosts.toml`, or `ca.crt` there.
+/// `/etc/containerd/certs.d/NAME/hosts.toml`, or `ca.crt` there or in Docker's folder.
 fn is_of_registry(path: &str) -> bool {
-    let below = path.strip_prefix(CERTS_D).and_then(|rest| rest.strip_prefix('/'));
-    let name = below.and_then(|rest| rest.split_once('/')).map(|(_, name)| name);
-    matches!(name, Some("hosts.toml" | "ca.crt"))
+    let in_folder = |folder| {
+        let below = path.strip_prefix(folder)?.strip_prefix('/')?;
+        below.split_once('/').map(|(_, name)| name)
+    };
+    matches!(in_folder(CERTS_D), Some("hosts.toml" | "ca.crt"))
+        || in_folder(DOCKER_CERTS_D) == Some("ca.crt")
 }
 
 /// The steps without those that would take away what is not kubewan's alone: a file that someone edited since stays, and is

@@ -1,9 +1,15 @@
 //! Registries of one's own, and what a containerd of before kubewan was told of registries.
 
 use super::*;
+use std::collections::BTreeSet;
+
+use crate::action::file::FileState;
+use crate::action::{Content, File};
 use crate::inventory::Registry;
+use crate::inventory::{RuntimeKind, RuntimeSource};
 use crate::registry::Files;
 use crate::registry::certificate::Certificate;
+use crate::render::docker::DAEMON_JSON;
 use crate::secret::Secret;
 
 const PASSWORD: &str = "open-Sesame-4711";
@@ -62,6 +68,55 @@ fn of_registries(plan: &Plan) -> String {
         format!("{}\n  {}\n  {}\n", p.step.id, p.step.why, change.details.join("\n  "))
     })
     .collect()
+}
+
+#[test]
+fn docker_finds_authorities_in_its_own_folder_and_the_rest_in_its_configuration() {
+    let mut inventory = inventory();
+    inventory.runtime.kind = RuntimeKind::Docker;
+    inventory.runtime.source = RuntimeSource::Distribution;
+    let hub = ["https://hub.example".to_owned()];
+    inventory.registries.push(Registry {
+        address: "docker.io".into(),
+        mirrors: hub.to_vec(),
+        ..Registry::default()
+    });
+    let first = planned(&inventory, |_| {});
+    assert!(first.findings.iter().all(|f| f.severity != Severity::Error), "{:?}", first.findings);
+    let id = format!("node01/file:{DAEMON_JSON}");
+    let daemon = |planned: &planner::Planned| {
+        let step = planned.steps.iter().find(|step| step.id == id).expect("its step");
+        let Action::File(File { state: FileState::Present { content, .. }, .. }) = &step.action
+        else {
+            panic!("{step:?}")
+        };
+        let Content::Text(text) = content else { panic!("{content:?}") };
+        serde_json::from_str::<serde_json::Value>(text).expect("JSON")
+    };
+    let told = daemon(&first);
+    assert_eq!(told["insecure-registries"], serde_json::json!(["s.example"]));
+    assert_eq!(told["registry-mirrors"], serde_json::json!(hub));
+    insta::assert_snapshot!(of_registries(&plan(first, untouched)));
+    assert!(plan(planned(&inventory, |_| {}), reached).is_empty());
+
+    // Out of the inventory, and out of where Docker looks; what somebody else has there stays.
+    inventory.registries.clear();
+    let ours = "/etc/docker/certs.d/r.example:5000/ca.crt";
+    let later = planned(&inventory, |facts| {
+        facts.own.left.insert(ours.into(), ["ours".to_owned()].into());
+        facts.own.left.insert("/etc/containerd/certs.d/old/hosts.toml".into(), BTreeSet::new());
+    });
+    let gone: Vec<&str> = later
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::File(File { path, state: FileState::Absent }) if step.host == "node01" => {
+                Some(path.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gone, ["/etc/containerd/certs.d/old/hosts.toml", ours]);
 }
 
 #[test]

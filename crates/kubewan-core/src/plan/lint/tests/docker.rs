@@ -91,9 +91,10 @@ pub(super) const CASES: &[Case] = &[
         ]
         .into();
     }),
-    ("Docker and a registry of one's own", |c| {
+    ("Docker and a registry of one's own with a mirror", |c| {
         c.docker();
-        let registry = json!({ "address": "registry.example.org" });
+        let registry =
+            json!({ "address": "registry.example.org", "mirrors": ["https://m.example.org"] });
         c.inventory.registries = vec![serde_json::from_value(registry).expect("a registry")];
     }),
     ("Docker from a bundle for another distribution", |c| {
