@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kubewan_core::render::registry::ca_path;
+use kubewan_core::render::registry::{ca_path, docker_ca_path};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
@@ -24,8 +24,8 @@ const ANSWER_MAX: usize = 64 << 10;
 /// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body;
 /// `greets://address:port/word` and `udp://address:port/word` answer the address that we came from, as [`crate::listen`]
 /// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`;
-/// `knocks://address:port` begins a connection and answers the local port, whatever comes of it; `registry://name` answers what a registry says to `GET /v2/`, by its authorities in containerd's folder, and `registry-unverified://name`
-/// whoever signed its certificate.
+/// `knocks://address:port` begins a connection and answers the local port, whatever comes of it; `registry://name` answers what a registry says to `GET /v2/`, by its authorities in the runtime's folder,
+/// `registry-unverified://name` whoever signed its certificate, and `registry-insecure://name` also without TLS, as Docker asks an insecure registry.
 pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>> {
     thread::scope(|scope| {
         let probes: Vec<_> =
@@ -40,8 +40,12 @@ pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>>
 fn one(target: &str, timeout: Duration) -> Result<String, String> {
     let (scheme, rest) = target.split_once("://").unwrap_or(("", target));
     match scheme {
-        "registry" => return registry(rest, true, timeout),
-        "registry-unverified" => return registry(rest, false, timeout),
+        "registry" => return registry("https", rest, true, timeout),
+        "registry-unverified" => return registry("https", rest, false, timeout),
+        "registry-insecure" => {
+            return registry("https", rest, false, timeout)
+                .or_else(|said| registry("http", rest, false, timeout).map_err(|_| said));
+        }
         _ => {}
     }
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -65,7 +69,7 @@ fn one(target: &str, timeout: Duration) -> Result<String, String> {
 }
 
 /// What a registry answers to `GET /v2/`, which is its own to answer (OCI distribution specification); 401 is an answer too.
-fn registry(name: &str, verified: bool, timeout: Duration) -> Result<String, String> {
+fn registry(scheme: &str, name: &str, verified: bool, timeout: Duration) -> Result<String, String> {
     if !exists("curl") {
         return Err("curl is needed on this host to ask, and is not there".into());
     }
@@ -74,18 +78,17 @@ fn registry(name: &str, verified: bool, timeout: Duration) -> Result<String, Str
         .args(["--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}"])
         .args(["--max-time", &seconds])
         .timeout(timeout + Duration::from_secs(5));
-    let ca = ca_path(name);
+    let ca = [ca_path(name), docker_ca_path(name)].into_iter().find(|ca| Path::new(ca).exists());
     if !verified {
         program = program.arg("--insecure");
-    } else if Path::new(&ca).exists() {
-        program = program.args(["--cacert", &ca]);
+    } else if let Some(ca) = &ca {
+        program = program.args(["--cacert", ca]);
     }
-    let output = program.arg(format!("https://{name}/v2/")).output()?;
+    let url = format!("{scheme}://{name}/v2/");
+    let output = program.arg(&url).output()?;
     match (output.code, output.stdout.trim()) {
         (0, "200" | "401") => Ok(format!("HTTP {}", output.stdout.trim())),
-        (0, other) => {
-            Err(format!("GET https://{name}/v2/ answers HTTP {other}: that is no registry"))
-        }
+        (0, other) => Err(format!("GET {url} answers HTTP {other}: that is no registry")),
         _ => Err(output.stderr.lines().next().unwrap_or("curl said nothing").to_owned()),
     }
 }

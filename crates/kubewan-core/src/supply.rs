@@ -13,8 +13,8 @@ use crate::versions::{Cri, Release};
 mod repositories;
 
 pub use repositories::{
-    Repository, docker_containerd, docker_repository, kubernetes_repository, repositories,
-    unchecked,
+    DOCKER_PACKAGES, Repository, docker_containerd, docker_repository, kubernetes_repository,
+    repositories, unchecked,
 };
 
 /// The CNI plugins that are taken from releases (github.com/containernetworking/plugins), as flannel 0.28.9 ships its

@@ -30,7 +30,7 @@ const DOCKER: &[&str] =
 
 /// Packages that bring a containerd or a Docker.
 const RUNTIMES: [&str; 2] = ["containerd", "containerd.io"];
-const DOCKERS: [&str; 2] = ["docker.io", "docker-ce"];
+pub(crate) const DOCKERS: [&str; 2] = ["docker.io", "docker-ce"];
 
 /// A package in dpkg's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub fn perform_package(
         PackageManager::Apt => perform_by_apt(goal, seen, cx),
         PackageManager::Yum | PackageManager::Dnf if goal.absent => {
             rpm::remove(seen)?;
-            forget_failed_units()
+            after_purge(seen.installed.iter().map(|(name, _)| name))
         }
         PackageManager::Yum | PackageManager::Dnf => rpm::install(goal, seen, manager, cx),
     }
@@ -257,7 +257,7 @@ fn install_planned(
         record_containerd(cx)?;
     }
     if comes(&DOCKERS) {
-        super::file::record_trees(DOCKER, cx)?;
+        record_docker(cx)?;
     }
     cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
     let program = apt("install", what, &["--yes", "--no-install-recommends"])
@@ -394,6 +394,11 @@ fn purge(goal: &Package, seen: &PackageSeen, cx: &mut Performing<'_>) -> Result<
     purged
 }
 
+/// Notes how the folders are that Docker is about to make or fill.
+pub fn record_docker(cx: &mut Performing<'_>) -> Result<(), String> {
+    super::file::record_trees(DOCKER, cx)
+}
+
 /// Notes how the folders are that containerd is about to make or fill.
 pub fn record_containerd(cx: &mut Performing<'_>) -> Result<(), String> {
     super::file::record_trees(CONTAINERD, cx)
@@ -426,7 +431,12 @@ fn purge_unheld(there: &[String], goal: &Package, cx: &mut Performing<'_>) -> Re
             }
         })
         .map(drop)?;
-    if there.iter().any(|name| DOCKERS.contains(&name.as_str())) {
+    after_purge(there.iter())
+}
+
+/// What packages leave behind that were taken away.
+fn after_purge<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    if names.any(|name| DOCKERS.contains(&name.as_str())) {
         super::docker::remove_network()?;
     }
     forget_failed_units()

@@ -126,6 +126,9 @@ fn run(
     if table.installed.iter().any(|n| matches!(n.as_str(), "containerd" | "containerd.io")) {
         super::package::record_containerd(cx)?;
     }
+    if table.installed.iter().any(|n| super::package::DOCKERS.contains(&n.as_str())) {
+        super::package::record_docker(cx)?;
+    }
     cx.record(table.installed.iter().map(|name| format!("package:{name}")))?;
     let before: BTreeSet<String> = installed()?.into_keys().collect();
     let result = program("--assumeyes").stream(&mut |line| {

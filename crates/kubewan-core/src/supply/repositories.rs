@@ -138,6 +138,9 @@ pub fn kubernetes_repository(inventory: &Inventory, os: &Os) -> Option<Repositor
     Some(source.of(manager))
 }
 
+/// Docker's own packages of itself, by the same names with apt and with yum (docs.docker.com, "Install Docker Engine").
+pub const DOCKER_PACKAGES: [&str; 3] = ["docker-ce", "docker-ce-cli", "containerd.io"];
+
 /// Docker's repository for a distribution. `None` where it has none: Debian and Ubuntu have theirs, and what is built
 /// like Enterprise Linux has CentOS'.
 pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
@@ -161,7 +164,7 @@ pub fn docker_repository(inventory: &Inventory, os: &Os) -> Option<Repository> {
         uri,
         key_url: mirrors.checks().then(|| format!("{folder}/gpg")),
         suite,
-        held: &["containerd.io"],
+        held: if inventory.is_docker() { &DOCKER_PACKAGES } else { &["containerd.io"] },
     };
     Some(source.of(manager))
 }

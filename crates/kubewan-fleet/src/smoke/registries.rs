@@ -186,7 +186,11 @@ fn pod(number: usize, place: usize, host: &str, image: &str) -> Value {
 /// and a pull would say is not shown by that.
 fn asked(fleet: &mut Fleet, test: &Test, registry: &Registry) -> Result<Vec<Proof>, HostError> {
     let address = &registry.address;
-    let scheme = if registry.skip_verify { "registry-unverified" } else { "registry" };
+    let scheme = match (registry.skip_verify, test.inventory.is_docker()) {
+        (false, _) => "registry",
+        (true, false) => "registry-unverified",
+        (true, true) => "registry-insecure",
+    };
     let target = format!("{scheme}://{address}");
     let answers = fleet.each(|member| member.probe(vec![target.clone()], PROBE_MS));
     let mut proofs = Vec::new();

@@ -236,11 +236,18 @@ fn unavailable(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
     match inventory.runtime.source {
         RuntimeSource::Docker if supply::docker_repository(inventory, os).is_none() => {
             let message = format!("Docker has no package repository for {}", os.pretty_name);
-            let remedy = format!("{elsewhere} or `distribution`");
+            let remedy = match inventory.is_docker() {
+                true => {
+                    "take containerd: leave `runtime.kind` out, with `runtime: { source: release }`"
+                        .to_owned()
+                }
+                false => format!("{elsewhere} or `distribution`"),
+            };
             findings.push(unavailable(message, &remedy));
         }
         RuntimeSource::Distribution
-            if !packages::has_containerd(os)
+            if !inventory.is_docker()
+                && !packages::has_containerd(os)
                 && facts.runtime.containerd.is_none()
                 && facts.runtime.containerd_offered.is_none() =>
         {

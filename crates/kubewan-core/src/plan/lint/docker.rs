@@ -114,33 +114,43 @@ fn container(of: &Container) -> String {
 /// The distribution's package and Docker's can't be beside each other.
 fn package(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let wants_dockers = view.inventory.runtime.source == RuntimeSource::Docker;
-    if packages::manager(&facts.os).is_rpm() {
+    let manager = packages::manager(&facts.os);
+    // What distributions with rpm call by that name is podman, or years older than any Kubernetes here.
+    if manager.is_rpm() && !wants_dockers {
+        let docker = supply::docker_repository(view.inventory, &facts.os)
+            .map(|_| "take Docker's own: `runtime: { kind: docker, source: docker }`");
         return Some(Finding::error(
             "packages-unavailable",
             &host.name,
-            format!("kubewan installs Docker by apt only, and {} has rpm", facts.os.pretty_name),
-            "take containerd: leave `runtime.kind` out, with `runtime: { source: docker }` or `release` where the distribution has none",
+            format!("kubewan takes Docker only from Docker's own repository where a host has rpm, as {} does", facts.os.pretty_name),
+            docker.unwrap_or("take containerd: leave `runtime.kind` out; Docker has no packages for this distribution"),
         ));
     }
     let Some(there) = facts.runtime.docker.package.as_deref() else {
-        return containerd_package(host, facts, wants_dockers);
+        return containerd_package(host, facts, wants_dockers, manager.program());
     };
     if wants_dockers == (there == "docker-ce") {
         return None;
     }
     let instead = if wants_dockers { "distribution" } else { "docker" };
+    let program = manager.program();
     Some(Finding::error(
         "foreign-docker-package",
         &host.name,
         format!("Docker is installed by the package {there}, and another one would take its place"),
         format!(
-            "use it: `runtime: {{ kind: docker, source: {instead} }}`; or, if nobody needs it here, `apt-get remove {there}`"
+            "use it: `runtime: {{ kind: docker, source: {instead} }}`; or, if nobody needs it here, `{program} remove {there}`"
         ),
     ))
 }
 
 /// Docker is not there, and a containerd that its packages would take the place of.
-fn containerd_package(host: &Host, facts: &Facts, wants_dockers: bool) -> Option<Finding> {
+fn containerd_package(
+    host: &Host,
+    facts: &Facts,
+    wants_dockers: bool,
+    program: &str,
+) -> Option<Finding> {
     let runtime = &facts.runtime;
     let there = match wants_dockers {
         true if runtime.containerd.is_some() && !runtime.containerd_io => "containerd",
@@ -156,7 +166,7 @@ fn containerd_package(host: &Host, facts: &Facts, wants_dockers: bool) -> Option
         ),
         format!(
             "use the Docker that goes with it: `runtime: {{ kind: docker, source: {instead} }}`; or, if nobody needs it here, \
-             `apt-get remove {there}`"
+             `{program} remove {there}`"
         ),
     ))
 }

@@ -2,18 +2,18 @@
 //! kubelet. containerd, which Docker runs containers by, is left as its package lays it.
 
 use super::registries;
-use super::runtime::{artifact, before_packages};
+use super::runtime::{artifact, before_packages, excluding};
 use crate::action::file::{Content, FileState};
 use crate::action::{Action, DockerEngine, File, Package, Unit};
 use crate::bundle::Artifact;
 use crate::facts::{ClusterState, Facts};
 use crate::inventory::{Host, RuntimeKind, RuntimeSource};
-use crate::packages::TOOLS;
+use crate::packages::{self, TOOLS};
 use crate::plan::planner::View;
 use crate::plan::{Phase, Step};
 use crate::render::docker::{self, CGROUP_DRIVER, DAEMON_JSON, Daemon, STORAGE_DRIVER};
 use crate::render::unit;
-use crate::supply;
+use crate::supply::{self, DOCKER_PACKAGES};
 
 /// The daemon's unit.
 pub(in crate::plan) const DOCKER_UNIT: &str = "docker.service";
@@ -22,8 +22,6 @@ const SOCKET: &str = "/etc/systemd/system/cri-docker.socket";
 
 /// The distribution's packages of Docker; they are held.
 const DISTRIBUTIONS: [&str; 3] = ["docker.io", "containerd", "runc"];
-/// Docker's own (docs.docker.com, "Install Docker Engine on Debian").
-const DOCKERS: [&str; 3] = ["docker-ce", "docker-ce-cli", "containerd.io"];
 
 /// A registry that Docker takes mirrors of: the only one (docs.docker.com, "Registry as a pull through cache").
 pub(in crate::plan) const MIRRORED: &str = "docker.io";
@@ -148,12 +146,18 @@ fn cri_dockerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
 
 /// Docker's packages, and what is needed beside it.
 fn package(view: &View, facts: &Facts) -> Package {
+    let manager = packages::manager(&facts.os);
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let with_tools = |docker: &[&str]| [owned(docker), owned(&TOOLS)].concat();
+    let with_tools = |docker: &[&str]| -> Vec<String> {
+        docker.iter().chain(&TOOLS).map(|name| manager.package(name)).collect()
+    };
+    // yum and dnf hold by the repository's file.
+    let held = |names: &[&str]| if manager.is_rpm() { Vec::new() } else { owned(names) };
     match view.inventory.runtime.source {
         RuntimeSource::Docker => Package {
-            names: with_tools(&DOCKERS),
-            held: owned(&DOCKERS),
+            names: with_tools(&DOCKER_PACKAGES),
+            held: held(&DOCKER_PACKAGES),
+            repository: excluding(manager, supply::docker_repository(view.inventory, &facts.os)),
             origin: format!("{} and the distribution", view.inventory.mirrors.docker),
             ..Package::default()
         },
@@ -162,13 +166,13 @@ fn package(view: &View, facts: &Facts) -> Package {
             Package {
                 names: packages.iter().map(|package| package.name.clone()).collect(),
                 artifacts: packages.iter().map(|package| artifact(package)).collect(),
-                held: owned(&DISTRIBUTIONS),
+                held: held(&DISTRIBUTIONS),
                 ..Package::default()
             }
         }
         RuntimeSource::Distribution | RuntimeSource::Release => Package {
             names: with_tools(&DISTRIBUTIONS),
-            held: owned(&DISTRIBUTIONS),
+            held: held(&DISTRIBUTIONS),
             ..Package::default()
         },
     }

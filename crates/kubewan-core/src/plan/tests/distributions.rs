@@ -3,7 +3,9 @@
 use super::*;
 use crate::action::{Content, FirewallState, Package};
 use crate::facts::{CgroupVersion, FirewallFacts, FirewallTool, Os, PackageSource, Selinux};
-use crate::inventory::{Firewall, GpgCheck, KubernetesSource, PackagesLayout, RuntimeSource};
+use crate::inventory::{
+    Firewall, GpgCheck, KubernetesSource, PackagesLayout, RuntimeKind, RuntimeSource,
+};
 use crate::journal::{Begun, Entry};
 use crate::plan::reset;
 
@@ -138,6 +140,60 @@ fn the_recipes_hosts_are_planned_as_it_has_them() {
     let plan = planned_on(&inventory, &facts, untouched, |_, _| {});
     insta::assert_snapshot!(shown(&plan));
     assert!(!plan.is_refused(), "{:?}", plan.findings);
+}
+
+/// The recipe to the letter: Docker on CentOS 7.9, from Aliyun, with the kubelet's own dockershim.
+#[test]
+fn the_recipes_hosts_are_planned_with_docker() {
+    let os = samples::rpm_system("centos", "7");
+    let (mut inventory, mut facts) = cluster(&os, "1.23.6");
+    inventory.kubernetes.source = Some(KubernetesSource::Packages);
+    inventory.mirrors.packages = "https://mirrors.aliyun.com/kubernetes".into();
+    inventory.mirrors.packages_layout = PackagesLayout::Former;
+    inventory.mirrors.docker = "https://mirrors.aliyun.com/docker-ce".into();
+    inventory.runtime.kind = RuntimeKind::Docker;
+    inventory.runtime.source = RuntimeSource::Docker;
+    inventory.accept = vec![crate::inventory::Acceptance::DistributionExperimental];
+    let plan = planned_on(&inventory, &facts, untouched, |_, _| {});
+    assert!(!plan.is_refused(), "{:?}", plan.findings);
+    insta::assert_snapshot!(shown(&plan));
+    facts.values_mut().for_each(|facts| facts.kubernetes.state = ClusterState::Done);
+    let rest = planned_on(&inventory, &facts, reached, |step, seen| {
+        if let Action::Firewall(goal) = &step.action {
+            let FirewallState::Open { ports, trusted } = &goal.state else { return };
+            *seen = Observed::Firewall(FirewallSeen {
+                active: true,
+                enabled: true,
+                open: ports.clone(),
+                trusted: trusted.clone(),
+                ..FirewallSeen::default()
+            });
+        }
+    });
+    assert!(rest.is_empty(), "{:?}", rest.changes().next());
+}
+
+/// Each family's Docker, or why it has none.
+#[test]
+fn every_family_with_rpm_has_dockers_own_or_is_told_what_would_do() {
+    let mut text = String::new();
+    for os in samples::rpm_systems() {
+        for source in [RuntimeSource::Docker, RuntimeSource::Distribution] {
+            let (mut inventory, facts) = cluster(&os, "1.28.15");
+            inventory.runtime.kind = RuntimeKind::Docker;
+            inventory.runtime.source = source;
+            let plan = planned_on(&inventory, &facts, untouched, |_, _| {});
+            text += &format!("## {}, {source:?}\n", os.pretty_name);
+            for planned in plan.changes() {
+                if let Action::Package(package) = &planned.step.action {
+                    text += &format!("{} {}\n", package.names.join(" "), package.repository);
+                }
+            }
+            let errors = plan.findings.iter().filter(|f| f.severity == Severity::Error);
+            text.extend(errors.map(|f| format!("{}: {}\n    {}\n", f.code, f.message, f.remedy)));
+        }
+    }
+    insta::assert_snapshot!(text);
 }
 
 /// What may not be, each with its finding.
