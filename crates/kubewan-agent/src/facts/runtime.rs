@@ -91,7 +91,7 @@ fn yum_sources(folder: &Path) -> Vec<PackageSource> {
         .flat_map(|path| {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let source = |uri| PackageSource { path: path.display().to_string(), uri };
-            base_urls(&text).into_iter().map(source).collect::<Vec<_>>()
+            repository_urls(&text).into_iter().map(source).collect::<Vec<_>>()
         })
         .collect();
     sources.sort();
@@ -110,7 +110,7 @@ pub(super) fn own_sources(etc: &Path) -> Vec<PackageSource> {
         .flat_map(|path| {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let is_yum = path.extension().is_some_and(|ending| ending == "repo");
-            let all = if is_yum { base_urls(&text) } else { uris(&text) };
+            let all = if is_yum { repository_urls(&text) } else { uris(&text) };
             let source = |uri| PackageSource { path: path.display().to_string(), uri };
             all.into_iter().map(source).collect::<Vec<_>>()
         })
@@ -119,32 +119,44 @@ pub(super) fn own_sources(etc: &Path) -> Vec<PackageSource> {
     sources
 }
 
-/// The `baseurl`s of repositories that are on (yum.conf(5), dnf.conf(5)); further ones stand on lines that begin with a
-/// blank.
-pub(crate) fn base_urls(text: &str) -> Vec<String> {
-    let mut all: Vec<(bool, Vec<String>)> = Vec::new();
-    let mut listing = false;
+/// Where repositories that are on have their packages (yum.conf(5), dnf.conf(5)): their `baseurl`s, or of one without any its
+/// list of mirrors; further ones stand on lines that begin with a blank.
+pub(crate) fn repository_urls(text: &str) -> Vec<String> {
+    #[derive(Default)]
+    struct Repository {
+        off: bool,
+        base: Vec<String>,
+        mirrors: Vec<String>,
+    }
+    let mut all: Vec<Repository> = Vec::new();
+    let mut key = "";
     for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
         if line.starts_with('[') {
-            all.push((true, Vec::new()));
-            listing = false;
+            all.push(Repository::default());
+            key = "";
             continue;
         }
-        let Some((on, urls)) = all.last_mut() else { continue };
+        let Some(repository) = all.last_mut() else { continue };
         let value = match line.split_once('=') {
             _ if line.starts_with(char::is_whitespace) => line,
-            Some((key, value)) => {
-                listing = key.trim() == "baseurl";
-                *on &= !(key.trim() == "enabled" && matches!(value.trim(), "0" | "false" | "no"));
+            Some((name, value)) => {
+                key = name.trim();
                 value
             }
             None => continue,
         };
-        if listing {
-            urls.extend(uris(value));
+        match key {
+            "enabled" => repository.off |= matches!(value.trim(), "0" | "false" | "no"),
+            "baseurl" => repository.base.extend(uris(value)),
+            "mirrorlist" | "metalink" => repository.mirrors.extend(uris(value)),
+            _ => {}
         }
     }
-    all.into_iter().filter(|(on, _)| *on).flat_map(|(_, urls)| urls).collect()
+    let urls = |repository: Repository| match repository.base.is_empty() {
+        true => repository.mirrors,
+        false => repository.base,
+    };
+    all.into_iter().filter(|repository| !repository.off).flat_map(urls).collect()
 }
 
 /// The URIs in a file of either form (sources.list(5)).
@@ -276,7 +288,7 @@ mod tests {
             gpgkey=https://download.docker.com/linux/centos/gpg\n\n[docker-ce-test]\n\
             baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/test\nenabled=0\n";
         let stable = "https://download.docker.com/linux/centos/$releasever/$basearch/stable";
-        assert_eq!(base_urls(docker), [stable]);
+        assert_eq!(repository_urls(docker), [stable]);
         let recipe = "[kubernetes]\nname=Kubernetes\n#baseurl=https://gone.example/x\n\
             baseurl=https://mirrors.aliyun.com/kubernetes/yum/repos/kubernetes-el7-x86_64/\n  http://user:pw@b.example/k\n\
             enabled = 1\ngpgcheck=0\ngpgkey=https://mirrors.aliyun.com/kubernetes/yum/doc/yum-key.gpg\n\
@@ -285,7 +297,20 @@ mod tests {
             "https://mirrors.aliyun.com/kubernetes/yum/repos/kubernetes-el7-x86_64",
             "http://b.example/k",
         ];
-        assert_eq!(base_urls(recipe), expected);
+        assert_eq!(repository_urls(recipe), expected);
+        // CentOS 7's own and EPEL's, shortened: a list of mirrors counts where there is nothing else.
+        let lists = "[base]\nname=CentOS-$releasever - Base\n\
+            mirrorlist=http://mirrorlist.centos.org/?release=$releasever&arch=$basearch&repo=os&infra=$infra\n\
+            #baseurl=http://mirror.centos.org/centos/$releasever/os/$basearch/\n[extras]\n\
+            mirrorlist=http://mirrorlist.centos.org/?repo=extras\nbaseurl=http://vault.centos.org/centos/7/extras/\n\
+            [epel]\nmetalink=https://mirrors.example/metalink?repo=epel-7&arch=$basearch\n\
+            [epel-source]\nmetalink=https://mirrors.example/metalink?repo=epel-source-7\nenabled=0\n";
+        let expected = [
+            "http://mirrorlist.centos.org/?release=$releasever&arch=$basearch&repo=os&infra=$infra",
+            "http://vault.centos.org/centos/7/extras",
+            "https://mirrors.example/metalink?repo=epel-7&arch=$basearch",
+        ];
+        assert_eq!(repository_urls(lists), expected);
         let dir = tempfile::tempdir().unwrap();
         for name in ["kubernetes.repo", "kubewan-kubernetes.repo", "kubernetes.repo.rpmsave"] {
             fs::write(dir.path().join(name), recipe).unwrap();

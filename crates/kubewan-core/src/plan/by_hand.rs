@@ -85,7 +85,7 @@ pub fn script(of: &ByHand) -> Script {
             Some(command) => {
                 let _ = write!(script.text, "\n# {}\n{command}", step.why);
             }
-            None => script.unwritten.push(format!("{}: {}", step.action.kind(), step.why)),
+            None => script.unwritten.push(format!("{}: {}", step.action.kind(), why_not(step))),
         }
         if let Action::KubeadmJoin(join) = &step.action {
             let token = join.inputs.iter().find(|input| matches!(input, Input::Secret { .. }));
@@ -204,6 +204,16 @@ fn whom(source: &Source, of: &ByHand) -> String {
         }
         Source::Anyone => "anyone who uses Services".into(),
         Source::Operator => "you".into(),
+    }
+}
+
+/// What a goal without words of the shell is about.
+fn why_not(step: &Step) -> &str {
+    match &step.action {
+        Action::RegistryLogins(_) => {
+            "`registries` has a login, and its password would stand in the script"
+        }
+        _ => &step.why,
     }
 }
 
@@ -377,14 +387,29 @@ fn of_node(meta: &NodeMeta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{KubernetesSource, RuntimeKind, RuntimeSource};
+    use crate::inventory::{KubernetesSource, Registry, RuntimeKind, RuntimeSource};
+    use crate::registry::Files;
+    use crate::registry::certificate::Certificate;
     use crate::samples;
+    use crate::secret::Secret;
+
+    const REGISTRY: &str = "registry.example:5000";
+    const PASSWORD: &str = "open-Sesame-4711";
 
     fn written(inventory: &Inventory, hands: &dyn Fn(&mut Facts)) -> Script {
         let inventory = inventory.with_worker("node07", "192.0.2.70").unwrap();
         let addresses = samples::addresses(&inventory);
         let (bundle, keys) = samples::supply(&inventory);
-        let inputs = Inputs { keys: &keys, ..Inputs::new(&addresses, &bundle) };
+        let certificate = Certificate {
+            pem: "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n".into(),
+            not_before_s: 0,
+            not_after_s: 1,
+        };
+        let files =
+            Files { authorities: vec![certificate], password: Some(Secret::new(PASSWORD.into())) };
+        let registries = BTreeMap::from([(REGISTRY.to_owned(), files)]);
+        let inputs =
+            Inputs { keys: &keys, registries: &registries, ..Inputs::new(&addresses, &bundle) };
         let mut facts = samples::facts(0);
         hands(&mut facts);
         script(&ByHand {
@@ -452,24 +477,49 @@ mod tests {
         assert_eq!(plain, lived_in);
     }
 
-    /// What a script has no words for is said before there is a token, as docs/reference.md has it.
+    /// What a script has no words for is said before there is a token, as docs/reference.md has it: hosts with yum or dnf
+    /// wherever things come from, Docker, a registry's login, and an authority for every program.
     #[test]
     fn what_a_script_can_not_do_is_named() {
-        let kinds = |change: &dyn Fn(&mut Inventory),
-                     facts: &dyn Fn(&mut Facts)|
-         -> BTreeSet<String> {
+        let mut said = String::new();
+        let mut says = |what: &str, inventory: &Inventory, facts: &dyn Fn(&mut Facts)| {
+            let script = written(inventory, facts);
+            assert!(!script.text.contains(PASSWORD), "{}", script.text);
+            said += &format!("{what}\n");
+            script.unwritten.iter().for_each(|line| said += &format!("  {line}\n"));
+        };
+        let with = |change: &dyn Fn(&mut Inventory)| {
             let mut inventory = samples::inventory(2);
             change(&mut inventory);
-            let unwritten = written(&inventory, facts).unwritten;
-            unwritten.iter().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+            inventory
         };
-        let docker = kinds(&|i| i.runtime.kind = RuntimeKind::Docker, &|_| ());
-        assert!(docker.contains("docker-engine"), "{docker:?}");
-        let yum = kinds(&|i| i.runtime.source = RuntimeSource::Docker, &|facts| {
-            facts.os = samples::rpm_system("rocky", "9.6");
-        });
-        assert!(yum.contains("package"), "{yum:?}");
-        assert!(kinds(&|_| (), &|_| ()).is_empty());
+        says("nothing of it", &with(&|_| ()), &|_| ());
+        says("Docker", &with(&|i| i.runtime.kind = RuntimeKind::Docker), &|_| ());
+        let registry = || Registry { address: REGISTRY.into(), ..Registry::default() };
+        let login = Registry {
+            username: Some("puller".into()),
+            password_file: Some("password".into()),
+            ..registry()
+        };
+        says("a login", &with(&|i| i.registries = vec![login.clone()]), &|_| ());
+        let trust =
+            Registry { ca_file: Some("ca.pem".into()), trust_in_system: true, ..registry() };
+        says("an authority", &with(&|i| i.registries = vec![trust.clone()]), &|_| ());
+        for (id, version) in [("centos", "7"), ("rocky", "9.6")] {
+            for (kubernetes, runtime) in [
+                (KubernetesSource::Packages, RuntimeSource::Docker),
+                (KubernetesSource::Release, RuntimeSource::Release),
+            ] {
+                let inventory = with(&|i| {
+                    i.kubernetes.source = Some(kubernetes);
+                    i.runtime.source = runtime;
+                });
+                says(&format!("{id} {version}, {kubernetes:?}"), &inventory, &|facts| {
+                    facts.os = samples::rpm_system(id, version);
+                });
+            }
+        }
+        insta::assert_snapshot!(said);
     }
 
     #[test]

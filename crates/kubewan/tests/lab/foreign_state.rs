@@ -1,6 +1,8 @@
 //! What is someone else's is refused or shown, and nothing of it is overwritten: another cluster, ports that are taken,
 //! containers and settings in containerd, files of kubewan's that someone edited since.
 
+mod given_back;
+
 use std::path::PathBuf;
 
 use kubewan_core::bundle::{self, Artifact, ArtifactKind, Bundle};
@@ -65,6 +67,8 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     for path in THEIRS {
         stage.on("node01", &format!("mkdir -p $(dirname {path}) && echo theirs > {path}"));
     }
+    given_back::a_run_is_cut_off_and_a_reset_waits_for_it(&stage);
+    given_back::a_unit_is_there(&stage, "node02");
     kubeadm_refuses_as_strictly_again(&stage, "master01");
     somebody_makes_a_cluster_meanwhile(&stage, "master01");
     let accepted = stage.kubewan(&UP);
@@ -80,6 +84,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     // An edit that stands is nobody's to take away, nor what was put beside kubewan's files.
     stage.on("node02", &format!("echo '# mine again' >> {SYSCTLS}"));
     stage.on("node02", "echo mine > /opt/cni/bin/mine");
+    given_back::somebody_mounts_and_lives_between(&stage);
     let reset = stage.kubewan(&["reset", "--confirm", &lab_name()]);
     golden(&stage, "foreign-state-reset", &told(&reset));
     reset.expect_code(0);
@@ -96,6 +101,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     assert_eq!(stage.on("node01", &format!("cat {CONFIG_PATH}")), CONFIG);
     assert_eq!(stage.on("node01", SHOP), shop, "the shop was closed");
     stage.on("node01", &format!("test -d /proc/{}", shop.trim()));
+    given_back::what_was_theirs_is_theirs(&stage);
 }
 
 /// Somebody has a database where a control plane's would be: kubeadm refuses, and again when it is asked once more, for the

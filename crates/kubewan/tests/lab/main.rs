@@ -14,6 +14,7 @@ mod control_planes;
 mod distributions;
 mod docker;
 mod doctor;
+mod drafting;
 mod drift;
 mod first_contact;
 mod foreign_state;

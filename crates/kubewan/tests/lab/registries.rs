@@ -18,6 +18,9 @@ const SITE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 /// The one with a login; the one without has the next port.
 const PRIVATE: &str = "192.0.2.200:5000";
 
+/// A registry of which nothing is needed, and its mirror.
+const MIRRORED: &str = "quay.io";
+
 /// The image that both have.
 const IMAGE: &str = "kubewan/pause:1";
 
@@ -87,6 +90,12 @@ impl Scene {
             self.plain
         );
         fs::write(self.stage.inventory(), text).unwrap();
+    }
+
+    /// And this besides.
+    fn also(&self, lines: &str) {
+        let text = fs::read_to_string(self.stage.inventory()).unwrap();
+        fs::write(self.stage.inventory(), text + lines).unwrap();
     }
 
     fn up(&self, code: i32) -> Said {
@@ -180,16 +189,22 @@ fn a_private_registry_is_trusted_let_in_to_and_pulled_from_on_every_node() {
     assert!(plan.stdout.contains(&format!("{USER} with another password")), "{}", plan.stdout);
     scene.every_node_pulls();
     nothing_is_on_show(&scene);
+    a_pod_pulls(&scene, &[]);
 
     // Every program of the hosts trusts it once that is asked for.
     let ask = format!("curl -s -o /dev/null -w '%{{http_code}}' https://{PRIVATE}/v2/ || true");
     assert_eq!(scene.stage.on("node01", &ask), "000");
     scene.say(&format!("{login}, trustInSystem: true"));
+    scene.also(&format!("mirrors:\n  images:\n    {MIRRORED}: http://{PRIVATE}\n"));
     scene.up(0);
     for host in HOSTS {
         assert_eq!(scene.stage.on(host, &ask), "401", "{host}");
     }
     scene.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    what_leaves_the_inventory_leaves_the_hosts(&scene);
+    for host in HOSTS {
+        assert_eq!(scene.stage.on(host, &ask), "000", "{host}");
+    }
 
     scene.stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
     for host in HOSTS {
@@ -246,16 +261,61 @@ fn long_docker_trusts_a_private_registry_and_pulls_from_it_on_every_node() {
     }
 }
 
+/// Of all that stands in the inventory no more the plan says that it goes, `up` takes that away and nothing else, and then there is
+/// nothing left to do. What somebody edited stays, and what was carried over.
+fn what_leaves_the_inventory_leaves_the_hosts(scene: &Scene) {
+    let certs_d = "/etc/containerd/certs.d";
+    let edited = format!("{certs_d}/{MIRRORED}/hosts.toml");
+    scene.stage.on("node01", &format!("echo '# mine' >> {edited}"));
+    fs::write(scene.stage.inventory(), &scene.plain).unwrap();
+    let plan = scene.stage.kubewan(&["plan"]);
+    plan.expect_code(0);
+    let stays = format!("warning[left-in-force]: node01: {edited} stays in force");
+    assert!(plan.stderr.contains(&stays), "no `{stays}`:\n{}", plan.stderr);
+    let gone = [
+        format!("file:{certs_d}/{PRIVATE}/hosts.toml"),
+        format!("file:{certs_d}/{PRIVATE}/ca.crt"),
+        format!("file:{edited}"),
+        "registry-logins:/var/lib/kubelet/config.json".into(),
+        format!("system-trust:kubewan-{}", PRIVATE.replace(':', "-")),
+        // It reads its logins when it starts.
+        "unit:kubelet.service".into(),
+    ];
+    let mut wanted: Vec<String> = Vec::new();
+    for host in HOSTS {
+        wanted.extend(gone.iter().map(|goal| format!("{host}/{goal}")));
+    }
+    wanted.retain(|id| *id != format!("node01/file:{edited}"));
+    let mut planned = scene.stage.planned();
+    wanted.sort();
+    planned.sort();
+    assert_eq!(planned, wanted);
+    scene.stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    scene.stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    for host in HOSTS {
+        let gone = format!(
+            "test ! -e '{certs_d}/{PRIVATE}' && ! grep -s {PRIVATE} /var/lib/kubelet/config.json"
+        );
+        scene.stage.on(host, &gone);
+    }
+    scene.stage.on("node02", &format!("test -e {certs_d}/docker.io/hosts.toml"));
+    scene.stage.on("node01", &format!("test -e {edited}"));
+    scene.stage.on("node01", &format!("rm {edited}"));
+}
+
 /// What the doctor says of a pod of Kubernetes' own that is to have the image.
 fn a_pod_pulls(scene: &Scene, found: &[&str]) {
     let name = "-n kube-system pod puller";
     scene.stage.kubectl(&format!("delete --ignore-not-found --now {name}"));
-    let node = r#"{"spec":{"nodeName":"node01","containers":[{"name":"puller","image":"IMAGE"}]}}"#;
+    let node = r#"{"spec":{"nodeName":"node01","containers":[{"name":"puller","image":"IMAGE","imagePullPolicy":"Always"}]}}"#;
     let node = node.replace("IMAGE", &format!("{PRIVATE}/{IMAGE}"));
     let run = format!(
         "-n kube-system run puller --image={PRIVATE}/{IMAGE} --restart=Never --overrides='{node}'"
     );
     scene.stage.kubectl(&run);
+    if found.is_empty() {
+        scene.stage.kubectl("-n kube-system wait --for=condition=Ready --timeout=120s pod/puller");
+    }
     doctor::settles(&scene.stage, &doctor::set(found));
     scene.stage.kubectl(&format!("delete --now {name}"));
 }

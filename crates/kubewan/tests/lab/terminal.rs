@@ -43,6 +43,9 @@ impl Terminal {
         for (name, value) in program.get_envs() {
             child.env(name, value.unwrap_or_default());
         }
+        if let Some(folder) = program.get_current_dir() {
+            child.current_dir(folder);
+        }
         let child = child.stdin(open()).stdout(open()).stderr(open()).spawn().expect("setsid");
         let mut screen = File::from(screen);
         let keyboard = screen.try_clone().expect("a file");

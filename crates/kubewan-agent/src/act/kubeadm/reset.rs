@@ -24,6 +24,9 @@ use crate::journal;
 /// The runtime's socket, where no configuration names it.
 const SOCKET: &str = "unix:///run/containerd/containerd.sock";
 
+/// kubeadm's own folder, with the authorities and the control plane's manifests.
+const ETC: &str = "/etc/kubernetes/";
+
 /// Containers in one command.
 const AT_ONCE: usize = 50;
 
@@ -53,6 +56,11 @@ pub fn perform_kubeadm_reset(
     stop_kubelet()?;
     let units = runtime_units(&socket(cx.host));
     units.iter().for_each(|unit| start_runtime(unit, cx));
+    // kubeadm unmounts what is below the kubelet's folder, and empties these with all that is mounted in them (`resetConfigDir`,
+    // cmd/kubeadm/app/cmd/phases/reset/cleanupnode.go).
+    for path in traces::paths(cx.host)?.iter().filter(|path| path.starts_with(ETC)) {
+        unmount_below(path, cx)?;
+    }
     kubeadm_reset(cx);
     remove_containers(cx);
     for mount in traces::mounts() {

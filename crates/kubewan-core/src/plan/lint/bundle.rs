@@ -1,7 +1,9 @@
 //! Where things come from: whether the bundle holds what a host needs, in versions that fit, and whether repositories do.
 
+use std::collections::BTreeSet;
+
 use crate::bundle::{ArtifactKind, RUNTIME};
-use crate::facts::Facts;
+use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
 use crate::inventory::{Host, Inventory, KubernetesSource, PackagesLayout, RuntimeSource};
 use crate::packages::{self, PackageManager};
@@ -174,7 +176,40 @@ pub(super) fn repositories(view: &View, host: &Host, facts: &Facts) -> Vec<Findi
         }));
     }
     findings.extend(others_of_kubernetes(view, host, facts, &whole));
+    findings.extend(without_mirrors(host, facts));
     findings
+}
+
+/// CentOS' list of mirrors: the name has no address since CentOS 7 ended in July 2024.
+const GONE: &str = "http://mirrorlist.centos.org";
+
+/// Repositories that nothing can be had from: yum stops at the first of them, whatever it is to install and from where.
+fn without_mirrors(host: &Host, facts: &Facts) -> Option<Finding> {
+    let sources = facts.runtime.package_sources.iter();
+    let files: BTreeSet<&str> = sources
+        .filter(|source| source.uri.starts_with(GONE))
+        .map(|source| source.path.as_str())
+        .collect();
+    if files.is_empty() {
+        return None;
+    }
+    let files = |between: &str| files.iter().copied().collect::<Vec<_>>().join(between);
+    let message = format!(
+        "packages are to come from mirrorlist.centos.org ({}), which is gone since July 2024: nothing can be installed, from \
+         other repositories neither",
+        files(", ")
+    );
+    let remedy = format!(
+        "`sed -i 's/^mirrorlist=/#&/; s|^#baseurl=http://mirror.centos.org|baseurl=http://vault.centos.org|' {}` on it, or name \
+         a mirror of vault.centos.org there",
+        files(" ")
+    );
+    // What is installed already goes on.
+    let finding = match facts.kubernetes.state {
+        ClusterState::Done => Finding::warning,
+        _ => Finding::error,
+    };
+    Some(finding("mirrorlist-gone", &host.name, message, remedy))
 }
 
 /// Other repositories of Kubernetes for yum and dnf: what kubewan's own file holds back, an upgrade takes from there.

@@ -1,7 +1,7 @@
 //! Where things come from, and unit files that stand before what comes.
 
 use super::{Case, Cluster};
-use crate::facts::PackageSource;
+use crate::facts::{ClusterState, PackageSource};
 use crate::inventory::{KubernetesSource, RuntimeSource};
 use crate::samples;
 
@@ -41,5 +41,23 @@ pub(super) const CASES: &[Case] = &[
             ),
             source("/etc/yum.repos.d/rocky.repo", "https://dl.rockylinux.org/pub/rocky/9/BaseOS"),
         ];
+    }),
+    ("CentOS 7 as it was installed", |c| {
+        let source = |name: &str, repo: &str| PackageSource {
+            path: format!("/etc/yum.repos.d/{name}.repo"),
+            uri: format!(
+                "http://mirrorlist.centos.org/?release=$releasever&arch=$basearch&repo={repo}"
+            ),
+        };
+        for (host, state) in [("node01", ClusterState::None), ("node02", ClusterState::Done)] {
+            let facts = c.facts.get_mut(host).expect("a host");
+            facts.os = samples::rpm_system("centos", "7");
+            facts.kubernetes.state = state;
+            facts.runtime.package_sources = vec![
+                source("CentOS-Base", "os"),
+                source("CentOS-Base", "updates"),
+                source("CentOS-fasttrack", "fasttrack"),
+            ];
+        }
     }),
 ];

@@ -1,0 +1,119 @@
+//! What of others is between a cluster's things when it is given back: mounts, network namespaces, a unit file, an fstab that
+//! somebody edited after a run was cut off; and a reset that finds another run at work.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::running::{Running, UP};
+use crate::support::{Stage, lab_name};
+
+/// A folder of somebody's, and where it is mounted: in folders that a reset removes, or that kubeadm empties.
+const MOUNTS: [(&str, &str, &str); 4] = [
+    ("master01", "/srv/backup", "/var/lib/etcd/backup"),
+    ("master01", "/srv/keys", "/etc/kubernetes/pki/company"),
+    ("master01", "/srv/plugins", "/var/lib/kubelet/plugins/company"),
+    ("node01", "/srv/ledger", "/var/lib/kubelet/company"),
+];
+
+/// A kubelet's unit of somebody's.
+const UNIT: &str = "[Unit]\nDescription=mine, from a tutorial\n[Service]\nExecStart=/bin/true\n";
+
+const UNIT_PATH: &str = "/etc/systemd/system/kubelet.service";
+
+/// In front of systemctl: once swap is out of fstab, it does not come back from a reload.
+const STUCK: &str = r#"#!/bin/sh
+case $1 in daemon-reload) grep -q '^#.*/swapfile' /etc/fstab && touch /run/reloads && sleep 120 ;; esac
+exec /usr/bin/systemctl "$@"
+"#;
+
+/// A run is killed between its change of fstab and its end, and somebody edits that file before anybody comes back. The reset
+/// that was begun meanwhile has waited, and changed nothing.
+pub fn a_run_is_cut_off_and_a_reset_waits_for_it(stage: &Stage) {
+    stage.on("node02", "echo '/swapfile none swap sw 0 0' >> /etc/fstab");
+    let put =
+        ["sh", "-c", "cat > /usr/local/sbin/systemctl && chmod 755 /usr/local/sbin/systemctl"];
+    assert!(stage.lab.exec("node02", &put, STUCK.as_bytes()).unwrap().status.success());
+    let mut up = Running::start(stage, &UP);
+    up.until_started("swap-off");
+    stage.on("node02", "until [ -e /run/reloads ]; do sleep 0.1; done");
+    let journals = ["master01", "node01"].map(|host| {
+        // Their part of the phase ends by itself.
+        quiet(stage, host);
+        stage.on(host, "cat /var/lib/kubewan/journal.jsonl")
+    });
+
+    let name = lab_name();
+    let reset = Running::start(stage, &["reset", "--confirm", &name, "-o", "json"]);
+    sleep(Duration::from_secs(5));
+    for (host, journal) in ["master01", "node01"].iter().zip(&journals) {
+        assert_eq!(stage.on(host, "cat /var/lib/kubewan/journal.jsonl"), *journal, "{host}");
+    }
+    stage.on(
+        "node02",
+        "rm /usr/local/sbin/systemctl && echo 'tmpfs /mnt tmpfs noauto 0 0' >> /etc/fstab",
+    );
+    stage.on("node02", "systemctl kill -s KILL kubewan-batch.service");
+    let (up, reset) = (up.end(), reset.end());
+    assert_eq!(up.code, 1, "{}", up.stderr);
+    assert!(up.stderr.contains("error[batch-cut-off]: node02:"), "{}", up.stderr);
+    assert_eq!(reset.code, 0, "{}", reset.stderr);
+    let stays = "warning[edited-since]: node02: /etc/fstab was edited after kubewan wrote it";
+    assert!(reset.stderr.contains(stays), "no `{stays}`:\n{}", reset.stderr);
+    let fstab = stage.on("node02", "cat /etc/fstab");
+    assert!(
+        fstab.ends_with("/swapfile none swap sw 0 0\ntmpfs /mnt tmpfs noauto 0 0\n"),
+        "{fstab}"
+    );
+    for host in ["master01", "node01", "node02"] {
+        stage.on(host, "test ! -e /var/lib/kubewan");
+    }
+}
+
+/// Waits until no batch is at work on a host.
+fn quiet(stage: &Stage, host: &str) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let at_work = "systemctl is-active kubewan-batch.service || true";
+    while stage.on(host, at_work).starts_with("active") {
+        assert!(Instant::now() < until, "{host} is at work");
+        sleep(Duration::from_millis(300));
+    }
+}
+
+/// Somebody has a unit in kubewan's path: the plan names it.
+pub fn a_unit_is_there(stage: &Stage, host: &str) {
+    let put = ["sh", "-c", &format!("cat > {UNIT_PATH}")];
+    assert!(stage.lab.exec(host, &put, UNIT.as_bytes()).unwrap().status.success());
+    let plan = stage.kubewan(&["plan"]);
+    plan.expect_code(0);
+    let named = format!("warning[foreign-unit]: {host}: {UNIT_PATH} is there");
+    assert!(plan.stderr.contains(&named), "no `{named}`:\n{}", plan.stderr);
+}
+
+/// Folders of somebody's are mounted between the cluster's files, one of them in use; a program lives in a network namespace that is
+/// called as those of pods are, and one of a pod is left.
+pub fn somebody_mounts_and_lives_between(stage: &Stage) {
+    for (host, from, at) in MOUNTS {
+        let line = format!(
+            "mkdir -p {from} {at} && echo theirs > {from}/theirs && mount --bind {from} {at}"
+        );
+        stage.on(host, &line);
+    }
+    let lives = "systemd-run -q --unit ledger sh -c 'exec sleep infinity < /var/lib/kubelet/company/theirs' && \
+                 ip netns add cni-theirs && ip netns add cni-of-a-pod && \
+                 systemd-run -q --unit cafe ip netns exec cni-theirs sleep infinity && sleep 1 && \
+                 systemctl is-active ledger cafe && mkdir -p /var/lib/kubelet/scratch && \
+                 mount -t tmpfs tmpfs /var/lib/kubelet/scratch";
+    stage.on("node01", lives);
+}
+
+/// All of it after the reset.
+pub fn what_was_theirs_is_theirs(stage: &Stage) {
+    for (host, from, at) in MOUNTS {
+        assert_eq!(stage.on(host, &format!("cat {from}/theirs")), "theirs\n", "{host}: {from}");
+        stage.on(host, &format!("test ! -e {at} && ! grep ' {at} ' /proc/self/mounts"));
+    }
+    stage.on("node01", "systemctl is-active ledger cafe && test ! -e /var/lib/kubelet/scratch");
+    assert_eq!(stage.on("node01", "ip netns list").trim(), "cni-theirs");
+    stage.on("node01", "ip netns pids cni-theirs | grep -q .");
+    assert_eq!(stage.on("node02", &format!("cat {UNIT_PATH}")), UNIT);
+}
