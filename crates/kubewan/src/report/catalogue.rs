@@ -205,11 +205,14 @@ impl Reading<'_> {
         {
             return told;
         }
-        let lines = text.split('\n').enumerate().map(|(at, line)| {
-            // Below what is ours stands what programs said, and what to do.
+        let mut after_blank = true;
+        let lines = text.split('\n').map(|line| {
+            // Below what is ours stands what programs said, and what to do; another diagnostic may follow behind a blank line.
             let begins = ["= ", "Usage: kubewan"];
             let begins = begins.iter().any(|begin| line.trim_start().starts_with(begin));
-            let is_ours = !is_diagnostic || at == 0 || begins;
+            let is_first = std::mem::replace(&mut after_blank, line.is_empty())
+                && ["error", "warning"].iter().any(|word| line.starts_with(word));
+            let is_ours = !is_diagnostic || is_first || begins;
             self.line(line, depth, if is_ours { voice } else { Voice::Others })
         });
         lines.collect::<Vec<_>>().join("\n")

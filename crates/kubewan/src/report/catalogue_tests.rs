@@ -285,6 +285,10 @@ fn what_is_told_is_chinese_with_its_values() {
             "error[clock-skew]: node01: its clock is 1 h 2 min behind the operator's: leases and etcd's timers suffer",
             "错误[clock-skew]: node01: 它的时钟比操作者的机器慢 1 h 2 min：租约和 etcd 的定时器会受影响",
         ),
+        (
+            "error[unknown-key]: unknown key `mirorrs`\n  --> a.yaml:9:1\n   |\n\nerror[unknown-value]: `runtime.kind` cannot be `dockr`",
+            "错误[unknown-key]: 未知的键 `mirorrs`\n  --> a.yaml:9:1\n   |\n\n错误[unknown-value]: `runtime.kind` 不能是 `dockr`",
+        ),
         ("1 error in a.log.", "a.log 中有 1 个错误。"),
         ("what nobody of us says, as kubeadm", "what nobody of us says, as kubeadm"),
     ];

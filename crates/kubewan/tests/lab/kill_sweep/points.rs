@@ -43,12 +43,14 @@ impl Course {
         begin.unwrap_or_else(|| panic!("no {kind} in the run"))
     }
 
-    /// How long the first step of a kind took.
+    /// How long the shortest step of a kind took.
     fn length_of(&self, kind: &str) -> Duration {
-        let begin = self.begin_of(kind);
-        let (start, begun) = &self.0[begin];
-        let end = self.0[begin..].iter().find(|(_, event)| ends(event, begun));
-        end.map_or(Duration::ZERO, |(end, _)| *end - *start)
+        let steps = self.0.iter().enumerate().filter(|(_, (_, event))| begins(event, kind));
+        let lengths = steps.filter_map(|(at, (start, begun))| {
+            let (end, _) = self.0[at..].iter().find(|(_, event)| ends(event, begun))?;
+            Some(*end - *start)
+        });
+        lengths.min().unwrap_or_default()
     }
 
     /// Where a place lies, counted in events.
