@@ -24,6 +24,13 @@ pub enum Event {
         /// The agent had to be sent first.
         pushed_agent: bool,
     },
+    /// A host is at work for another run, or for one that was cut off; its end is waited for, and told as it goes.
+    Waiting {
+        /// The host.
+        host: String,
+        /// The run that is at work there.
+        run: String,
+    },
     /// A phase begins.
     PhaseStarted {
         /// The phase.

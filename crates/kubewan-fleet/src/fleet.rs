@@ -426,6 +426,7 @@ impl Member<'_> {
     ) -> Result<(), HostError> {
         let host = self.host.name.clone();
         let attempted = format!("waiting for what the run {run} left at work");
+        emit(Event::Waiting { host: host.clone(), run: run.into() });
         let mut next = 1;
         let mut losses = Losses::default();
         loop {

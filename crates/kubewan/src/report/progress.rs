@@ -103,6 +103,10 @@ impl Progress {
         match event {
             Event::RunStarted { .. } | Event::RunDone { .. } | Event::PhaseDone { .. } => {}
             Event::Connected { host, pushed_agent } => self.connected(host, *pushed_agent),
+            Event::Waiting { host, run } => {
+                let text = format!("waits for the run {run}, which is at work there");
+                self.say(Verbosity::Usual, host, &text);
+            }
             Event::PhaseStarted { phase, hosts } => self.phase(phase, hosts),
             Event::Upload { host, name, bytes, total, from } => {
                 self.upload(host, name, *bytes, *total, from.as_deref());

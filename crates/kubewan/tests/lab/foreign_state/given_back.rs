@@ -55,6 +55,11 @@ pub fn a_run_is_cut_off_and_a_reset_waits_for_it(stage: &Stage) {
     stage.on("node02", "systemctl kill -s KILL kubewan-batch.service");
     let (up, reset) = (up.end(), reset.end());
     assert_eq!(up.code, 1, "{}", up.stderr);
+    let started = up.events.iter().find(|event| event["event"] == "run-started").expect("its name");
+    let waits = |event: &serde_json::Value| {
+        event["event"] == "waiting" && event["host"] == "node02" && event["run"] == started["run"]
+    };
+    assert!(reset.events.iter().any(waits), "it does not say whom it waits for");
     assert!(up.stderr.contains("error[batch-cut-off]: node02:"), "{}", up.stderr);
     assert_eq!(reset.code, 0, "{}", reset.stderr);
     let stays = "warning[edited-since]: node02: /etc/fstab was edited after kubewan wrote it";
