@@ -37,7 +37,9 @@ fn stopped_anywhere_a_run_is_as_if_it_had_not_been() {
         eprintln!("{}", told());
         let last = chain.points.len().saturating_sub(1);
         for (at, point) in chain.points.iter().enumerate() {
-            if let Err(why) = stop(&stage, point, at < last) {
+            // A run that outlived its stop would finish what is to be given back half-done.
+            let is_killed = at < last || chain.then == Then::Reset;
+            if let Err(why) = stop(&stage, point, is_killed) {
                 eprintln!("  not stopped: {why}");
                 missed.push((point.place, format!("chain {number}, stop {at}, {point:?}: {why}")));
             }
@@ -101,9 +103,9 @@ fn reset_leads_back(stage: &Stage, start: &[HostSnapshot]) {
     }
 }
 
-/// Starts a run and stops it there, or says why it was not to be stopped there. Where more stops follow, the program is
-/// killed too, whatever else happens: it might outlive the rest, and leave nothing to be stopped.
-fn stop(stage: &Stage, point: &Point, more_follow: bool) -> Result<(), String> {
+/// Starts a run and stops it there, or says why it was not to be stopped there. Where the program is to be
+/// killed too, whatever else happens, it is: it might outlive the rest, and leave nothing to be stopped.
+fn stop(stage: &Stage, point: &Point, is_killed: bool) -> Result<(), String> {
     let mut run = Running::start(stage, &UP);
     let reached = match point.place {
         Place::Event(count) => run.after(count),
@@ -136,7 +138,7 @@ fn stop(stage: &Stage, point: &Point, more_follow: bool) -> Result<(), String> {
         }
         Stop::Reboot => stage.lab.reboot(&host, &mut |_| {}).expect("a reboot"),
     }
-    if more_follow || point.stop == Stop::Kubewan {
+    if is_killed || point.stop == Stop::Kubewan {
         run.kill_if_running();
         return in_time;
     }
