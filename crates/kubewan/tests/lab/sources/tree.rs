@@ -107,6 +107,15 @@ impl Tree {
         );
     }
 
+    /// Ends GnuPG's agent, and waits for that: who asks one that is on its way out is told `End of file`.
+    fn ends_agent(&self) -> String {
+        format!(
+            "export GNUPGHOME={}; gpgconf --kill all; socket=$(gpgconf --list-dirs agent-socket); \
+             for try in $(seq 100); do [ -S $socket ] || break; sleep 0.1; done",
+            self.keys.display()
+        )
+    }
+
     fn gpg(&self) -> String {
         format!(
             "GNUPGHOME={} gpg --batch --quiet --pinentry-mode loopback --passphrase ''",
@@ -124,7 +133,7 @@ impl Tree {
         );
         sh(&self.keys, &format!("{gpg} --armor --export {name}@repository.test > {name}.asc"));
         // Its agent would outlive the story.
-        sh(&self.keys, "GNUPGHOME=$PWD gpgconf --kill all");
+        sh(&self.keys, &self.ends_agent());
     }
 
     /// Indexes a folder of packages and signs it.
@@ -148,9 +157,9 @@ impl Tree {
         sh(
             &dir,
             &format!(
-                "{} --yes --clearsign --local-user {signer}@repository.test --output InRelease Release; GNUPGHOME={} gpgconf --kill all",
+                "{} --yes --clearsign --local-user {signer}@repository.test --output InRelease Release; {}",
                 self.gpg(),
-                self.keys.display()
+                self.ends_agent()
             ),
         );
     }
@@ -242,9 +251,9 @@ impl Tree {
         sh(
             &dists,
             &format!(
-                "{} --yes --clearsign --local-user right@repository.test --output InRelease Release; GNUPGHOME={} gpgconf --kill all",
+                "{} --yes --clearsign --local-user right@repository.test --output InRelease Release; {}",
                 self.gpg(),
-                self.keys.display()
+                self.ends_agent()
             ),
         );
         fs::copy(self.keys.join("right.asc"), root.join("gpg")).expect("the key is there");
