@@ -24,8 +24,9 @@ const ANSWER_MAX: usize = 64 << 10;
 /// `address:port` answers `connected`; `http://address:port/path` answers the status code, a space and the body;
 /// `greets://address:port/word` and `udp://address:port/word` answer the address that we came from, as [`crate::listen`]
 /// there sees it, where it says that word; `tells://address:port/word` sends that word and answers `sent`;
-/// `knocks://address:port` begins a connection and answers the local port, whatever comes of it; `registry://name` answers what a registry says to `GET /v2/`, by its authorities in the runtime's folder,
-/// `registry-unverified://name` whoever signed its certificate, and `registry-insecure://name` also without TLS, as Docker asks an insecure registry.
+/// `knocks://address:port` begins a connection and answers the local port, whatever comes of it; `registry://name` answers what a
+/// registry says to `GET /v2/`, by its authorities in the runtime's folder, `registry-unverified://name` whoever signed its
+/// certificate, and `registry-insecure://name` also without TLS, as Docker asks an insecure registry.
 pub fn all(targets: &[String], timeout: Duration) -> Vec<Result<String, String>> {
     thread::scope(|scope| {
         let probes: Vec<_> =

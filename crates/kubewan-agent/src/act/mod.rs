@@ -211,12 +211,13 @@ impl<'a> Performing<'a> {
         self.write_along()
     }
 
-    /// Forgets of what was noted all that did not come.
+    /// Forgets packages that were noted and did not come: who installs them himself afterwards has them for himself.
     ///
     /// # Errors
     /// As [`Performing::record`].
-    pub fn forget(&mut self, came: impl Fn(&str) -> bool) -> Result<(), String> {
-        self.along.retain(|line| came(line));
+    pub fn forget_packages_but(&mut self, came: &BTreeSet<String>) -> Result<(), String> {
+        let name = |line: &String| line.strip_prefix("package:").map(str::to_owned);
+        self.along.retain(|line| name(line).is_none_or(|name| came.contains(&name)));
         self.write_along()
     }
 

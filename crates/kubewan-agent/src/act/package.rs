@@ -30,7 +30,7 @@ const DOCKER: &[&str] =
 
 /// Packages that bring a containerd or a Docker.
 const RUNTIMES: [&str; 2] = ["containerd", "containerd.io"];
-pub(crate) const DOCKERS: [&str; 2] = ["docker.io", "docker-ce"];
+const DOCKERS: [&str; 2] = ["docker.io", "docker-ce"];
 
 /// A package in dpkg's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,14 +252,7 @@ fn install_planned(
 ) -> Result<(), String> {
     refuse_removals(plan)?;
     let before = names_of(Known::installed)?;
-    let comes = |names: &[&str]| newly_installed(plan).iter().any(|n| names.contains(&n.as_str()));
-    if comes(&RUNTIMES) {
-        record_containerd(cx)?;
-    }
-    if comes(&DOCKERS) {
-        record_docker(cx)?;
-    }
-    cx.record(newly_installed(plan).into_iter().map(|name| format!("package:{name}")))?;
+    record_coming(&newly_installed(plan), cx)?;
     let program = apt("install", what, &["--yes", "--no-install-recommends"])
         .args(changes(what).iter().copied());
     let result = sources(program, archive).stream(&mut |line| {
@@ -270,8 +263,7 @@ fn install_planned(
     let after = names_of(|known| known.installed() || known.halfway())?;
     cx.record(after.difference(&before).map(|name| format!("package:{name}")))?;
     if result.is_err() {
-        // Who installs the others himself afterwards has them for himself.
-        cx.forget(|line| line.strip_prefix("package:").is_none_or(|name| after.contains(name)))?;
+        cx.forget_packages_but(&after)?;
     }
     result.map(drop).map_err(|e| {
         format!(
@@ -394,9 +386,16 @@ fn purge(goal: &Package, seen: &PackageSeen, cx: &mut Performing<'_>) -> Result<
     purged
 }
 
-/// Notes how the folders are that Docker is about to make or fill.
-pub fn record_docker(cx: &mut Performing<'_>) -> Result<(), String> {
-    super::file::record_trees(DOCKER, cx)
+/// Notes packages that are about to come, and how the folders are that runtimes among them will make or fill.
+pub(crate) fn record_coming(names: &[String], cx: &mut Performing<'_>) -> Result<(), String> {
+    let comes = |of: &[&str]| names.iter().any(|name| of.contains(&name.as_str()));
+    if comes(&RUNTIMES) {
+        record_containerd(cx)?;
+    }
+    if comes(&DOCKERS) {
+        super::file::record_trees(DOCKER, cx)?;
+    }
+    cx.record(names.iter().map(|name| format!("package:{name}")))
 }
 
 /// Notes how the folders are that containerd is about to make or fill.

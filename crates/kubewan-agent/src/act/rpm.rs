@@ -123,13 +123,7 @@ fn run(
     let program = |answer: &str| tool(manager, verb, names, &goal.repository).arg(answer);
     let table = simulated(&program("--assumeno"))?;
     refuse_removals(&table)?;
-    if table.installed.iter().any(|n| matches!(n.as_str(), "containerd" | "containerd.io")) {
-        super::package::record_containerd(cx)?;
-    }
-    if table.installed.iter().any(|n| super::package::DOCKERS.contains(&n.as_str())) {
-        super::package::record_docker(cx)?;
-    }
-    cx.record(table.installed.iter().map(|name| format!("package:{name}")))?;
+    super::package::record_coming(&table.installed, cx)?;
     let before: BTreeSet<String> = installed()?.into_keys().collect();
     let result = program("--assumeyes").stream(&mut |line| {
         if is_progress(line) {
@@ -140,7 +134,7 @@ fn run(
     let after: BTreeSet<String> = installed()?.into_keys().collect();
     cx.record(after.difference(&before).map(|name| format!("package:{name}")))?;
     if result.is_err() {
-        cx.forget(|line| line.strip_prefix("package:").is_none_or(|name| after.contains(name)))?;
+        cx.forget_packages_but(&after)?;
     }
     result.map(drop).map_err(|e| {
         let log = format!("/var/log/{}.log", manager.program());

@@ -104,14 +104,19 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     given_back::what_was_theirs_is_theirs(&stage);
 }
 
+/// `up` ends with that code, and says these words.
+fn is_refused(stage: &Stage, code: i32, words: &str) {
+    let refused = stage.kubewan(&UP);
+    refused.expect_code(code);
+    assert!(refused.stderr.contains(words), "no `{words}` in:\n{}", refused.stderr);
+}
+
 /// Somebody has a database where a control plane's would be: kubeadm refuses, and again when it is asked once more, for the
 /// first time did nothing.
 fn kubeadm_refuses_as_strictly_again(stage: &Stage, host: &str) {
     stage.on(host, "mkdir -p /var/lib/etcd/default && echo theirs > /var/lib/etcd/default/db");
     for _ in 0..2 {
-        let refused = stage.kubewan(&UP);
-        refused.expect_code(1);
-        assert!(refused.stderr.contains("DirAvailable--var-lib-etcd"), "{}", refused.stderr);
+        is_refused(stage, 1, "DirAvailable--var-lib-etcd");
     }
     stage.on(host, "grep -q theirs /var/lib/etcd/default/db && rm -r /var/lib/etcd/default");
 }
@@ -122,16 +127,12 @@ fn somebody_makes_a_cluster_meanwhile(stage: &Stage, host: &str) {
         host,
         "cp \"$(command -v sleep)\" /root/kubeadm && systemd-run -q --unit someone-kubeadm /root/kubeadm 600",
     );
-    let refused = stage.kubewan(&UP);
-    refused.expect_code(1);
-    assert!(refused.stderr.contains("another kubeadm (process "), "{}", refused.stderr);
+    is_refused(stage, 1, "another kubeadm (process ");
     stage.on(
         host,
         "systemctl stop someone-kubeadm && rm /root/kubeadm && mkdir -p /etc/kubernetes && echo theirs > /etc/kubernetes/admin.conf",
     );
-    let refused = stage.kubewan(&UP);
-    refused.expect_code(3);
-    assert!(refused.stderr.contains("foreign-cluster"), "{}", refused.stderr);
+    is_refused(stage, 3, "foreign-cluster");
     stage.on(host, "grep -q theirs /etc/kubernetes/admin.conf && rm -r /etc/kubernetes");
 }
 

@@ -121,12 +121,8 @@ pub fn perform_kubeadm_init(
     seen: &InitSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    // Until kubeadm is started nothing was done: a next run has to look as strictly, and whose cluster it finds is not ours.
-    cx.refused = !seen.begun && !seen.stuck;
-    super::refuse_adopted()?;
-    super::refuse_foreign(&seen.foreign, "make a control plane")?;
-    super::refuse_a_second_kubeadm()?;
-    super::folders::record(true, cx)?;
+    let first = !seen.begun && !seen.stuck;
+    super::before_kubeadm(first, (&seen.foreign, "make a control plane"), true, cx)?;
     let file = ConfigFile::write(cx.host, CONFIG_FILE, &goal.config)?;
     cx.refused = false;
     if seen.ended {
@@ -165,7 +161,7 @@ pub fn perform_kubeadm_init(
         let why = format!(" with code {}:{}", output.code, last_lines(&output));
         // A refusal of preflight has no logs to look at, and nothing was begun: a next run has to look as strictly.
         if why.contains("[ERROR ") {
-            cx.refused = !seen.begun && !seen.stuck;
+            cx.refused = first;
             return Err(format!("kubeadm init failed{why}"));
         }
         return Err(failed(why));

@@ -135,12 +135,7 @@ pub fn perform_kubeadm_join(
     seen: &JoinSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    // As for init.
-    cx.refused = !seen.begun;
-    super::refuse_adopted()?;
-    super::refuse_foreign(&seen.foreign, "join")?;
-    super::refuse_a_second_kubeadm()?;
-    super::folders::record(goal.control_plane, cx)?;
+    super::before_kubeadm(!seen.begun, (&seen.foreign, "join"), goal.control_plane, cx)?;
     cx.refused = false;
     if seen.missing.iter().any(|part| part == "node") {
         leave_former_node(goal, cx)?;

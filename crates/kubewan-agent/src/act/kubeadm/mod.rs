@@ -175,6 +175,22 @@ fn refuse_foreign(foreign: &[String], what: &str) -> Result<(), String> {
     ))
 }
 
+/// What has to hold before kubeadm runs, and how its folders are. Until it is started nothing was done: a next run has to look as
+/// strictly, and whose cluster it finds is not ours. So `cx.refused` stands where this is the `first` run; who starts kubeadm
+/// takes it back.
+fn before_kubeadm(
+    first: bool,
+    (foreign, what): (&[String], &str),
+    control_plane: bool,
+    cx: &mut Performing<'_>,
+) -> Result<(), String> {
+    cx.refused = first;
+    refuse_adopted()?;
+    refuse_foreign(foreign, what)?;
+    refuse_a_second_kubeadm()?;
+    folders::record(control_plane, cx)
+}
+
 /// Removes a file that may not be there.
 fn remove_file(path: &str) -> Result<(), String> {
     match fs::remove_file(path) {
