@@ -127,9 +127,12 @@ impl HostCase {
         self.is_control_plane && self.facts.as_ref().is_some_and(manifests)
     }
 
-    /// Its kubelet starts containers by Docker.
+    /// Its kubelet starts containers by Docker. By its own dockershim it does so where kubeadm gave it no runtime but a
+    /// `--network-plugin`, which only dockershim takes (`buildKubeletArgMapCommon` in cmd/kubeadm/app/phases/kubelet/flags.go, up to 1.23).
     pub fn uses_docker(&self) -> bool {
-        let by_docker = |text: &str| has_any(text, &["cri-dockerd.sock", "dockershim.sock"]);
+        let by_docker = |text: &str| {
+            has_any(text, &["cri-dockerd.sock", "dockershim.sock", "--network-plugin="])
+        };
         let args = self.facts.iter().flat_map(|facts| &facts.kubernetes.kubelet_args);
         let told = { args }.any(|arg| by_docker(arg));
         told || self.file("/var/lib/kubelet/config.yaml").is_some_and(by_docker)

@@ -378,6 +378,12 @@ const FAULTS: &[Fault] = &[
         let said = "failed to do request: Head \"https://r.example:5000/v2/a/manifests/1\": x509: certificate signed by unknown authority";
         pods[1].waiting = vec![("ErrImagePull".into(), said.into())];
     }),
+    ("a registry's certificate, by dockershim", &["node01 registry-certificate"], |case| {
+        of(case, 1).kubernetes.kubelet_args.push("--network-plugin=cni".into());
+        let pods = &mut case.cluster.as_mut().unwrap().pods;
+        let said = "Get \"https://r.example:5000/v2/\": x509: certificate signed by unknown authority, while the image was pulled";
+        pods[1].waiting = vec![("ErrImagePull".into(), said.into())];
+    }),
     ("daemon.json where no Docker is", &["node01 daemon-json-invalid"], |case| {
         let text = "{ # mine\n}\n".into();
         case.hosts[1]

@@ -86,8 +86,8 @@ impl Shape {
         match self {
             Shape::Object(_) | Shape::Map(_) | Shape::Settings => "a mapping",
             Shape::List(_) => "a list",
-            Shape::TextOrList => "text or a list",
-            Shape::Choice(_) | Shape::Text => "text",
+            Shape::TextOrList => "a string or a list",
+            Shape::Choice(_) | Shape::Text => "a string",
             Shape::Integer { .. } => "a whole number",
             Shape::Switch => "true or false",
         }

@@ -84,10 +84,10 @@ impl Node {
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self.value {
-            Value::Null | Value::Reported => "nothing",
+            Value::Null | Value::Reported => "an empty value",
             Value::Bool(_) => "a boolean",
             Value::Number(..) | Value::Unrepresentable(_) => "a number",
-            Value::Text(_) => "text",
+            Value::Text(_) => "a string",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
         }
@@ -300,17 +300,17 @@ impl<'a> Reader<'a, '_, '_> {
                 self.report.push(Code::WrongType, key.span, "", message, "");
             }
             Value::Number(_, raw) | Value::Unrepresentable(raw) => {
-                let message = format!("a key must be text, {} is a number", quoted(raw));
+                let message = format!("a key must be a string, {} is a number", quoted(raw));
                 let help = format!("put it between quotes: \"{raw}\"");
                 self.report.push(Code::WrongType, key.span, "", message, &help);
             }
             Value::Bool(value) => {
-                let message = format!("a key must be text, `{value}` is a boolean");
+                let message = format!("a key must be a string, `{value}` is a boolean");
                 let help = format!("put it between quotes: \"{value}\"");
                 self.report.push(Code::WrongType, key.span, "", message, &help);
             }
             Value::List(_) | Value::Map(_) => {
-                let message = format!("a key must be text, this is {}", key.kind());
+                let message = format!("a key must be a string, this is {}", key.kind());
                 let help = "put text that starts with `{` or `[` between quotes";
                 self.report.push(Code::WrongType, key.span, "", message, help);
             }

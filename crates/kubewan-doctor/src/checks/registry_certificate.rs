@@ -26,17 +26,32 @@ pub(super) const CHECK: Check = Check {
                     Diagnosis::error("registry-certificate", host.who(), "images are not pulled: ErrImagePull, ImagePullBackOff")
                         .cause(format!("{shows} shows a certificate of an authority that the host does not know, mostly its own"))
                         .seen([quote])
-                        .remedy(format!(
-                            "put the authority's certificate to /etc/containerd/certs.d/{registry}/ca.crt with a hosts.toml that names it (`ca`), and \
-                             `config_path = \"/etc/containerd/certs.d\"` in config.toml (Docker: /etc/docker/certs.d/{registry}/ca.crt); `systemctl \
-                             restart containerd`; try it: `crictl pull {registry}/library/nginx:latest`. With kubewan: `registries:` with its `caFile`"
-                        )),
+                        .remedy(remedy(host, registry)),
                 );
             }
         }
         found
     },
 };
+
+/// Where the runtime looks for authorities; a log that was pasted may be of either.
+fn remedy(host: &HostCase, registry: &str) -> String {
+    if host.uses_docker() {
+        return format!(
+            "put the authority's certificate to /etc/docker/certs.d/{registry}/ca.crt; try it: `docker pull \
+             {registry}/library/nginx:latest`. With kubewan: `registries:` with its `caFile`"
+        );
+    }
+    let dockers = match host.is_pasted() {
+        true => format!(" (Docker: /etc/docker/certs.d/{registry}/ca.crt)"),
+        false => String::new(),
+    };
+    format!(
+        "put the authority's certificate to /etc/containerd/certs.d/{registry}/ca.crt with a hosts.toml that names it (`ca`), and \
+         `config_path = \"/etc/containerd/certs.d\"` in config.toml{dockers}; `systemctl restart containerd`; try it: `crictl pull \
+         {registry}/library/nginx:latest`. With kubewan: `registries:` with its `caFile`"
+    )
+}
 
 /// The words alone are of the API too: here it is about an image.
 fn is_said(line: &str) -> bool {
