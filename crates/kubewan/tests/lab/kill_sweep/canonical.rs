@@ -31,6 +31,10 @@ pub const LEFT_OUT: &[Allow<'static>] = &[
     allow("file /var/lib/kubelet/checkpoints/**", "of pods"),
     allow("file /var/lib/kubelet/a*ated_pods_state", "what pods were given, by their random names"),
     allow("file /var/lib/cni**", "of pods, which the scheduler puts on any node"),
+    allow(
+        "process ip*tables*",
+        "kube-proxy, the kubelet and flannel run it for a moment now and then",
+    ),
     allow("process coredns", "a pod that the scheduler puts on any node"),
     allow("mount /run/netns/cni-*", "of pods"),
     allow("unit run-netns-cni**", "the same mounts as units"),
