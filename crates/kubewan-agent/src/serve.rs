@@ -47,6 +47,8 @@ pub fn serve(
             }
         }
     });
+    // Whoever greets us came in by a new connection: what would have been taken back had nobody come stays.
+    act::undo::disarm()?;
     let mut connection =
         Connection { host, frames, next: None, stdout, listening: None, giving: None };
     connection

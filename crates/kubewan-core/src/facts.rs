@@ -387,6 +387,10 @@ pub struct KubernetesFacts {
     /// The pin of the authority that /etc/kubernetes/pki/ca.crt has.
     #[serde(default)]
     pub ca_hash: Option<String>,
+    /// Where etcd's static pod is told to listen to other members, as `https://127.0.0.1:2380`. Of hosts whose cluster somebody made
+    /// by hand alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd_listens: Option<String>,
     /// Keys that sign what a control plane needs later, and that are not in /etc/kubernetes/pki: paths, in kubeadm's order. Of
     /// hosts with an API server's static pod alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -16,7 +16,6 @@
 //! | `package:NAME` | a package came |
 //! | `enabled:UNIT`, `started:UNIT`, `masked:UNIT` | a unit was |
 //! | `ufw:RULE`, `firewalld:ARGUMENTS` | a rule was added |
-//! | `ufw-was:RULE` | a rule that ours took the place of |
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -67,6 +67,7 @@ pub fn living(inventory: &Inventory) -> Living {
         adopt: inventory.adopt.clone().expect("the mark"),
         kubelet: serde_json::Value::Null,
         kube_proxy: serde_json::Value::Null,
+        etcd_listens: None,
         nodes: inventory.hosts.iter().map(node).collect(),
     }
 }

@@ -402,6 +402,16 @@ impl Member<'_> {
         }
     }
 
+    /// Comes in by a connection of its own: the host takes back by itself what could keep the operator out unless somebody
+    /// does (`act/undo.rs` of the agent).
+    ///
+    /// # Errors
+    /// Fails where no new connection gets in.
+    pub fn come_in_anew(&mut self) -> Result<(), HostError> {
+        self.agent = self.dial.dial(&self.host)?.agent;
+        Ok(())
+    }
+
     /// Has the agent remove itself and all it kept.
     ///
     /// # Errors

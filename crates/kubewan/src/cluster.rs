@@ -20,7 +20,7 @@ use kubewan_fleet::fleet::{Emit, Fleet, Member, Output};
 use kubewan_fleet::nodes::{self, Node};
 use kubewan_fleet::supply::Supply;
 use kubewan_fleet::survey::{self, Survey};
-use kubewan_fleet::{mirrors, reach, resolve};
+use kubewan_fleet::{mirrors, reach, resolve, smoke};
 use serde_json::Value;
 
 use crate::exit_code::Code;
@@ -45,6 +45,8 @@ pub struct Cluster<'a> {
     pub chosen: Option<Chosen>,
     /// The nodes as this run saw them last; `None` where it has not asked, or has changed something since.
     pub nodes: Option<Vec<Node>>,
+    /// The namespace of a proof that was broken off was there when the record was read.
+    pub smoke_is_left: bool,
 }
 
 /// Nodes that are asked for with the record, so that the answer stays far below what an agent keeps of it. Of a larger
@@ -74,7 +76,16 @@ impl<'a> Cluster<'a> {
             .map_err(|findings| Failure::findings(Code::Refused, findings))?;
         let mut fleet = connect(dial, &site.inventory.hosts, emit)?;
         let survey = look(&mut fleet, &site.inventory, emit)?;
-        Ok(Cluster { site, addresses, dial, fleet, survey, chosen: None, nodes: None })
+        Ok(Cluster {
+            site,
+            addresses,
+            dial,
+            fleet,
+            survey,
+            chosen: None,
+            nodes: None,
+            smoke_is_left: false,
+        })
     }
 
     /// Looks at all hosts once more.
@@ -98,30 +109,49 @@ impl<'a> Cluster<'a> {
             .is_some_and(|facts| facts.kubernetes.state == ClusterState::Done)
     }
 
-    /// What the living cluster was built from, as it says itself; `None` where nothing was recorded yet. The nodes are
-    /// asked for with it, as a kubectl needs longer to start than to answer.
-    fn read_record(&mut self) -> Result<Option<Recorded>, Failure> {
-        // Without the admin's rights nothing can be asked; a plan gives them back first.
-        if !self.stands() || self.control_plane().read(ADMIN_CONF)?.is_none() {
-            return Ok(None);
+    /// The host that can ask the cluster: the first control plane, else another one, else any node, that has the admin's rights.
+    /// Not the first alone: the inventory may name another as the first than the one that the cluster began with.
+    fn with_admins_rights(&mut self) -> Result<Option<String>, Failure> {
+        let inventory = &self.site.inventory;
+        let first = &inventory.first_control_plane().name;
+        let mut hosts: Vec<_> = inventory.hosts.iter().collect();
+        hosts.sort_by_key(|host| (host.name != *first, !host.is_control_plane()));
+        for host in hosts {
+            let state = self.survey.facts.get(&host.name).map(|facts| facts.kubernetes.state);
+            if state == Some(ClusterState::Done)
+                && self.member(&host.name).read(ADMIN_CONF)?.is_some()
+            {
+                return Ok(Some(host.name.clone()));
+            }
         }
+        Ok(None)
+    }
+
+    fn member(&mut self, name: &str) -> &mut Member<'a> {
+        self.fleet.member(name).expect("open() connects all hosts or fails")
+    }
+
+    /// What the living cluster was built from, as it says itself by one of its hosts; `None` where nothing was recorded yet. The
+    /// nodes are asked for with it, as a kubectl needs longer to start than to answer.
+    fn read_record(&mut self, host: &str) -> Result<Option<Recorded>, Failure> {
         let (namespace, name) = RECORD;
         let hosts = Some(&self.site.inventory.hosts).filter(|hosts| hosts.len() <= NODES);
         let nodes = hosts.into_iter().flatten().map(|host| format!("node/{}", host.name));
-        let names: Vec<String> = nodes.chain([format!("configmap/{name}")]).collect();
+        let others = [format!("configmap/{name}"), format!("namespace/{}", smoke::NAMESPACE)];
+        let names: Vec<String> = nodes.chain(others).collect();
         let get = ["get", "-n", namespace, "-o", "json", "--ignore-not-found"];
         let get: Vec<&str> = get.into_iter().chain(names.iter().map(String::as_str)).collect();
         let until = Instant::now() + SILENT;
-        let mut output = self.control_plane().kubectl(&get, None, 30)?;
+        let mut output = self.member(host).kubectl(&get, None, 30)?;
         while output.code != 0 && Instant::now() < until {
             thread::sleep(Duration::from_secs(2));
-            output = self.control_plane().kubectl(&get, None, 30)?;
+            output = self.member(host).kubectl(&get, None, 30)?;
         }
         if output.code == 0 && hosts.is_some() {
             self.nodes = nodes::among(&output.stdout).ok();
         }
+        self.smoke_is_left = has_namespace(&output.stdout, smoke::NAMESPACE);
         recorded(&output).map_err(|(said, remedy)| {
-            let host = &self.site.inventory.first_control_plane().name;
             let finding = Finding::error("record-unreadable", host, said, remedy);
             Failure::findings(Code::Refused, vec![finding])
         })
@@ -148,7 +178,11 @@ impl<'a> Cluster<'a> {
     /// What has to be done for the cluster to be as the inventory says.
     pub fn plan(&mut self, supply: &Supply) -> Result<Plan, Failure> {
         let busy = report::busy("reading what the cluster was built from");
-        let recorded = self.read_record()?;
+        let recorded = match self.with_admins_rights()? {
+            Some(host) => self.read_record(&host)?,
+            None if self.stands() => return self.plan_of_admins_rights(supply),
+            None => None,
+        };
         let living = if recorded.is_none() { self.read_living()? } else { None };
         let (living, refused) = match living {
             Some(Ok(living)) => (Some(living), Vec::new()),
@@ -157,6 +191,25 @@ impl<'a> Cluster<'a> {
         };
         drop(busy);
         self.plan_of(supply, Told { recorded, living, refused }, &|_| true)
+    }
+
+    /// The same of a cluster that can't be asked, since nobody has the admin's rights any more: they come back, and nothing else is
+    /// changed before the cluster has said what it was built from.
+    fn plan_of_admins_rights(&mut self, supply: &Supply) -> Result<Plan, Failure> {
+        let first = self.site.inventory.first_control_plane().name.clone();
+        let init = format!("{first}/kubeadm-init:");
+        let mut plan =
+            self.plan_of(supply, Told::default(), &|id| id.starts_with(init.as_str()))?;
+        plan.findings.push(Finding::warning(
+            "record-unread",
+            &first,
+            format!(
+                "there is no {ADMIN_CONF}, so that the cluster can't be asked what it was built from: this run brings it back, and \
+                 changes nothing else"
+            ),
+            "run the same command again afterwards",
+        ));
+        Ok(plan)
     }
 
     /// The same of a cluster whose API is silent, so that it can't say what it was built from: only steps with ids that are
@@ -192,8 +245,10 @@ impl<'a> Cluster<'a> {
         )
         .map_err(|errors| Failure::on_hosts(&errors))?;
         drop(busy);
+        let nodes = self.nodes.iter().flatten().map(|node| node.name.clone()).collect();
         let inputs = Inputs {
             addresses: &self.addresses,
+            nodes: &nodes,
             bundle,
             keys: &supply.keys,
             clock_offsets_ms: &self.survey.clock_offsets_ms,
@@ -212,7 +267,9 @@ impl<'a> Cluster<'a> {
         drop(busy);
         let (steps, left) = plan::but_what_stays(&self.survey.facts, planned.steps, &seen);
         planned.findings.extend(refused);
+        planned.findings.extend(self.smoke_is_left.then(smoke_left));
         planned.findings.extend(left);
+        planned.findings.extend(plan::against(&steps, &seen));
         planned.findings.extend(plan::edited(&self.survey.facts, &steps, &seen));
         planned.findings.extend(plan::lacking(&self.survey.facts, &steps, &seen));
         let findings = planned.findings;
@@ -264,6 +321,28 @@ fn look(fleet: &mut Fleet, inventory: &Inventory, emit: &Emit) -> Result<Survey,
     Ok(survey)
 }
 
+/// Whether kubectl's answer has a namespace.
+fn has_namespace(text: &str, name: &str) -> bool {
+    let Ok(answer) = serde_json::from_str::<Value>(text) else { return false };
+    let items = answer["items"].as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+    items.iter().any(|item| item["kind"] == "Namespace" && item["metadata"]["name"] == name)
+}
+
+/// What a proof that was broken off has left is open to everyone.
+fn smoke_left() -> Finding {
+    Finding::warning(
+        "smoke-left",
+        "",
+        format!(
+            "the namespace {} is still there, of a proof that was broken off or is at work now: its Service answers everyone on a port of \
+             every node",
+            smoke::NAMESPACE
+        ),
+        "`kubewan up` removes it",
+    )
+    .for_cluster()
+}
+
 /// The record in kubectl's answer; `None` where the cluster has none, as one that was made to its first half only.
 /// Else what is wrong, and the remedy: a cluster that can't say what it was built from is not built upon.
 fn recorded(output: &Output) -> Result<Option<Recorded>, (String, &'static str)> {
@@ -306,6 +385,17 @@ mod tests {
 
     fn said(code: i32, stdout: &str, stderr: &str) -> Output {
         Output { code, stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn what_a_broken_off_proof_left_is_seen() {
+        let left = r#"{"kind":"List","items":[{"kind":"Node","metadata":{"name":"kubewan-smoke"}},{"kind":"Namespace","metadata":{"name":"kubewan-smoke"}}]}"#;
+        assert!(has_namespace(left, "kubewan-smoke"));
+        let alone = r#"{"kind":"Namespace","metadata":{"name":"kubewan-smoke"}}"#;
+        assert!(has_namespace(alone, "kubewan-smoke"));
+        for none in ["", r#"{"kind":"Node","metadata":{"name":"kubewan-smoke"}}"#, "{}"] {
+            assert!(!has_namespace(none, "kubewan-smoke"), "{none}");
+        }
     }
 
     #[test]

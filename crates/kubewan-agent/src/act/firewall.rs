@@ -6,7 +6,7 @@ use kubewan_core::action::firewall::{
 };
 use kubewan_core::facts::FirewallTool;
 
-use super::{Host, Performing};
+use super::{Host, Performing, undo};
 use crate::command::{Program, exists};
 
 /// The firewalls' services.
@@ -48,8 +48,8 @@ pub fn perform_firewall(
 ) -> Result<(), String> {
     let (ports, trusted) = match &goal.state {
         FirewallState::Off => return switch_off(goal.tool),
-        FirewallState::Restored { active, enabled, ours, replaced } => {
-            return restore(goal.tool, (*active, *enabled), ours, replaced, seen);
+        FirewallState::Restored { active, enabled, ours } => {
+            return restore(goal.tool, (*active, *enabled), ours, seen);
         }
         FirewallState::Open { ports, trusted } => (ports, trusted),
     };
@@ -73,29 +73,39 @@ pub fn perform_firewall(
 }
 
 fn switch_off(tool: FirewallTool) -> Result<(), String> {
-    let unit = match tool {
-        FirewallTool::Ufw => return Program::new("ufw").arg("disable").stdout().map(drop),
-        FirewallTool::Firewalld => FIREWALLD,
-        FirewallTool::Nftables => NFTABLES,
-        FirewallTool::IptablesPersistent => {
-            // Stopping it leaves the rules in the kernel, which is not what `off` means.
-            Program::new("netfilter-persistent").arg("flush").stdout()?;
-            IPTABLES
-        }
-    };
-    Program::new("systemctl").args(["disable", "--now", unit]).stdout().map(drop)
+    for line in off(tool) {
+        Program::new(line[0]).args(line[1..].iter().copied()).stdout()?;
+    }
+    Ok(())
 }
 
-/// Takes our rules away, puts back what they took the place of, and switches it on if it was.
+/// The commands that switch it off, now and at boot.
+fn off(tool: FirewallTool) -> Vec<Vec<&'static str>> {
+    let disable = |unit| vec!["systemctl", "disable", "--now", unit];
+    match tool {
+        FirewallTool::Ufw => vec![vec!["ufw", "disable"]],
+        FirewallTool::Firewalld => vec![disable(FIREWALLD)],
+        FirewallTool::Nftables => vec![disable(NFTABLES)],
+        // Stopping it leaves the rules in the kernel, which is not what `off` means.
+        FirewallTool::IptablesPersistent => {
+            vec![vec!["netfilter-persistent", "flush"], disable(IPTABLES)]
+        }
+    }
+}
+
+/// Takes our rules away, and switches it on if it was: as long as nobody has come in anew since, it goes off again by itself.
 fn restore(
     tool: FirewallTool,
     (active, enabled): (bool, bool),
     ours: &[String],
-    replaced: &[String],
     seen: &FirewallSeen,
 ) -> Result<(), String> {
+    if active && !seen.active {
+        let off = off(tool).into_iter().map(|line| line.join(" ")).collect::<Vec<_>>();
+        undo::arm(&off.join("; "))?;
+    }
     let unit = match tool {
-        FirewallTool::Ufw => return restore_ufw((active, enabled), replaced, seen),
+        FirewallTool::Ufw => return restore_ufw((active, enabled), seen),
         FirewallTool::Firewalld => FIREWALLD,
         FirewallTool::Nftables => NFTABLES,
         FirewallTool::IptablesPersistent => IPTABLES,
@@ -132,12 +142,30 @@ fn observe_ufw(goal: &FirewallGoal) -> Result<FirewallSeen, String> {
     let conf = std::fs::read_to_string(UFW_CONF).unwrap_or_default();
     let status = Program::new("ufw").arg("status").stdout()?;
     let mut seen = FirewallSeen { enabled: ufw_starts_at_boot(&conf), ..parse_ufw(&status) };
-    if let FirewallState::Restored { ours, .. } = &goal.state {
+    if goal.state != FirewallState::Off {
         let added = Program::new("ufw").args(["show", "added"]).stdout()?;
-        let added = ufw_added(&added);
-        seen.ours = ours.iter().filter(|rule| added.contains(&rule.as_str())).cloned().collect();
+        compare_ufw(&goal.state, &ufw_added(&added), &mut seen);
     }
     Ok(seen)
+}
+
+/// What the rules that somebody added say of the goal.
+fn compare_ufw(goal: &FirewallState, added: &[&str], seen: &mut FirewallSeen) {
+    match goal {
+        FirewallState::Restored { ours, .. } => {
+            let there = ours.iter().filter(|rule| added.contains(&rule.as_str()));
+            seen.ours = there.cloned().collect();
+        }
+        FirewallState::Open { ports, trusted } if seen.active => {
+            let ports: Vec<&Opening> = ports.iter().filter(|port| !seen.lets_in(port)).collect();
+            let subnets: Vec<&String> =
+                trusted.iter().filter(|s| !seen.trusted.contains(s)).collect();
+            let rules = ufw_rules(&ports, &subnets);
+            let against = rules.iter().filter_map(|rule| ufw_same(added, rule));
+            seen.against = against.map(str::to_owned).collect();
+        }
+        FirewallState::Open { .. } | FirewallState::Off => {}
+    }
 }
 
 /// Rules in `ufw show added`, without comments; a firewall that is off has them too.
@@ -157,18 +185,12 @@ pub(crate) fn ufw_same<'a>(added: &[&'a str], rule: &str) -> Option<&'a str> {
     added.iter().find(|there| **there != rule && rest(there) == rest(rule)).copied()
 }
 
-/// A rule that took another's place gives it back when that one is added again; the others are deleted.
-fn restore_ufw(
-    (active, enabled): (bool, bool),
-    replaced: &[String],
-    seen: &FirewallSeen,
-) -> Result<(), String> {
+fn restore_ufw((active, enabled): (bool, bool), seen: &FirewallSeen) -> Result<(), String> {
     for rule in &seen.ours {
         let words: Vec<&str> = rule.split(' ').collect();
-        let args = match ufw_same(&replaced.iter().map(String::as_str).collect::<Vec<_>>(), rule) {
-            Some(old) => old.split(' ').collect(),
-            None if words[0] == "route" => [&["route", "delete"], &words[1..]].concat(),
-            None => [&["delete"], words.as_slice()].concat(),
+        let args = match words[0] {
+            "route" => [&["route", "delete"], &words[1..]].concat(),
+            _ => [&["delete"], words.as_slice()].concat(),
         };
         Program::new("ufw").args(args).stdout()?;
     }
@@ -252,33 +274,41 @@ fn ufw_ports(to: &str) -> Vec<String> {
         .collect()
 }
 
+/// The rules that let ports and subnets in, in the words of `ufw show added`.
+fn ufw_rules(ports: &[&Opening], subnets: &[&String]) -> Vec<String> {
+    let ports = ports.iter().map(|port| ufw_rule(port));
+    let subnets = subnets.iter().flat_map(|subnet| {
+        [
+            format!("allow from {subnet}"),
+            format!("route allow from {subnet}"),
+            format!("route allow to {subnet}"),
+        ]
+    });
+    ports.chain(subnets).collect()
+}
+
 fn open_ufw(
     ports: &[&Opening],
     subnets: &[&String],
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    let mut rules: Vec<Vec<String>> = Vec::new();
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    for port in ports {
-        rules.push(words(&ufw_rule(port)));
-    }
-    for subnet in subnets {
-        rules.push(words(&format!("allow from {subnet}")));
-        rules.push(words(&format!("route allow from {subnet}")));
-        rules.push(words(&format!("route allow to {subnet}")));
-    }
     let added = Program::new("ufw").args(["show", "added"]).stdout()?;
     let added = ufw_added(&added);
-    for rule in rules {
-        let text = rule.join(" ");
+    for rule in ufw_rules(ports, subnets) {
         // Somebody's own, unless a run of ours was cut off here.
-        let ours = format!("ufw:{text}");
-        if added.contains(&text.as_str()) && !cx.along.contains(&ours) {
+        let ours = format!("ufw:{rule}");
+        if added.contains(&rule.as_str()) && !cx.along.contains(&ours) {
             continue;
         }
-        cx.record(ufw_same(&added, &text).map(|old| format!("ufw-was:{old}")))?;
+        // A plan names it; one that was added since would be lost.
+        if let Some(against) = ufw_same(&added, &rule) {
+            return Err(format!(
+                "somebody's rule `{against}` is where `{rule}` has to be: `ufw delete {against}` takes it away"
+            ));
+        }
         cx.record([ours])?;
-        Program::new("ufw").args(rule).args(["comment", COMMENT]).stdout()?;
+        let words = rule.split(' ').chain(["comment", COMMENT]);
+        Program::new("ufw").args(words).stdout()?;
     }
     Ok(())
 }
@@ -442,6 +472,26 @@ Anywhere                   ALLOW FWD   10.244.0.0/16              # kubewan
         assert_eq!(parse_ufw(odd).open, []);
         assert!(ufw_starts_at_boot("# x\nENABLED=yes\nLOGLEVEL=low\n"));
         assert!(!ufw_starts_at_boot("#ENABLED=yes\nENABLED=no\n"));
+    }
+
+    #[test]
+    fn rules_that_say_otherwise_are_named_and_stay() {
+        let goal = FirewallState::Open {
+            ports: ["6443/tcp", "30000-32767/tcp"].map(Opening::to_anyone).to_vec(),
+            trusted: vec!["10.244.0.0/16".into()],
+        };
+        let added = ["limit 22/tcp", "limit 6443/tcp", "deny from 10.244.0.0/16", "deny 80/tcp"];
+        let mut seen = FirewallSeen { active: true, ..FirewallSeen::default() };
+        compare_ufw(&goal, &added, &mut seen);
+        assert_eq!(seen.against, ["limit 6443/tcp", "deny from 10.244.0.0/16"]);
+        // One that is off lets all in.
+        let mut seen = FirewallSeen::default();
+        compare_ufw(&goal, &added, &mut seen);
+        assert_eq!(seen, FirewallSeen::default());
+        let ours = vec!["allow 6443/tcp".to_owned(), "limit 22/tcp".into()];
+        let goal = FirewallState::Restored { active: true, enabled: true, ours };
+        compare_ufw(&goal, &added, &mut seen);
+        assert_eq!(seen.ours, ["limit 22/tcp"]);
     }
 
     #[test]

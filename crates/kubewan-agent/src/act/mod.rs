@@ -15,6 +15,7 @@ mod pods;
 pub mod registry;
 pub(crate) mod rpm;
 pub mod system;
+pub mod undo;
 pub mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};

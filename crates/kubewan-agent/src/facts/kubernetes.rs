@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use kubewan_core::action::etcd::EtcdUrls;
 use kubewan_core::facts::{ClusterState, KubernetesFacts};
 
 use super::cluster_state::{ca_hash, ownership};
@@ -38,10 +39,17 @@ pub(super) fn kubernetes(host: &Host, units: &Units) -> Result<KubernetesFacts, 
             .iter()
             .find_map(|path| server_of(&fs::read_to_string(path).ok()?)),
         ca_hash: ca_hash(),
+        etcd_listens: by_hand.then(etcd_listens).flatten(),
         keys_gone: if has_api_server { keys_gone() } else { Vec::new() },
         adopted: owned.adopted,
         stuck_init: if is_foreign { stuck::stuck_init(host) } else { None },
     })
+}
+
+/// As etcd's manifest has it.
+fn etcd_listens() -> Option<String> {
+    let manifest = fs::read_to_string("/etc/kubernetes/manifests/etcd.yaml").ok()?;
+    stuck::argument(&manifest, EtcdUrls::PEER).map(str::to_owned)
 }
 
 /// `v1.36.2` and `Kubernetes v1.36.2`.

@@ -38,8 +38,6 @@ pub enum FirewallState {
         enabled: bool,
         /// Rules of ours, in the tool's words: they go.
         ours: Vec<String>,
-        /// Rules that ours took the place of: they come back.
-        replaced: Vec<String>,
     },
 }
 
@@ -93,6 +91,10 @@ pub struct FirewallSeen {
     /// Those of the goal's rules of ours that it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ours: Vec<String>,
+    /// Rules that are not ours and say something else of what is asked for, as ufw's `deny 6443/tcp`. One of ours would take their
+    /// place: that is for whoever wrote them to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against: Vec<String>,
 }
 
 impl FirewallSeen {

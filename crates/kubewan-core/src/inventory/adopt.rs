@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::draft::Draft;
 use super::{KubernetesSource, Network, Role, Runtime, RuntimeKind, RuntimeSource, Taint, names};
+use crate::action::etcd::EtcdUrls;
 use crate::facts::{ClusterState, Facts};
 use crate::finding::Finding;
 use crate::render::flannel;
@@ -93,6 +94,9 @@ pub struct Living {
     pub kubelet: Value,
     /// kube-proxy's.
     pub kube_proxy: Value,
+    /// Where `kubeadm-config` has etcd listen to other members, in which every upgrade believes; `None`: it says nothing, and
+    /// kubeadm takes the address that the API server announces (cmd/kubeadm/app/phases/etcd/local.go).
+    pub etcd_listens: Option<String>,
     /// For each host, in the order in which they were given: its node.
     pub nodes: Vec<LivingNode>,
 }
@@ -213,8 +217,17 @@ pub fn living(hosts: &[Seen], first: usize, answers: &Answers) -> Result<Living,
         adopt: Adopt { ca: first.facts.kubernetes.ca_hash.clone().unwrap_or_default(), endpoint },
         kubelet: in_force::kubelet(answers),
         kube_proxy: in_force::kube_proxy(answers),
+        etcd_listens: etcd_listens(&config),
         nodes: matched,
     })
+}
+
+/// An argument of etcd's: a list of names and values from v1beta4 on, a mapping before.
+fn etcd_listens(config: &Value) -> Option<String> {
+    let arguments = config.pointer("/etcd/local/extraArgs")?;
+    let listed = || arguments.as_array()?.iter().find(|each| each["name"] == EtcdUrls::PEER);
+    let value = arguments.get(EtcdUrls::PEER).or_else(|| listed()?.get("value"));
+    value?.as_str().map(str::to_owned)
 }
 
 fn items(list: &Value) -> &[Value] {

@@ -243,6 +243,21 @@ fn a_host_whose_node_is_not_sure_is_refused() {
 }
 
 #[test]
+fn where_etcd_is_configured_to_listen_is_read_in_both_forms() {
+    let of = |arguments: Value| {
+        let mut world = World::new();
+        world.config["etcd"]["local"]["extraArgs"] = arguments;
+        world.living().expect("it can be taken over").etcd_listens
+    };
+    assert_eq!(of(Value::Null), None);
+    let url = "https://127.0.0.1:2380";
+    assert_eq!(of(json!({ "listen-peer-urls": url })).as_deref(), Some(url));
+    let named = |name: &str, value: &str| json!({ "name": name, "value": value });
+    let listed = json!([named("listen-client-urls", "a"), named("listen-peer-urls", url)]);
+    assert_eq!(of(listed).as_deref(), Some(url));
+}
+
+#[test]
 fn one_machine_id_on_two_hosts_tells_nothing() {
     let mut world = World::new();
     for (facts, node) in

@@ -154,14 +154,16 @@ fn others_of<'a>(inventory: &'a Inventory, host: &'a Host) -> impl Iterator<Item
 }
 
 /// What a host's firewall has to let in. Ports that only peers need are open to those alone; where the operator sits
-/// nobody knows beforehand.
+/// nobody knows beforehand. SSH is not among them: it is let in already, or no run would get here, and to whom is for the
+/// firewall's owner to say.
 pub fn openings(
     inventory: &Inventory,
     addresses: &BTreeMap<String, Ipv4Addr>,
     host: &Host,
 ) -> Vec<Opening> {
     let mut open: Vec<Opening> = Vec::new();
-    for port in ports(inventory).iter().filter(|port| port.host == host.name) {
+    let is_ssh = |port: &Port| port.from == [Source::Operator] && port.first != API_PORT;
+    for port in of_host(inventory, host).iter().filter(|port| !is_ssh(port)) {
         let peers = port.from.iter().map(|source| match source {
             Source::Host(name) => addresses.get(name).copied(),
             Source::Operator | Source::Anyone => None,
@@ -185,6 +187,14 @@ mod tests {
         let inventory = crate::samples::inventory(1);
         let notations: Vec<String> = ports(&inventory).iter().map(Port::notation).collect();
         assert_eq!(notations, ["22/tcp", "6443/tcp", "30000-32767/tcp", "30000-32767/udp"]);
+    }
+
+    #[test]
+    fn ssh_is_opened_to_nobody_else() {
+        let inventory = crate::samples::inventory(1);
+        let open = openings(&inventory, &BTreeMap::new(), &inventory.hosts[0]);
+        let open: Vec<String> = open.iter().map(ToString::to_string).collect();
+        assert_eq!(open, ["6443/tcp", "30000-32767/tcp", "30000-32767/udp"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The plan: goals for every host ([`steps`]), and what has to change to reach them ([`Plan`]).
 
+mod against;
 #[cfg(test)]
 mod bench;
 pub mod by_hand;
@@ -23,8 +24,10 @@ use crate::action::{Action, Change, ChangeKind, Extent, Input, Observed, diff};
 use crate::finding::{Finding, Severity};
 use crate::secret::Secret;
 
+pub use against::against;
 pub use edits::{SYSTEMD, edited};
 pub use lacks::lacking;
+pub use lint::one_cluster::several_clusters;
 pub use phase::taken_out::but_what_stays;
 pub use planner::{Inputs, adopted, steps};
 

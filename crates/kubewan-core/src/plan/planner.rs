@@ -2,7 +2,7 @@
 //! phases is the whole procedure.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::{Step, lint, phase};
@@ -27,6 +27,8 @@ pub struct Inputs<'a> {
     pub keys: &'a BTreeMap<String, String>,
     /// How far each host's clock is ahead of the operator's, milliseconds.
     pub clock_offsets_ms: &'a BTreeMap<String, i64>,
+    /// Names of the nodes that the living cluster has, as far as it was asked.
+    pub nodes: &'a BTreeSet<String>,
     /// What the living cluster was built from; `None` where there is none yet.
     pub recorded: Option<&'a Recorded>,
     /// The cluster that is to be taken over, as its API tells; `None` where there is none, or it was taken over before.
@@ -43,6 +45,8 @@ pub struct Inputs<'a> {
 
 /// No clock was asked.
 static NO_CLOCKS: BTreeMap<String, i64> = BTreeMap::new();
+/// No cluster has nodes.
+static NO_NODES: BTreeSet<String> = BTreeSet::new();
 /// No repository is needed.
 static NO_KEYS: BTreeMap<String, String> = BTreeMap::new();
 /// Nothing was chosen.
@@ -58,6 +62,7 @@ impl<'a> Inputs<'a> {
             bundle,
             keys: &NO_KEYS,
             clock_offsets_ms: &NO_CLOCKS,
+            nodes: &NO_NODES,
             recorded: None,
             living: None,
             measured: &[],

@@ -33,7 +33,8 @@ use crate::upload::{Source, Sources};
 
 pub use pod::{client, server};
 
-use objects::{NAMESPACE, Pod};
+pub use objects::NAMESPACE;
+use objects::Pod;
 
 /// Until all pods run.
 const PODS: Duration = Duration::from_secs(180);
@@ -240,22 +241,27 @@ fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String
     Ok(references)
 }
 
+/// Removes what a proof has left that was broken off: its Service answers everyone on a port of every node.
+///
+/// # Errors
+/// Fails where the API does not take it away in time.
+pub fn remove(control_plane: &mut Member) -> Result<(), HostError> {
+    let wait = format!("--timeout={GONE_S}s");
+    let args = ["delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", &wait];
+    let output = control_plane.kubectl(&args, None, GONE_S + 10)?;
+    if output.code == 0 {
+        Ok(())
+    } else {
+        Err(control_plane.refused("removing the smoke namespace", output.stderr))
+    }
+}
+
 /// Does something in a fresh namespace, which is gone afterwards whatever came of it.
 fn with_namespace<'d, T>(
     fleet: &mut Fleet<'d>,
     test: &Test,
     work: impl FnOnce(&mut Fleet<'d>) -> Result<T, HostError>,
 ) -> Result<T, Vec<HostError>> {
-    let remove = |member: &mut Member| {
-        let wait = format!("--timeout={GONE_S}s");
-        let args = ["delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", &wait];
-        let output = member.kubectl(&args, None, GONE_S + 10)?;
-        if output.code == 0 {
-            Ok(())
-        } else {
-            Err(member.refused("removing the smoke namespace", output.stderr))
-        }
-    };
     remove(test.control_plane(fleet)).map_err(|error| vec![error])?;
     let result = work(fleet);
     let removed = remove(test.control_plane(fleet));

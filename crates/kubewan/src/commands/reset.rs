@@ -1,13 +1,14 @@
 //! `kubewan reset`: gives the hosts back as they were, from their journals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use kubewan_core::action::firewall::FirewallState;
 use kubewan_core::action::{Action, Extent, Observed, Removed};
 use kubewan_core::event::Event;
 use kubewan_core::facts::{ClusterState, KubernetesFacts};
 use kubewan_core::finding::Finding;
 use kubewan_core::journal;
-use kubewan_core::plan::{Phase, Plan, Step, reset};
+use kubewan_core::plan::{Phase, Plan, Step, reset, several_clusters};
 use kubewan_fleet::executor::{self, Run};
 use kubewan_fleet::survey;
 use kubewan_fleet::upload::Sources;
@@ -68,6 +69,7 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
     };
     *changed = executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
     drop(progress);
+    come_in_anew(&mut cluster, &plan)?;
     let stay = folders_that_stay(&mut cluster, &plan)?;
     report::findings(&stay);
     farewell(&mut cluster)?;
@@ -120,8 +122,45 @@ fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Fai
         .map_err(|errors| Failure::on_hosts(&errors))?;
     reset::spare_foreign_edits(&mut way, &seen);
     way.findings.extend(reset::others(&way, &seen, &cluster.survey.facts));
+    way.findings.extend(several_clusters(&cluster.survey.facts));
     let plan = Plan::new(name, false, way.steps, &seen, way.findings)?;
     Ok((plan, way.undoes))
+}
+
+/// Where a firewall was switched on again, it may let nobody in any more whom it let in before: the connections that we have say
+/// nothing of that. As long as no new one comes, the host switches it off again by itself.
+fn come_in_anew(cluster: &mut Cluster, plan: &Plan) -> Result<(), Failure> {
+    let is_on_again = |planned: &&kubewan_core::plan::PlannedStep| match &planned.step.action {
+        Action::Firewall(goal) => {
+            planned.change.is_some()
+                && matches!(goal.state, FirewallState::Restored { active: true, .. })
+        }
+        _ => false,
+    };
+    let hosts = plan.steps.iter().filter(is_on_again).map(|planned| planned.step.host.clone());
+    let hosts: BTreeSet<String> = hosts.collect();
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let _busy = report::busy("trying whether the firewalls that are on again let this machine in");
+    let came = cluster.fleet.each_of(&hosts, |member| member.come_in_anew());
+    let findings: Vec<Finding> = came
+        .into_iter()
+        .filter_map(|(host, came)| {
+            let said = came.err()?.finding().message;
+            Some(Finding::error(
+                "firewall-shuts-out",
+                &host,
+                format!(
+                    "the firewall that was on before kubewan came is on again, and lets no new connection of this machine in: {said}; the \
+                     host switches it off by itself within ten minutes"
+                ),
+                "then log in, let SSH in by the firewall's own tool (`ufw allow PORT/tcp`), switch it on, and run `kubewan reset` again: \
+                 all else is back as it was",
+            ))
+        })
+        .collect();
+    if findings.is_empty() { Ok(()) } else { Err(Failure::findings(Code::Failed, findings)) }
 }
 
 /// Folders that kubewan made and that are not empty when all of its own is gone: somebody put something into them.

@@ -133,8 +133,13 @@ fn prove(
         proofs.push(proof);
     }
     let failed = |proof: &Proof| proof.outcome == Outcome::Failed;
+    let smokes = changed > 0 && !args.no_smoke && !proofs.iter().any(failed);
+    if cluster.smoke_is_left && !smokes {
+        let _busy = report::busy("removing what a proof has left that was broken off");
+        smoke::remove(cluster.control_plane())?;
+    }
     // Pods on nodes that are not ready would only say it again, three minutes later.
-    if changed > 0 && !args.no_smoke && !proofs.iter().any(failed) {
+    if smokes {
         let test = smoke::Test {
             inventory,
             addresses: &addresses,

@@ -74,6 +74,13 @@ fn behind_a_firewall_of_its_own(stage: &Stage, [master01, node01, node02]: [&str
     let opening = inventory.replacen(&name, &format!("{name}firewall: open\n"), 1);
     std::fs::write(stage.inventory(), opening).unwrap();
     stage.on("master01", "ufw allow 22/tcp && ufw --force enable");
+    // Somebody's own word on a port is theirs to take back.
+    stage.on("master01", "ufw limit 6443/tcp");
+    let refused = stage.kubewan(&["plan"]);
+    let rule =
+        "error[firewall-rule-against]: master01: somebody's own rule in ufw, `limit 6443/tcp`";
+    assert!(refused.stderr.contains(rule), "no `{rule}`:\n{}", refused.stderr);
+    stage.on("master01", "ufw status | grep -q '6443/tcp *LIMIT' && ufw delete limit 6443/tcp");
     let begin = Instant::now();
     let plan = stage.kubewan(&["plan"]);
     eprintln!("a plan with ufw active on a host took {:.1} s", begin.elapsed().as_secs_f32());

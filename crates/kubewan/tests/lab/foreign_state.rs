@@ -68,6 +68,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
         stage.on("node01", &format!("mkdir -p $(dirname {path}) && echo theirs > {path}"));
     }
     given_back::a_run_is_cut_off_and_a_reset_waits_for_it(&stage);
+    given_back::a_firewall_that_shuts_us_out_goes_off_again(&stage);
     given_back::a_unit_is_there(&stage, "node02");
     kubeadm_refuses_as_strictly_again(&stage, "master01");
     somebody_makes_a_cluster_meanwhile(&stage, "master01");
@@ -80,6 +81,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     assert_eq!(kept(&stage, "node01", "open-sesame"), CONFIG);
 
     edits_are_shown_and_kept(&stage);
+    no_second_cluster_is_made(&stage);
 
     // An edit that stands is nobody's to take away, nor what was put beside kubewan's files.
     stage.on("node02", &format!("echo '# mine again' >> {SYSCTLS}"));
@@ -154,6 +156,34 @@ fn edits_are_shown_and_kept(stage: &Stage) {
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
     assert_eq!(kept(stage, "node01", "level = \"debug\""), edited);
     assert!(kept(stage, "node02", "somaxconn").ends_with("net.core.somaxconn = 4096\n"));
+}
+
+/// A worker of the living cluster, written as its first control plane; and one that trusts another cluster's authority: both are
+/// refused, by `reset` too.
+fn no_second_cluster_is_made(stage: &Stage) {
+    let plain = std::fs::read_to_string(stage.inventory()).expect("the inventory");
+    let (head, hosts) = plain.split_once("  - name: ").expect("hosts");
+    let mut hosts: Vec<String> = hosts.split("  - name: ").map(str::to_owned).collect();
+    hosts[1] = hosts[1].replace("roles: [worker]", "roles: [control-plane, worker]");
+    hosts.swap(0, 1);
+    let swapped = format!("{head}  - name: {}", hosts.join("  - name: "));
+    std::fs::write(stage.inventory(), swapped).expect("the inventory");
+    is_refused(stage, 3, "first-control-plane-changed");
+    std::fs::write(stage.inventory(), plain).expect("the inventory");
+
+    // Any other authority's will do.
+    let other = stage.on("master01", "cat /etc/kubernetes/pki/etcd/ca.crt");
+    let own = stage.on("node01", "cat /etc/kubernetes/pki/ca.crt");
+    let trusts = |text: &str| {
+        let put = ["sh", "-c", "cat > /etc/kubernetes/pki/ca.crt"];
+        assert!(stage.lab.exec("node01", &put, text.as_bytes()).unwrap().status.success());
+    };
+    trusts(&other);
+    is_refused(stage, 3, "error[other-cluster]: node01: this host is a node of another cluster");
+    let reset = stage.kubewan(&["reset", "--confirm", &lab_name()]);
+    let words = "error[other-cluster]: these hosts are nodes of different clusters";
+    assert!(reset.expect_code(3).stderr.contains(words), "no `{words}`:\n{}", reset.stderr);
+    trusts(&own);
 }
 
 /// What the host's journal keeps with these words.

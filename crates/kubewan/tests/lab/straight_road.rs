@@ -81,6 +81,7 @@ fn tell(kubernetes: Kubernetes) {
     the_operators_own_tools(&road);
 
     damage::every_kind(&mut road);
+    the_admins_rights_are_gone(&road);
     for host in ["node02", "master01"] {
         reboot(&road, host);
     }
@@ -96,6 +97,32 @@ fn tell(kubernetes: Kubernetes) {
     let took: Vec<String> =
         took.iter().map(|(part, time)| format!("{part} {:.1} s", time.as_secs_f64())).collect();
     eprintln!("{kubernetes:?}: {}", took.join(", "));
+}
+
+/// Without them the cluster can't say what it was built from: they come back, and nothing else is changed before, not even what the
+/// inventory may change.
+fn the_admins_rights_are_gone(road: &Road) {
+    let stage = &road.stage;
+    let plain = std::fs::read_to_string(stage.inventory()).expect("the inventory");
+    let labelled = format!("{}    labels: {{ trip: there }}\n", plain.trim_end().to_owned() + "\n");
+    std::fs::write(stage.inventory(), labelled).expect("the inventory");
+    stage.on("master01", "rm /etc/kubernetes/admin.conf");
+    let plan = stage.kubewan(&["plan", "-o", "json"]);
+    let warns = "warning[record-unread]: master01: there is no /etc/kubernetes/admin.conf";
+    assert!(
+        plan.stderr.contains(warns) || plan.stdout.contains("record-unread"),
+        "{}",
+        plan.stderr
+    );
+    let json: Value = serde_json::from_str(&plan.expect_code(0).stdout).expect("a plan in JSON");
+    let steps = json["steps"].as_array().expect("steps");
+    let changes = steps.iter().filter(|step| step["change"].is_object());
+    let changes: Vec<&str> = changes.filter_map(|step| step["id"].as_str()).collect();
+    assert_eq!(changes, ["master01/kubeadm-init:kubeadm init"]);
+    std::fs::write(stage.inventory(), plain).expect("the inventory");
+    stage.kubewan(&["up", "--yes", "--no-smoke"]).expect_code(0);
+    stage.on("master01", "test -s /etc/kubernetes/admin.conf");
+    road.at_rest("once the admin's rights are back");
 }
 
 /// The clouds are an air gap: a host knows no name of the Internet, and the lab's Internet has no way to any other. What hosts

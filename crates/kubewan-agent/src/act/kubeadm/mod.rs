@@ -117,10 +117,13 @@ fn last_lines(output: &Output) -> String {
         // Advice that everyone knows by heart hides the cause.
         .filter(|line| !line.contains("To see the stack trace of this error execute with --v=5"))
         .collect();
-    lines[lines.len().saturating_sub(12)..]
-        .iter()
-        .map(|line| format!("\n  {}", super::kubelet::cut(line, 500)))
-        .collect()
+    // A program in Go that breaks down says why before where, and where is long.
+    let begins = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
+    let lines = match lines.iter().position(begins) {
+        Some(at) => &lines[at..lines.len().min(at + 12)],
+        None => &lines[lines.len().saturating_sub(12)..],
+    };
+    lines.iter().map(|line| format!("\n  {}", super::kubelet::cut(line, 500))).collect()
 }
 
 /// The flag for checks that are set aside; kubeadm refuses `all` together with others
@@ -222,6 +225,17 @@ mod tests {
             stderr: "error: x\nkubeadm join --token a\nTo see the stack trace of this error execute with --v=5 or higher\n".into(),
         };
         assert_eq!(last_lines(&output), "\n  error: x");
+        let trace: String =
+            (0..30).map(|n| format!("main.f{n}(0x0)\n\t/f.go:{n} +0x1\n")).collect();
+        let stderr = format!(
+            "W0000 x\npanic: assignment to entry in nil map\n\ngoroutine 1 [running]:\n{trace}"
+        );
+        let said = last_lines(&Output { stderr, ..output });
+        assert!(
+            said.starts_with("\n  panic: assignment to entry in nil map\n  goroutine 1"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 13);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A cluster that somebody made by hand, before kubewan changes anything under it: what of theirs would be overwritten or cease
 //! to fit. What is not whole is told from what hosts say of each goal, in [`crate::plan::lacks`].
 
+use crate::action::etcd::EtcdUrls;
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::inventory::Host;
@@ -8,6 +9,7 @@ use crate::inventory::adopt::kubelet;
 use crate::plan::planner::View;
 use crate::render::docker::CGROUP_DRIVER;
 use crate::render::flannel::OVERWRITE_ANNOTATION;
+use crate::render::kubeadm::{ETCD_CLIENT_PORT, ETCD_PEER_PORT};
 
 /// An address that flannel announces for the node, by somebody's word or its own choice, and that kubewan would change. Only before
 /// the first `up` has ended: afterwards the node's marks are kubewan's.
@@ -65,6 +67,32 @@ pub(super) fn cgroup_driver(view: &View, host: &Host, facts: &Facts) -> Option<F
                  {runtime} to systemd too; `systemctl restart {restart} && systemctl start kubelet`; `kubectl uncordon {name}`. For nodes to come, \
                  the same in the ConfigMap kube-system/kubelet-config",
                 name = host.name
+            ),
+        )
+    })
+}
+
+/// An etcd whose manifest somebody edited and whose `kubeadm-config` does not know of it, as usual recipes leave it: kubeadm writes the
+/// manifest anew at its next upgrade, with the address that the API server announces.
+pub(super) fn etcd_listens(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
+    let living = view.inputs.living.filter(|_| facts.kubernetes.adopted)?;
+    let listens = facts.kubernetes.etcd_listens.as_ref()?;
+    let usual = format!("https://{}:{ETCD_PEER_PORT}", view.address(host));
+    let configured = living.etcd_listens.as_ref().unwrap_or(&usual);
+    (listens != configured).then(|| {
+        let client = listens.replace(&ETCD_PEER_PORT.to_string(), &ETCD_CLIENT_PORT.to_string());
+        Finding::warning(
+            "adopt-etcd-listens",
+            &host.name,
+            format!(
+                "etcd listens on {listens} by an edit of its manifest, and kubeadm-config has {configured}: the next upgrade writes the \
+                 manifest anew, with that"
+            ),
+            format!(
+                "say it there too: `kubectl -n kube-system edit configmap kubeadm-config`, under `etcd.local.extraArgs`: \
+                 `{CLIENT}` {client}, `{PEER}` {listens}",
+                CLIENT = EtcdUrls::CLIENT,
+                PEER = EtcdUrls::PEER
             ),
         )
     })

@@ -15,6 +15,7 @@
 //! | [`network`] | encapsulation, subnets, addresses, what was measured on the ways between hosts |
 //! | [`firewall`] | host firewalls, and an etcd that answers everyone |
 //! | [`cluster`] | Kubernetes that is there already |
+//! | [`one_cluster`] | that all hosts are nodes of the first control plane's cluster |
 //! | [`adopted`] | a cluster that somebody made by hand, before it is taken over |
 //! | [`versions`] | the version of Kubernetes itself |
 //! | [`accept`] | what the operator accepts |
@@ -30,6 +31,7 @@ mod firewall;
 mod foreign;
 pub(in crate::plan) mod machine;
 mod network;
+pub(in crate::plan) mod one_cluster;
 mod registries;
 mod runtime;
 mod system;
@@ -69,6 +71,8 @@ pub(super) fn findings(view: &View) -> Vec<Finding> {
     findings.extend(versions::end_of_life(view));
     findings.extend(versions::former_registry(view));
     findings.extend(machine::identities(view));
+    findings.extend(one_cluster::first_control_plane_lost(view));
+    findings.extend(one_cluster::other_authority(view));
     findings.extend(cluster::nothing_to_adopt(view));
     findings.extend(cluster::adopts_several(view));
     if let Some(recorded) = view.inputs.recorded {
@@ -95,8 +99,11 @@ fn per_host(view: &View, host: &Host, facts: &Facts) -> Vec<Finding> {
         foreign::package(view, host, facts),
         registries::carried_over(view, host, facts),
         registries::old_settings(view, host, facts),
+        one_cluster::address_changed(view, host, facts),
+        one_cluster::control_plane_lost(view, host, facts),
         adopted::announced(view, host, facts),
         adopted::cgroup_driver(view, host, facts),
+        adopted::etcd_listens(view, host, facts),
     ];
     let several = [
         system::swap(view, host, facts),

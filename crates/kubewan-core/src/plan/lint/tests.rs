@@ -5,7 +5,7 @@ mod hosts;
 mod sources;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::json;
@@ -15,7 +15,8 @@ use super::*;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
 use crate::facts::{
-    CgroupVersion, ClusterState, Container, DockerFacts, Listener, Route, SwapSource,
+    CgroupVersion, ClusterState, Container, DockerFacts, Listener, Route,
+    SwapSource,
 };
 use crate::finding::Severity;
 use crate::inventory::adopt::{Adopt, Living};
@@ -33,13 +34,22 @@ struct Cluster {
     clocks: BTreeMap<String, i64>,
     measured: Vec<reach::Measured>,
     living: Option<Living>,
+    /// Names of nodes that the API has.
+    nodes: BTreeSet<String>,
 }
 
 impl Cluster {
     fn new() -> Cluster {
         let inventory = samples::inventory(3);
         let facts = samples::all_facts(&inventory);
-        Cluster { facts, inventory, clocks: BTreeMap::new(), measured: Vec::new(), living: None }
+        Cluster {
+            facts,
+            inventory,
+            clocks: BTreeMap::new(),
+            measured: Vec::new(),
+            living: None,
+            nodes: BTreeSet::new(),
+        }
     }
 
     fn master(&mut self) -> &mut Facts {
@@ -119,6 +129,7 @@ impl Cluster {
             clock_offsets_ms: &self.clocks,
             measured: &self.measured,
             living: self.living.as_ref(),
+            nodes: &self.nodes,
             ..Inputs::new(&addresses, &bundle)
         };
         steps(&self.inventory, &self.facts, &inputs)
@@ -334,6 +345,18 @@ const CASES: &[Case] = &[
         c.node().routes.push(Route { destination, interface: "eth1".into() });
     }),
     ("a foreign cluster", |c| c.node().kubernetes.state = ClusterState::Foreign),
+    ("a new host before the control plane of a living cluster", hosts::new_one_first),
+    ("a control plane that was set up anew, and its nodes", |c| hosts::set_up_anew(c, "master01")),
+    ("the same, and nodes that somebody gave back with kubeadm", hosts::all_given_back),
+    ("a further control plane that was set up anew, and a worker", hosts::further_one_anew),
+    ("a node of another cluster of the same name", |c| {
+        hosts::lives(c);
+        c.node().kubernetes.ca_hash = Some(format!("sha256:{}", "b".repeat(64)));
+    }),
+    ("a node whose address was changed, of a cluster that tells nothing", |c| {
+        hosts::lives(c);
+        c.node().kubernetes.kubelet_args = vec!["--node-ip=203.0.113.9".into()];
+    }),
     ("an init that somebody got stuck in", |c| stuck(c, "master01")),
     ("one that was begun otherwise", |c| {
         stuck(c, "vps-4711");

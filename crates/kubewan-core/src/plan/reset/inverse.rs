@@ -171,7 +171,6 @@ fn firewall_as_before(subject: &Subject<'_>, goal: &FirewallGoal, seen: &Firewal
             active: seen.active,
             enabled: seen.enabled,
             ours: [rules("ufw"), rules("firewalld")].concat(),
-            replaced: rules("ufw-was"),
         },
     })
 }

@@ -249,11 +249,15 @@ fn undoes(ways_back: Vec<WayBack<'_>>, steps: &[Step]) -> BTreeMap<String, Vec<u
         together.push(way);
     }
     let last = |way: &WayBack<'_>| steps.iter().rfind(|step| way.steps.contains(&step.id));
-    let in_order = |mut way: WayBack<'_>| {
-        way.numbers.sort_unstable();
-        Some((last(&way)?.id.clone(), way.numbers))
-    };
-    together.into_iter().filter_map(in_order).collect()
+    let end = steps.last();
+    let mut undoes: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for way in together {
+        // What changed nothing is over with the last step of all: standing, it would be the first word on what a later run changes.
+        let Some(step) = last(&way).or(end) else { continue };
+        undoes.entry(step.id.clone()).or_default().extend(way.numbers);
+    }
+    undoes.values_mut().for_each(|numbers| numbers.sort_unstable());
+    undoes
 }
 
 /// Takes out steps that would overwrite what someone else wrote since: each becomes a finding.

@@ -19,7 +19,7 @@ const FOLDER: &str = "/opt/cni";
 const FSTAB: &str = "/etc/fstab";
 
 /// What of a host the actions here change.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Machine {
     files: BTreeMap<String, (String, u32, (u32, u32))>,
     folder: bool,
@@ -95,6 +95,7 @@ impl Host {
                     }
                     _ => Vec::new(),
                 },
+                against: Vec::new(),
             }),
             Action::Removed(removed) => {
                 let file = now.files.get(&removed.path);
@@ -353,4 +354,24 @@ proptest! {
         back(&mut host, &mut journal, usize::MAX);
         prop_assert_eq!(&host.now, &first);
     }
+}
+
+/// A run that is cut off before it changes anything says how things were in the middle of another run: a reset ends that word too.
+#[test]
+fn what_changed_nothing_is_no_first_word_for_a_later_run() {
+    let package = |names: &[&str], held: &[&str]| {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Action::Package(Package { names: own(names), held: own(held), ..Package::default() })
+    };
+    let packages = BTreeMap::from([("u".to_owned(), false)]);
+    let first = Machine { packages, ..Machine::default() };
+    let mut host = Host { now: first.clone(), blobs: BTreeMap::new() };
+    let mut journal = Vec::new();
+    forward(&mut host, &mut journal, 1, &package(&["u"], &["u"]), Cut::No);
+    forward(&mut host, &mut journal, 2, &package(&["u", "v"], &[]), Cut::Before);
+    back(&mut host, &mut journal, usize::MAX);
+    assert_eq!(host.now, first);
+    forward(&mut host, &mut journal, 3, &package(&["u", "v"], &["u"]), Cut::No);
+    back(&mut host, &mut journal, usize::MAX);
+    assert_eq!(host.now, first);
 }

@@ -144,6 +144,19 @@ fn what_of_theirs_would_be_overwritten_or_cease_to_fit_is_said() {
         "cgroupDriver: systemd\n".into();
     assert_eq!(said(&inventory, &groups, &usual), [""; 0]);
 
+    // As usual recipes end: the manifest edited by hand, and nothing said to kubeadm.
+    let mut by_edit = facts.clone();
+    let listens = |facts: &mut BTreeMap<String, Facts>, url: &str| {
+        facts.get_mut("master01").expect("a host").kubernetes.etcd_listens = Some(url.into());
+    };
+    listens(&mut by_edit, "https://127.0.0.1:2380");
+    tell("etcd's manifest edited", said(&inventory, &by_edit, &usual));
+    let mut told = usual.clone();
+    told.etcd_listens = Some("https://127.0.0.1:2380".into());
+    assert_eq!(said(&inventory, &by_edit, &told), [""; 0]);
+    listens(&mut by_edit, "https://198.51.100.10:2380");
+    assert_eq!(said(&inventory, &by_edit, &usual), [""; 0], "as kubeadm writes it");
+
     let mut edited = inventory.clone();
     edited.network.pod_subnet = "10.245.0.0/16".parse().expect("a range");
     tell("an edited subnet", said(&edited, &facts, &usual));

@@ -1,6 +1,7 @@
 //! What of others is between a cluster's things when it is given back: mounts, network namespaces, a unit file, an fstab that
 //! somebody edited after a run was cut off; and a reset that finds another run at work.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,42 @@ pub fn a_run_is_cut_off_and_a_reset_waits_for_it(stage: &Stage) {
     for host in ["master01", "node01", "node02"] {
         stage.on(host, "test ! -e /var/lib/kubewan");
     }
+}
+
+/// A firewall of somebody's is off while kubewan is there, and its rules change meanwhile: the reset that switches it on again is shut
+/// out, says so, and the host lets everyone in again by itself.
+pub fn a_firewall_that_shuts_us_out_goes_off_again(stage: &Stage) {
+    let host = "node02";
+    stage.on(host, "ufw allow 22/tcp && ufw --force enable");
+    let plain = fs::read_to_string(stage.inventory()).expect("the inventory");
+    fs::write(stage.inventory(), format!("firewall: off\n{plain}")).expect("the inventory");
+    let mut up = Running::start(stage, &UP);
+    up.until("its firewall goes off", |event| {
+        event["step"] == "node02/firewall:ufw" && event["state"] == "done"
+    });
+    up.kill();
+    ["master01", "node01", host].iter().for_each(|host| quiet(stage, host));
+
+    stage.on(host, "ufw delete allow 22/tcp");
+    let reset = stage.kubewan(&["reset", "--confirm", &lab_name()]);
+    reset.expect_code(1);
+    let words = format!("error[firewall-shuts-out]: {host}: the firewall that was on before");
+    assert!(reset.stderr.contains(&words), "no `{words}`:\n{}", reset.stderr);
+    stage.on(
+        host,
+        "ufw status | grep -q 'Status: active' && systemctl is-active kubewan-undo.timer",
+    );
+    // What its timer does, sooner.
+    stage.on(host, "systemctl start kubewan-undo.service && ufw status | grep -q inactive");
+
+    stage.on(host, "ufw allow 22/tcp && ufw --force enable");
+    stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
+    let left =
+        "test ! -e /var/lib/kubewan && ! systemctl is-active kubewan-undo.timer && ufw status";
+    let status = stage.on(host, left);
+    assert!(status.contains("Status: active") && status.contains("22/tcp"), "{status}");
+    stage.on(host, "ufw --force disable && ufw delete allow 22/tcp");
+    fs::write(stage.inventory(), plain).expect("the inventory");
 }
 
 /// Waits until no batch is at work on a host.

@@ -63,3 +63,40 @@ pub(super) fn alias_in_a_file(facts: &mut Facts) {
 pub(super) fn web() -> Container {
     Container { id: "web".into(), program: "nginx:1.27".into(), ..Container::default() }
 }
+
+/// All hosts are nodes of one cluster.
+pub fn lives(c: &mut Cluster) {
+    for kubernetes in c.facts.values_mut().map(|facts| &mut facts.kubernetes) {
+        kubernetes.state = ClusterState::Done;
+        kubernetes.ca_hash = Some(format!("sha256:{}", "a".repeat(64)));
+    }
+}
+
+/// The same, but for a host of which nothing is left.
+pub fn set_up_anew(c: &mut Cluster, host: &str) {
+    lives(c);
+    c.facts.get_mut(host).expect("a host").kubernetes = Default::default();
+}
+
+/// A host that comes to a living cluster stands before its control plane.
+pub fn new_one_first(c: &mut Cluster) {
+    set_up_anew(c, "node01");
+    c.inventory.hosts[1].roles = c.inventory.hosts[0].roles.clone();
+    c.inventory.hosts.swap(0, 1);
+}
+
+/// Of those that belonged to the lost cluster none is a node any more.
+pub fn all_given_back(c: &mut Cluster) {
+    set_up_anew(c, "master01");
+    c.facts.values_mut().for_each(|facts| facts.kubernetes.ca_hash = None);
+}
+
+/// Nothing is left on the second control plane nor on a worker, and the API has both.
+pub fn further_one_anew(c: &mut Cluster) {
+    lives(c);
+    c.inventory.hosts[1].roles = c.inventory.hosts[0].roles.clone();
+    c.nodes = c.inventory.hosts.iter().map(|host| host.name.clone()).collect();
+    for host in ["node01", "node02"] {
+        c.facts.get_mut(host).expect("a host").kubernetes = Default::default();
+    }
+}
