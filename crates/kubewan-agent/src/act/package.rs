@@ -142,7 +142,7 @@ fn perform_by_apt(
     seen: &PackageSeen,
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    mend_interrupted(cx)?;
+    mend_interrupted(goal, cx)?;
     if goal.absent {
         return purge(goal, seen, cx);
     }
@@ -546,23 +546,32 @@ fn is_older(installed: &str, version: &str) -> Result<bool, String> {
 }
 
 /// Finishes what a killed run of dpkg began: until then apt refuses everything.
-fn mend_interrupted(cx: &mut Performing<'_>) -> Result<(), String> {
+fn mend_interrupted(goal: &Package, cx: &mut Performing<'_>) -> Result<(), String> {
     let journaled = std::fs::read_dir("/var/lib/dpkg/updates")
         .is_ok_and(|mut entries| entries.next().is_some());
-    if !journaled && !known(&[])?.iter().any(Known::halfway) {
+    let halfway: Vec<String> =
+        known(&[])?.into_iter().filter(Known::halfway).map(|known| known.name).collect();
+    if !journaled && halfway.is_empty() {
         return Ok(());
     }
     (cx.progress)("finishes an interrupted installation of packages (dpkg --configure -a)");
-    let configured = Program::new("dpkg")
+    let mut dpkg = Program::new("dpkg")
         .args(["--force-confold", "--force-confdef", "--configure", "--pending"])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .timeout(APT_MAX)
-        .stdout();
-    if configured.is_err() {
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    if all_go(goal, &halfway) {
+        // systemctl then starts nothing (systemctl(1)): a service that never ran would just make its folders before it goes.
+        dpkg = dpkg.env("SYSTEMD_OFFLINE", "1");
+    }
+    if dpkg.timeout(APT_MAX).stdout().is_err() {
         // What was only unpacked may lack what it depends on; apt brings it or says what is missing.
         apt("install", &[], &["--yes", "--fix-broken", "--no-install-recommends"]).stdout()?;
     }
     Ok(())
+}
+
+/// Nobody wants one of these packages: they are taken away next.
+fn all_go(goal: &Package, halfway: &[String]) -> bool {
+    goal.absent && halfway.iter().all(|name| goal.names.contains(name))
 }
 
 #[cfg(test)]

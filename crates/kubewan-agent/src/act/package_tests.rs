@@ -85,3 +85,13 @@ fn only_failed_units_without_a_file_are_forgotten() {
                   old.service not-found active exited old.service\n";
     assert_eq!(gone_and_failed(listed).collect::<Vec<_>>(), ["containerd.service"]);
 }
+
+#[test]
+fn only_packages_that_go_are_configured_without_a_start() {
+    let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let goal =
+        |absent| Package { names: own(&["runc", "containerd"]), absent, ..Package::default() };
+    assert!(all_go(&goal(true), &own(&["containerd"])));
+    assert!(!all_go(&goal(true), &own(&["containerd", "postgresql"])), "somebody's own");
+    assert!(!all_go(&goal(false), &own(&["containerd"])), "an installation that goes on");
+}

@@ -68,6 +68,7 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
         stage.on("node01", &format!("mkdir -p $(dirname {path}) && echo theirs > {path}"));
     }
     given_back::a_run_is_cut_off_and_a_reset_waits_for_it(&stage);
+    given_back::a_run_is_cut_off_in_the_middle_of_dpkg(&stage);
     given_back::a_firewall_that_shuts_us_out_goes_off_again(&stage);
     given_back::a_unit_is_there(&stage, "node02");
     kubeadm_refuses_as_strictly_again(&stage, "master01");

@@ -15,8 +15,7 @@ use super::*;
 use crate::action::file::FileState;
 use crate::action::{Action, Content, File, KubeadmInit};
 use crate::facts::{
-    CgroupVersion, ClusterState, Container, DockerFacts, Listener, Route,
-    SwapSource,
+    CgroupVersion, ClusterState, Container, DockerFacts, Listener, Route, SwapSource,
 };
 use crate::finding::Severity;
 use crate::inventory::adopt::{Adopt, Living};
