@@ -9,7 +9,7 @@ use kubewan_core::finding::Severity;
 use kubewan_doctor::{Case, diagnose};
 
 /// What must come of each text: the recipe's answer, or the check's own.
-const EXPECTED: [(&str, &[&str]); 46] = [
+const EXPECTED: [(&str, &[&str]); 47] = [
     ("api-certificate", &["api-certificate"]),
     ("br-netfilter", &["no-br-netfilter"]),
     ("certificate-expired", &["certificate-expired"]),
@@ -46,6 +46,7 @@ const EXPECTED: [(&str, &[&str]); 46] = [
     ("recipe-kubeadm-init", &["etcd-cannot-bind"]),
     ("recipe-nodes-not-ready", &["no-cni"]),
     ("recipe-nodes-ready", &[]),
+    ("recipe-kubectl-without-config", &["no-kubeconfig"]),
     ("recipe-node-joined", &["node-not-ready"]),
     ("recipe-init-times-out-with-etcd-s-manifest", &["etcd-cannot-bind"]),
     ("recipe-not-ready", &["no-cni"]),

@@ -2,7 +2,7 @@
 
 use kubewan_core::evidence::Component;
 
-use super::Check;
+use super::{Check, no_kubeconfig};
 use crate::case::{Case, HostCase, has_all};
 use crate::diagnosis::{Diagnosis, Quote};
 
@@ -17,7 +17,8 @@ pub(super) const CHECK: Check = Check {
 
 fn is_said(line: &str) -> bool {
     has_all(line, &[":6443", "connection refused"])
-        || line.contains("The connection to the server") && line.contains("was refused")
+        || has_all(line, &["The connection to the server", "was refused"])
+            && !no_kubeconfig::is_said(line)
 }
 
 /// A row of `crictl ps -a` in which etcd or the API server is Exited, where no other row has it Running: image, age, state

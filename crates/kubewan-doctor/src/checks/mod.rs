@@ -23,6 +23,7 @@ mod init_timeout;
 mod ip_forward;
 mod kubelet_down;
 mod no_cni;
+mod no_kubeconfig;
 mod node_ip;
 mod node_not_ready;
 mod pause_image;
@@ -68,7 +69,7 @@ const NODE: &[&str] = &[
 const API: &[&str] = &["api-refused", "init-timeout", "node-not-ready", "no-cni"];
 
 /// All of them: what is the cause of others first.
-pub const CHECKS: [&Check; 34] = [
+pub const CHECKS: [&Check; 35] = [
     &unreachable::CHECK,
     &centos_too_old::CHECK,
     &disk_full::CHECK,
@@ -99,6 +100,7 @@ pub const CHECKS: [&Check; 34] = [
     &token_unsigned::CHECK,
     &kubelet_down::CHECK,
     &no_cni::CHECK,
+    &no_kubeconfig::CHECK,
     &disk_pressure::CHECK,
     &api_refused::CHECK,
     &init_timeout::CHECK,

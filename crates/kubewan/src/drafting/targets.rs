@@ -62,7 +62,7 @@ pub fn choose(
 
 fn nobody_to_ask() -> Failure {
     let said = "there is no terminal to ask on, so nothing was written";
-    Failure::new(Code::Unconfirmed, said, "name the hosts: `kubewan init --hosts ADDRESS,ADDRESS`")
+    Failure::new(Code::Unconfirmed, said, "name the hosts: `--hosts ADDRESS,ADDRESS`")
 }
 
 /// Asks for one host after another.
@@ -94,11 +94,7 @@ fn from_configuration() -> Result<Vec<String>, Failure> {
     let names = ssh_config::hosts(&file);
     if names.is_empty() {
         let said = format!("{} names no hosts", file.display());
-        return Err(Failure::new(
-            Code::Refused,
-            said,
-            "name them: `kubewan init --hosts ADDRESS,ADDRESS`",
-        ));
+        return Err(Failure::new(Code::Refused, said, "name them: `--hosts ADDRESS,ADDRESS`"));
     }
     let rows: Vec<Vec<String>> = names
         .iter()
