@@ -14,6 +14,8 @@ const FOLDERS: &[&str] = &[
     "/etc/kubernetes",
     "/var/lib/kubelet",
     "/var/lib/cni",
+    // The kubelet's own dockershim, up to 1.23 (`DockershimRootDirectory` in cmd/kubelet/app/options/container_runtime.go): kubeadm empties it.
+    "/var/lib/dockershim",
     "/etc/cni",
     "/etc/cni/net.d",
     "/run/flannel",

@@ -75,7 +75,7 @@ pub fn a_run_is_cut_off_and_a_reset_waits_for_it(stage: &Stage) {
     }
 }
 
-/// In front of systemctl: containerd's package is half configured as long as it stands there.
+/// In front of systemctl for dpkg, whose path apt sets (`DPkg::Path`): containerd's package is half configured as long as it stands.
 const UNCONFIGURED: &str = r#"#!/bin/sh
 case $* in *start*containerd*) touch /run/starts && sleep 120 ;; esac
 exec /usr/bin/systemctl "$@"
@@ -84,15 +84,14 @@ exec /usr/bin/systemctl "$@"
 /// A run is killed while dpkg configures what it has unpacked: one reset gives all of it back.
 pub fn a_run_is_cut_off_in_the_middle_of_dpkg(stage: &Stage) {
     let host = "node02";
-    let put =
-        ["sh", "-c", "cat > /usr/local/sbin/systemctl && chmod 755 /usr/local/sbin/systemctl"];
+    let put = ["sh", "-c", "cat > /usr/sbin/systemctl && chmod 755 /usr/sbin/systemctl"];
     assert!(stage.lab.exec(host, &put, UNCONFIGURED.as_bytes()).unwrap().status.success());
     let up = Running::start(stage, &UP);
     stage.on(host, "timeout 120 sh -c 'until [ -e /run/starts ]; do sleep 0.1; done'");
     up.kill();
     stage.on(host, "systemctl kill -s KILL kubewan-batch.service");
     ["master01", "node01", host].iter().for_each(|host| quiet(stage, host));
-    stage.on(host, "rm /usr/local/sbin/systemctl /run/starts");
+    stage.on(host, "rm /usr/sbin/systemctl /run/starts");
     let states =
         stage.on(host, "dpkg-query -W -f '${Status} ${Package}\\n' | grep -v ' installed '");
     assert!(states.contains("containerd"), "containerd is configured: {states}");
