@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod bundle;
+pub mod container_log;
 pub mod download;
 pub mod event;
 pub mod evidence;

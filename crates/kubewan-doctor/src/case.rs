@@ -2,9 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use kubewan_core::container_log::{in_cri_format, message};
 use kubewan_core::evidence::{Component, HostEvidence, Log};
 use kubewan_core::facts::{ClusterState, Facts};
 use kubewan_core::inventory::{Acceptance, Firewall, Host, Inventory, Network};
+use kubewan_core::versions::Version;
 
 use crate::cluster::{Cluster, NodeState};
 use crate::date::stamp;
@@ -15,6 +17,9 @@ const NOW_S: i64 = 120;
 
 /// The same of a container that ends again and again: the kubelet waits up to five minutes before it starts it anew.
 const LATELY_S: i64 = 400;
+
+/// Where kubeadm writes the kubelet's configuration.
+const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
 /// All evidence there is.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +49,8 @@ pub struct HostCase {
     pub network: Option<Network>,
     /// Kubernetes' version that the inventory asks for.
     pub kubernetes: String,
+    /// The inventory has Docker run its pods.
+    pub is_to_use_docker: bool,
     /// What it said of itself; `None` for a text that was pasted.
     pub facts: Option<Facts>,
     /// Logs and the rest.
@@ -62,7 +69,7 @@ impl Case {
         let log = Log {
             component: Component::Pasted,
             source: source.into(),
-            text: text.into(),
+            text: in_cri_format(text).into_owned(),
             recent: true,
         };
         let evidence = HostEvidence { logs: vec![log], ..HostEvidence::default() };
@@ -78,6 +85,14 @@ impl Case {
     pub fn node(&self, host: &HostCase) -> Option<&NodeState> {
         let name = host.name.as_ref()?;
         self.cluster.as_ref()?.nodes.iter().find(|node| node.name == *name)
+    }
+
+    /// The host's pods run by Docker: its kubelet is told so, or its node says so, or else the inventory asks for it.
+    pub fn uses_docker(&self, host: &HostCase) -> bool {
+        let node = self.node(host).map(|node| node.runtime.as_str());
+        let node = node.filter(|runtime| !runtime.is_empty());
+        let of_node = || Some(node?.starts_with("docker://"));
+        host.is_told_docker().or_else(of_node).unwrap_or(host.is_to_use_docker)
     }
 
     /// The host's node is not well, or nobody can tell: a text that was pasted, an API that is silent.
@@ -102,6 +117,7 @@ impl HostCase {
             may_swap: inventory.accepted(host, Acceptance::SwapReturns).is_some(),
             network: Some(inventory.network.clone()),
             kubernetes: inventory.kubernetes.version.clone(),
+            is_to_use_docker: inventory.is_docker(),
             ..HostCase::default()
         }
     }
@@ -127,15 +143,35 @@ impl HostCase {
         self.is_control_plane && self.facts.as_ref().is_some_and(manifests)
     }
 
-    /// Its kubelet starts containers by Docker. By its own dockershim it does so where kubeadm gave it no runtime but a
-    /// `--network-plugin`, which only dockershim takes (`buildKubeletArgMapCommon` in cmd/kubeadm/app/phases/kubelet/flags.go, up to 1.23).
-    pub fn uses_docker(&self) -> bool {
-        let by_docker = |text: &str| {
-            has_any(text, &["cri-dockerd.sock", "dockershim.sock", "--network-plugin="])
-        };
+    /// Whether its kubelet was told to start containers by Docker; `None` where it was told of no runtime. By its own dockershim it
+    /// does so where kubeadm gave it no runtime but a `--network-plugin`, which only dockershim takes
+    /// (`buildKubeletArgMapCommon` in cmd/kubeadm/app/phases/kubelet/flags.go, up to 1.23).
+    fn is_told_docker(&self) -> Option<bool> {
         let args = self.facts.iter().flat_map(|facts| &facts.kubernetes.kubelet_args);
-        let told = { args }.any(|arg| by_docker(arg));
-        told || self.file("/var/lib/kubelet/config.yaml").is_some_and(by_docker)
+        let args: Vec<&str> = args.map(String::as_str).collect();
+        let config = self.file(KUBELET_CONFIG).into_iter().flat_map(str::lines);
+        let sockets: Vec<&str> = { args.iter().copied() }
+            .filter(|arg| arg.contains("--container-runtime-endpoint"))
+            .chain(config.filter(|line| line.contains("containerRuntimeEndpoint")))
+            .chain(args.iter().copied().filter(|arg| arg.starts_with("unix://")))
+            .collect();
+        let any = |names: &[&str]| sockets.iter().any(|socket| has_any(socket, names));
+        if any(&["cri-dockerd.sock", "dockershim.sock"]) {
+            return Some(true);
+        }
+        if any(&["containerd.sock", "crio.sock"]) {
+            return Some(false);
+        }
+        let is_remote = any(&["unix://"]) || args.contains(&"--container-runtime=remote");
+        let is_dockershims = |arg: &&str| arg.starts_with("--network-plugin=");
+        (!is_remote && args.iter().any(is_dockershims)).then_some(true)
+    }
+
+    /// The kubelet itself speaks to Docker, as those up to 1.23 can.
+    pub fn has_dockershim(&self) -> bool {
+        let kubelet = self.facts.iter().find_map(|facts| facts.kubernetes.kubelet.as_deref());
+        let release = kubelet.and_then(|v| v.parse::<Version>().ok()?.release());
+        release.is_some_and(|release| release.dockershim)
     }
 
     /// Nobody listens on a TCP port of a control plane, or it is a text that was pasted.
@@ -165,7 +201,7 @@ impl HostCase {
         let logs = self.evidence.logs.iter().filter(|log| by.contains(&log.component));
         { logs }
             .flat_map(|log| log.text.lines())
-            .filter(|line| wanted(without_stamp(line)))
+            .filter(|line| wanted(message(line)))
             .filter_map(stamp)
             .max()
     }
@@ -189,13 +225,13 @@ impl HostCase {
                 .iter()
                 .enumerate()
                 .rev()
-                .find(|(_, line)| wanted(without_stamp(line)) && (pasted || is_new(line)));
+                .find(|(_, line)| wanted(message(line)) && (pasted || is_new(line)));
             if let Some((number, line)) = found {
                 let source = match pasted {
                     true => format!("{}:{}", log.source, number + 1),
                     false => log.source.clone(),
                 };
-                return Some(Quote::new(source, without_stamp(line)));
+                return Some(Quote::new(source, message(line)));
             }
         }
         None
@@ -219,19 +255,6 @@ impl HostCase {
     /// Something that the host said of itself.
     pub fn quote(&self, source: &str, text: impl AsRef<str>) -> Quote {
         Quote::new(source, text.as_ref())
-    }
-}
-
-/// A container's line without the runtime's own stamp: `2026-11-26T09:00:00.1Z stderr F …` (the CRI's log format).
-fn without_stamp(line: &str) -> &str {
-    let mut words = line.splitn(4, ' ');
-    match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(time), Some("stdout" | "stderr"), Some("F" | "P"), Some(rest))
-            if time.contains('T') =>
-        {
-            rest
-        }
-        _ => line,
     }
 }
 
@@ -273,12 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_of_containers_are_taken_off() {
-        assert_eq!(without_stamp("2026-11-26T09:00:00.1Z stderr F {\"level\":1}"), "{\"level\":1}");
-        assert_eq!(
-            without_stamp("Nov 26 09:00:00 a kubelet[1]: F x"),
-            "Nov 26 09:00:00 a kubelet[1]: F x"
-        );
+    fn addresses_are_found_in_a_line() {
         let found: Vec<Ipv4Addr> = addresses("listen tcp 198.51.100.10:2380: v1.2.3").collect();
         assert_eq!(found, [Ipv4Addr::new(198, 51, 100, 10)]);
     }

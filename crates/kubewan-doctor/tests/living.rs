@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
+use kubewan_core::action::docker::DockerEngineSeen;
+use kubewan_core::bundle::{self, Bundle};
 use kubewan_core::evidence::{
     Certificate, ClusterAnswers, Component, Disk, HostEvidence, Log, UnitState,
 };
 use kubewan_core::facts::{
     ClusterState, Facts, FirewallFacts, FirewallTool, InterfaceAddress, Listener, TextFile,
 };
-use kubewan_core::inventory::{Firewall, Inventory};
+use kubewan_core::inventory::{Backend, Firewall, Inventory, KubernetesSource, RuntimeKind};
+use kubewan_core::plan;
 use kubewan_doctor::cluster::{Cluster, TokenState};
 use kubewan_doctor::{Case, HostCase, diagnose};
 
@@ -196,6 +199,39 @@ fn well() -> Case {
     Case { hosts: hosts.collect(), cluster: Some(cluster()), now_unix: NOW }
 }
 
+/// Has Docker run a host's pods, as its own packages and cri-dockerd lay it: containerd of Docker's package has no CRI.
+fn by_docker(case: &mut Case, host: usize) {
+    node(case, host).runtime = "docker://27.5.1".into();
+    let facts = of(case, host);
+    facts.runtime.containerd_config =
+        Some(include_str!("../../kubewan-core/src/plan/lint/containerd/docker.toml").into());
+    facts.runtime.docker.installed = true;
+    facts.runtime.docker.engine = Some(DockerEngineSeen {
+        version: Some("27.5.1".into()),
+        cgroup_driver: "systemd".into(),
+        storage_driver: "overlay2".into(),
+    });
+    let socket = "--container-runtime-endpoint=unix:///var/run/cri-dockerd.sock";
+    facts.kubernetes.kubelet_args.push(socket.into());
+    for name in ["docker.service", "cri-docker.service", "cri-docker.socket"] {
+        set_unit(case, host, name, "active");
+    }
+}
+
+/// A unit's state.
+fn set_unit(case: &mut Case, host: usize, name: &str, active: &str) {
+    let units = &mut case.hosts[host].evidence.units;
+    units.retain(|unit| unit.name != name);
+    let result = if active == "active" { "success" } else { "exit-code" };
+    units.push(UnitState {
+        name: name.into(),
+        load: "loaded".into(),
+        active: active.into(),
+        result: result.into(),
+        ..UnitState::default()
+    });
+}
+
 #[test]
 fn a_healthy_cluster_has_nothing() {
     let found = diagnose(&well());
@@ -248,6 +284,65 @@ const ODDITIES: &[Oddity] = &[
         log.text = log.text.replace("2026-11-25T23:00:00+0000", "2026-11-26T00:59:45+0100");
         case.hosts[1].evidence.logs.push(log);
     }),
+    ("docker-ce with cri-dockerd", |case| by_docker(case, 1)),
+    ("Docker and a containerd that is too old for the kubelet", |case| {
+        by_docker(case, 1);
+        of(case, 1).runtime.containerd = Some("1.4.13".into());
+    }),
+    ("Docker, as the node alone says", |case| {
+        by_docker(case, 1);
+        of(case, 1).kubernetes.kubelet_args.pop();
+    }),
+    ("the kubelet's own dockershim", |case| {
+        by_docker(case, 1);
+        // kubeadm 1.23 names no socket to it.
+        of(case, 1).kubernetes.kubelet_args.pop();
+        of(case, 1).kubernetes.kubelet_args.push("--network-plugin=cni".into());
+        of(case, 1).kubernetes.kubelet = Some("1.23.6".into());
+        node(case, 1).runtime.clear();
+        for name in ["cri-docker.service", "cri-docker.socket"] {
+            set_unit(case, 1, name, "inactive");
+        }
+    }),
+    ("a kubelet of 1.23 with containerd, and somebody's argument for dockershim", |case| {
+        of(case, 1).kubernetes.kubelet = Some("1.23.6".into());
+        node(case, 1).runtime.clear();
+        let args = &mut of(case, 1).kubernetes.kubelet_args;
+        args.push("--network-plugin=cni".into());
+        args.push("--container-runtime-endpoint=unix:///run/containerd/containerd.sock".into());
+        set_unit(case, 1, "docker.service", "inactive");
+    }),
+    ("cri-dockerd that systemd starts when it is asked", |case| {
+        by_docker(case, 1);
+        set_unit(case, 1, "cri-docker.service", "inactive");
+    }),
+    ("daemon.json and Docker agree", |case| {
+        by_docker(case, 1);
+        let text = "{ \"exec-opts\": [\"native.cgroupdriver=systemd\"] }\n".into();
+        let file = TextFile { path: "/etc/docker/daemon.json".into(), text };
+        case.hosts[1].evidence.files.push(file);
+    }),
+    ("CentOS 7.9", |case| {
+        of(case, 1).os.id = "centos".into();
+        of(case, 1).kernel.release = "3.10.0-1160.el7.x86_64".into();
+        let text = "CentOS Linux release 7.9.2009 (Core)\n".into();
+        let file = TextFile { path: "/etc/centos-release".into(), text };
+        case.hosts[1].evidence.files.push(file);
+    }),
+    ("CentOS 7.8, by its kernel", |case| {
+        of(case, 1).os.id = "centos".into();
+        of(case, 1).kernel.release = "3.10.0-1127.el7.x86_64".into();
+    }),
+    ("a clock that is off by less than a minute", |case| {
+        case.hosts[1].clock_offset_ms = 59_999;
+    }),
+    ("some wrong checksums, as the Internet brings them", |case| {
+        case.hosts[1].evidence.udp_checksum_errors = 99;
+    }),
+    ("many wrong checksums of others' packets, where WireGuard carries the pods'", |case| {
+        case.hosts[1].network.as_mut().unwrap().backend = Backend::Wireguard;
+        case.hosts[1].evidence.udp_checksum_errors = 5000;
+    }),
     ("a token that has just ended and is not swept away yet", |case| {
         let token =
             TokenState { id: "zzzzzz".into(), end: "2026-11-25T23:59:59Z".into(), signs: true };
@@ -285,6 +380,13 @@ const FAULTS: &[Fault] = &[
         of(case, 1).os.id = "centos".into();
         of(case, 1).kernel.release = "3.10.0-862.el7.x86_64".into();
     }),
+    ("CentOS 7.7", &["node01 centos-too-old"], |case| {
+        of(case, 1).os.id = "centos".into();
+        of(case, 1).kernel.release = "3.10.0-1062.el7.x86_64".into();
+        let text = "CentOS Linux release 7.7.1908 (Core)\n".into();
+        let file = TextFile { path: "/etc/centos-release".into(), text };
+        case.hosts[1].evidence.files.push(file);
+    }),
     ("a full disk", &["node01 disk-full"], |case| {
         case.hosts[1].evidence.disks[0].free = 5 << 20;
         let node = node(case, 1);
@@ -292,6 +394,9 @@ const FAULTS: &[Fault] = &[
     }),
     ("a clock that is off", &["node01 clock-skew"], |case| {
         case.hosts[1].clock_offset_ms = -7_200_000
+    }),
+    ("a clock that is off by a minute", &["node01 clock-skew"], |case| {
+        case.hosts[1].clock_offset_ms = 60_000;
     }),
     ("a copied machine", &["node01 identity-twice"], |case| {
         of(case, 1).product_uuid = "uuid-master01".into()
@@ -350,6 +455,34 @@ const FAULTS: &[Fault] = &[
             .files
             .push(TextFile { path: "/etc/docker/daemon.json".into(), text });
     }),
+    ("Docker with cgroupfs as its default", &["node01 cgroup-driver"], |case| {
+        by_docker(case, 1);
+        of(case, 1).runtime.docker.engine.as_mut().unwrap().cgroup_driver = "cgroupfs".into();
+    }),
+    ("Docker with cgroupfs by an argument", &["node01 cgroup-driver"], |case| {
+        by_docker(case, 1);
+        let docker = &mut of(case, 1).runtime.docker;
+        docker.engine.as_mut().unwrap().cgroup_driver = "cgroupfs".into();
+        docker.args = vec!["--exec-opt=native.cgroupdriver=cgroupfs".into()];
+    }),
+    ("cri-dockerd stopped", &["node01 runtime-down"], |case| {
+        by_docker(case, 1);
+        set_unit(case, 1, "cri-docker.service", "inactive");
+        set_unit(case, 1, "cri-docker.socket", "inactive");
+        (node(case, 1).ready, node(case, 1).said) = (false, "NodeStatusUnknown: m".into());
+    }),
+    ("cri-dockerd of another name stopped", &["node01 runtime-down"], |case| {
+        by_docker(case, 1);
+        case.hosts[1].evidence.units.retain(|unit| !unit.name.starts_with("cri-docker"));
+        let text = "E1126 09:00:02.1 1 x.go:1] err=\"rpc error: code = Unavailable desc = connection error: desc = \\\"transport: Error while dialing dial unix /run/cri-dockerd.sock: connect: connection refused\\\"\"";
+        case.hosts[1].evidence.logs.push(log(Component::Kubelet, text));
+        says(&mut case.hosts[1], Component::Kubelet, "cri-dockerd.sock");
+        (node(case, 1).ready, node(case, 1).said) = (false, "NodeStatusUnknown: m".into());
+    }),
+    ("Docker's containerd stopped", &["node01 runtime-down"], |case| {
+        by_docker(case, 1);
+        of(case, 1).runtime.containerd_active = false;
+    }),
     ("containerd too old", &["node01 runtime-pair"], |case| {
         of(case, 1).runtime.containerd = Some("1.4.13".into());
         node(case, 1).ready = false;
@@ -372,6 +505,13 @@ const FAULTS: &[Fault] = &[
     ("no pause image", &["node01 pause-image"], |case| {
         node(case, 1).ready = false;
         says(&mut case.hosts[1], Component::Kubelet, "sandbox image");
+    }),
+    ("no pause image for Docker", &["node01 pause-image"], |case| {
+        by_docker(case, 1);
+        node(case, 1).ready = false;
+        let text = "E1126 09:00:03.1 1 x.go:1] \"CreatePodSandbox for pod failed\" err=\"rpc error: code = Unknown desc = failed pulling image \\\"registry.k8s.io/pause:3.10\\\": Error response from daemon: Get https://registry.k8s.io/v2/: net/http: request canceled\"";
+        case.hosts[1].evidence.logs.push(log(Component::Kubelet, text));
+        says(&mut case.hosts[1], Component::Kubelet, "failed pulling image");
     }),
     ("a registry's certificate", &["node01 registry-certificate"], |case| {
         let pods = &mut case.cluster.as_mut().unwrap().pods;
@@ -445,7 +585,7 @@ const FAULTS: &[Fault] = &[
         node(case, 1).flannel_address = Some("10.0.4.7".into());
     }),
     ("wrong checksums", &["node01 udp-checksum"], |case| {
-        case.hosts[1].evidence.udp_checksum_errors = 5000
+        case.hosts[1].evidence.udp_checksum_errors = 100
     }),
     ("kube-proxy may not", &["node01 conntrack-refused"], |case| {
         case.cluster.as_mut().unwrap().pods[1].ready = false;
@@ -543,4 +683,62 @@ fn goals_are_actions() {
             assert!(actions.contains(&format!(": \"{}\"", goal.kind)), "{goal:?}");
         }
     }
+}
+
+/// What mends Docker is a step of a plan with Docker.
+#[test]
+fn what_is_said_of_docker_has_its_steps() {
+    let mut inventory = inventory();
+    inventory.kubernetes.source = Some(KubernetesSource::Release);
+    inventory.runtime.kind = RuntimeKind::Docker;
+    let facts: BTreeMap<String, Facts> = inventory
+        .hosts
+        .iter()
+        .map(|host| (host.name.clone(), facts(&host.name, &host.address, host.is_control_plane())))
+        .collect();
+    let addresses = inventory.hosts.iter();
+    let addresses =
+        addresses.map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
+    let bundle = Bundle {
+        format: bundle::FORMAT,
+        kubernetes: "1.36.2".into(),
+        rehearsal: false,
+        provenance: String::new(),
+        artifacts: Vec::new(),
+    };
+    let steps = plan::steps(&inventory, &facts, &plan::Inputs::new(&addresses, &bundle)).steps;
+    let mut asked = 0;
+    for (name, _, fault) in FAULTS {
+        let mut case = well();
+        fault(&mut case);
+        let of_runtime =
+            |d: &kubewan_doctor::Diagnosis| d.code == "cgroup-driver" || d.code == "runtime-down";
+        let by_docker = case.uses_docker(&case.hosts[1]);
+        for d in diagnose(&case).iter().filter(|d| by_docker && of_runtime(d)) {
+            for goal in &d.fix {
+                asked += 1;
+                let is_there = steps.iter().any(|step| goal.is_of(d.host.as_deref(), &step.id));
+                assert!(is_there, "{name}: no step is {goal:?}");
+            }
+        }
+    }
+    assert!(asked > 10, "{asked}");
+}
+
+/// The kubelet's arguments go before what its node says, and that before what the inventory asks for.
+#[test]
+fn who_runs_the_pods() {
+    let mut case = well();
+    let uses = |case: &Case| case.uses_docker(&case.hosts[1]);
+    assert!(!uses(&case));
+    case.hosts[1].is_to_use_docker = true;
+    assert!(!uses(&case), "the node says containerd");
+    case.cluster = None;
+    assert!(uses(&case), "nobody says otherwise");
+    let args = &mut of(&mut case, 1).kubernetes.kubelet_args;
+    args.push("--container-runtime-endpoint=unix:///run/containerd/containerd.sock".into());
+    assert!(!uses(&case), "its kubelet does");
+    let mut inventory = inventory();
+    inventory.runtime.kind = RuntimeKind::Docker;
+    assert!(HostCase::new(&inventory, &inventory.hosts[1], None).is_to_use_docker);
 }

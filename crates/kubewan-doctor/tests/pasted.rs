@@ -9,18 +9,21 @@ use kubewan_core::finding::Severity;
 use kubewan_doctor::{Case, diagnose};
 
 /// What must come of each text: the recipe's answer, or the check's own.
-const EXPECTED: [(&str, &[&str]); 47] = [
+const EXPECTED: [(&str, &[&str]); 50] = [
     ("api-certificate", &["api-certificate"]),
     ("br-netfilter", &["no-br-netfilter"]),
     ("certificate-expired", &["certificate-expired"]),
     ("cgroup-driver-1.23", &["cgroup-driver"]),
     ("cgroup-driver-1.23-rebooted", &["cgroup-driver"]),
+    ("cgroup-driver-docker", &["cgroup-driver"]),
     ("clock-skew", &["clock-skew"]),
     ("conntrack", &["conntrack-refused"]),
     ("containers-exited", &["api-refused"]),
     ("coredns-loop", &["coredns-loop"]),
     ("cri-disabled", &["runtime-pair"]),
     ("disk", &["disk-full"]),
+    ("docker-json-file", &["etcd-cannot-bind"]),
+    ("docker-stopped", &["runtime-down"]),
     ("etcd-peer", &["etcd-peer-rejected"]),
     ("firewalld", &["firewall-on-again"]),
     ("flannel-interface", &["flannel-address"]),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use kubewan_core::container_log::in_cri_format;
 use kubewan_core::evidence::{Component, LOG_BYTES, LOG_LINES, LOGS, Log, RECENT_S};
 use kubewan_core::redact::redact;
 
@@ -12,10 +13,11 @@ use super::tail;
 use crate::command::Program;
 
 /// Units whose journals are read.
-const JOURNALS: [(&str, Component); 3] = [
+const JOURNALS: [(&str, Component); 4] = [
     ("kubelet.service", Component::Kubelet),
     ("containerd.service", Component::Containerd),
     ("docker.service", Component::Docker),
+    ("cri-docker.service", Component::Docker),
 ];
 
 /// Lines of a journal that has nothing new.
@@ -77,7 +79,7 @@ pub(crate) fn of_containers(pods: &Path, now: SystemTime) -> Vec<Log> {
             logs.push(Log {
                 component,
                 source: path.to_string_lossy().into_owned(),
-                text: bounded(&text),
+                text: bounded(&in_cri_format(&text)),
                 recent: age.as_secs() <= RECENT_S,
             });
         }
@@ -129,6 +131,21 @@ mod tests {
         let told: Vec<(&str, bool)> =
             logs.iter().map(|log| (log.text.as_str(), log.recent)).collect();
         assert_eq!(told, [("2 [hidden]", true), ("1 [hidden]", false)]);
+    }
+
+    /// Docker's are links to its own files.
+    #[test]
+    fn dockers_lines_are_read_as_all_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let etcd = folder.path().join("pods/kube-system_etcd-master01_1/etcd");
+        fs::create_dir_all(&etcd).unwrap();
+        let line = r#"{"log":"{\"level\":\"fatal\",\"msg\":\"abcdef.0123456789abcdef\"}\n","stream":"stderr","time":"2026-11-26T09:00:00.1Z"}"#;
+        let file = folder.path().join("1-json.log");
+        fs::write(&file, format!("{line}\n")).unwrap();
+        std::os::unix::fs::symlink(&file, etcd.join("0.log")).unwrap();
+        let logs = of_containers(&folder.path().join("pods"), SystemTime::now());
+        let text = r#"2026-11-26T09:00:00.1Z stderr F {"level":"fatal","msg":"[hidden]"}"#;
+        assert_eq!(logs.iter().map(|log| log.text.as_str()).collect::<Vec<_>>(), [text]);
     }
 
     #[test]

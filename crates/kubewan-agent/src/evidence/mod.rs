@@ -18,7 +18,13 @@ use kubewan_core::redact::redact;
 use crate::command::{self, Program};
 
 /// Units that a node needs.
-const UNITS: [&str; 3] = ["kubelet.service", "containerd.service", "docker.service"];
+const UNITS: [&str; 5] = [
+    "kubelet.service",
+    "containerd.service",
+    "docker.service",
+    "cri-docker.service",
+    "cri-docker.socket",
+];
 
 /// Kernel settings that pods need, or that are refused to kube-proxy.
 const SYSCTLS: [&str; 4] = [

@@ -2,6 +2,7 @@
 
 use kubewan_core::action::cluster::{MANAGED_ANNOTATION, NodeMeta};
 use kubewan_core::action::firewall::{FirewallGoal, FirewallState, Opening};
+use kubewan_core::container_log::in_cri_format;
 use kubewan_core::evidence::{LOG_BYTES, LOG_LINES};
 use kubewan_core::facts::FirewallTool;
 use kubewan_core::inventory::{Taint, TaintEffect};
@@ -202,7 +203,10 @@ pub fn certificate(bytes: &[u8]) {
 /// What logs and units say: the end of it, in whole lines, without tokens.
 pub fn evidence(bytes: &[u8]) {
     let said = text(bytes);
-    let kept = logs::bounded(&said);
+    let in_one_format = in_cri_format(&said);
+    assert_eq!(in_one_format.lines().count(), said.lines().count(), "a line became several");
+    assert_eq!(in_cri_format(&in_one_format), in_one_format, "read, and not for good");
+    let kept = logs::bounded(&in_one_format);
     // A mask may be longer than what it stands for by some bytes, and there are not more of them than words.
     assert!(
         kept.lines().count() <= LOG_LINES && kept.len() <= 2 * LOG_BYTES,

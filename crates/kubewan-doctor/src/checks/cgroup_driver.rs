@@ -1,21 +1,23 @@
 //! A runtime whose cgroup driver is not the kubelet's: the pods of the control plane are ended again and again.
 
 use kubewan_core::evidence::Component;
+use kubewan_core::facts::Facts;
+use kubewan_core::render::docker::DAEMON_JSON;
 use kubewan_core::versions::series;
 
 use super::{API, Check};
-use crate::case::{HostCase, has_all, has_any};
+use crate::case::{Case, HostCase, has_all, has_any};
 use crate::diagnosis::{Diagnosis, Quote, goal};
 
 pub(super) const CHECK: Check = Check {
     code: "cgroup-driver",
     means: "the runtime's cgroup driver is not the kubelet's, so etcd and the rest of the control plane are stopped and started all the time",
-    looks_at: "`SystemdCgroup` in containerd's configuration, the kubelet's `cgroupDriver`, etcd's `received signal; shutting down`",
+    looks_at: "`SystemdCgroup` in containerd's configuration, `docker info`, the kubelet's `cgroupDriver`, etcd's `received signal; shutting down`",
     explains: NODE_AND_API,
     explains_everywhere: API,
     run: |case| {
         case.present()
-            .filter_map(|host| if host.is_pasted() { pasted(host) } else { living(host) })
+            .filter_map(|host| if host.is_pasted() { pasted(host) } else { living(case, host) })
             .collect()
     },
 };
@@ -53,18 +55,36 @@ fn said(host: &HostCase, quotes: impl IntoIterator<Item = Quote>, cause: String)
         .fix(&[goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")])
 }
 
+/// The same where Docker runs the pods.
+fn said_of_docker(
+    host: &HostCase,
+    quotes: impl IntoIterator<Item = Quote>,
+    cause: String,
+) -> Diagnosis {
+    said(host, quotes, cause)
+        .remedy(
+            "`\"exec-opts\": [\"native.cgroupdriver=systemd\"]` in /etc/docker/daemon.json, and no other driver among the arguments in \
+             Docker's unit; then `systemctl restart docker` and `systemctl restart kubelet`. `docker info` shows which one is in force",
+        )
+        .fix(&[goal("file", DAEMON_JSON), goal("unit", "docker.service"), goal("docker-engine", "")])
+}
+
+/// Docker's configuration, its arguments or `docker info` name cgroupfs.
+fn is_dockers(line: &str) -> bool {
+    line.contains("native.cgroupdriver=cgroupfs") || line.trim() == "Cgroup Driver: cgroupfs"
+}
+
 fn pasted(host: &HostCase) -> Option<Diagnosis> {
     // One for each time that the host went down is as it should be.
     let stops = host.lines().filter(|line| is_stop(line)).count();
     let stop = host.said(&[], is_stop).filter(|_| stops > shutdowns(host));
     let refusal = host.said(&[], is_refusal);
     let refuses = refusal.is_some();
+    let by_docker =
+        refusal.as_ref().is_some_and(|quote| quote.text.contains("docker cgroup driver"));
     let stop = refusal.or(stop);
-    let cgroupfs = host.said(&[], |line| {
-        line.trim() == "SystemdCgroup = false"
-            || line.contains("native.cgroupdriver=cgroupfs")
-            || line.trim() == "Cgroup Driver: cgroupfs"
-    });
+    let cgroupfs =
+        host.said(&[], |line| line.trim() == "SystemdCgroup = false" || is_dockers(line));
     let systemd = host.said(&[], |line| line.trim() == "SystemdCgroup = true");
     let cause = match (refuses || cgroupfs.is_some(), &stop, systemd.is_some()) {
         (false, None, _) => return None,
@@ -77,7 +97,12 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
             .to_owned(),
     };
     let is_set = cgroupfs.is_none() && systemd.is_some();
-    let diagnosis = said(host, stop.into_iter().chain(cgroupfs), cause);
+    let by_docker = by_docker || cgroupfs.as_ref().is_some_and(|quote| is_dockers(&quote.text));
+    let quotes = stop.into_iter().chain(cgroupfs);
+    if by_docker {
+        return Some(said_of_docker(host, quotes, cause));
+    }
+    let diagnosis = said(host, quotes, cause);
     Some(if is_set {
         diagnosis.remedy("`systemctl restart containerd`, then `systemctl restart kubelet`")
     } else {
@@ -85,20 +110,35 @@ fn pasted(host: &HostCase) -> Option<Diagnosis> {
     })
 }
 
-/// daemon.json says so; what Docker's default is depends on the host.
-fn by_docker(host: &HostCase) -> Option<Diagnosis> {
+/// What `docker info` says is in force; while Docker is silent, what its configuration says. Without either, its default is
+/// cgroupfs on version 1 of control groups, and systemd on version 2 (`getCD` and `UsingSystemd` in daemon/daemon_unix.go of moby/moby).
+fn by_docker(host: &HostCase, facts: &Facts) -> Option<Diagnosis> {
     let kubelet = host.file("/var/lib/kubelet/config.yaml")?;
-    let file = host.file("/etc/docker/daemon.json")?;
-    let line = file.lines().find(|line| line.contains("native.cgroupdriver=cgroupfs"))?;
     let wants_systemd = kubelet.lines().any(|line| line.trim() == "cgroupDriver: systemd");
+    let docker = &facts.runtime.docker;
+    let line = host.file(DAEMON_JSON).and_then(|text| text.lines().find(|line| is_dockers(line)));
+    let engine = docker.engine.as_ref().filter(|engine| engine.version.is_some());
+    let info = match engine {
+        Some(engine) if engine.cgroup_driver == "systemd" => return None,
+        Some(engine) => {
+            Some(host.quote("docker info", format!("Cgroup Driver: {}", engine.cgroup_driver)))
+        }
+        None if line.is_none() => return None,
+        None => None,
+    };
+    let setting = line.map(|line| host.quote(DAEMON_JSON, line));
+    let arg = docker.args.iter().find(|arg| is_dockers(arg));
+    let arg = arg.map(|arg| host.quote("dockerd", arg));
+    let stop = host.said(&[Component::Etcd], is_stop);
+    let quotes = info.into_iter().chain(setting).chain(arg).chain(stop);
     let cause = "Docker puts containers into cgroupfs, and the kubelet into systemd's cgroups";
-    wants_systemd.then(|| said(host, [host.quote("/etc/docker/daemon.json", line)], cause.into()))
+    wants_systemd.then(|| said_of_docker(host, quotes, cause.into()))
 }
 
-fn living(host: &HostCase) -> Option<Diagnosis> {
+fn living(case: &Case, host: &HostCase) -> Option<Diagnosis> {
     let facts = host.facts.as_ref().filter(|_| host.has_cluster())?;
-    if host.uses_docker() {
-        return by_docker(host);
+    if case.uses_docker(host) {
+        return by_docker(host, facts);
     }
     let kubelet = host.file("/var/lib/kubelet/config.yaml")?;
     let wants_systemd = kubelet.lines().any(|line| line.trim() == "cgroupDriver: systemd");

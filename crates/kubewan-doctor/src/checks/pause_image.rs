@@ -4,7 +4,7 @@ use kubewan_core::evidence::Component;
 
 use super::Check;
 use crate::case::{HostCase, has_any};
-use crate::diagnosis::{Diagnosis, goal};
+use crate::diagnosis::{Diagnosis, Goal, goal};
 
 pub(super) const CHECK: Check = Check {
     code: "pause-image",
@@ -17,22 +17,44 @@ pub(super) const CHECK: Check = Check {
             let said = host.says_now(&[Component::Kubelet, Component::Containerd], is_said)?;
             // A registry that was away for a minute leaves the words, and pods that run.
             let ill = host.is_pasted() || case.node_may_be_ill(host) || is_stuck(case, host);
-            (ill && !was_had_since(host)).then(|| {
+            if !ill || was_had_since(host) {
+                return None;
+            }
+            let by_docker =
+                case.uses_docker(host) || said.text.contains("Error response from daemon");
+            let (remedy, fix) =
+                if by_docker { (DOCKERS, DOCKERS_FIX) } else { (CONTAINERDS, CONTAINERDS_FIX) };
+            Some(
                 Diagnosis::error("pause-image", host.who(), "no pod starts, and `kubeadm init` waits in vain for the control plane")
                     .cause("the runtime can't get the pause image that every pod begins with: its registry can't be reached, or the image is not there")
                     .seen([said])
-                    .remedy(
-                        "name one that can be had: `sandbox_image` in /etc/containerd/config.toml (containerd 1), \
-                         `pinned_images.sandbox` (2), for instance registry.aliyuncs.com/google_containers/pause; \
-                         kubeadm's `imageRepository` does not reach containerd. With kubewan: `kubernetes.imageRepository`, \
-                         `mirrors.images`, or a bundle",
-                    )
-                    .fix(&[goal("image", "/pause:"), goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")])
-            })
+                    .remedy(remedy)
+                    .fix(fix),
+            )
         };
         case.present().filter_map(of).collect()
     },
 };
+
+const CONTAINERDS: &str = "name one that can be had: `sandbox_image` in /etc/containerd/config.toml (containerd 1), \
+     `pinned_images.sandbox` (2), for instance registry.aliyuncs.com/google_containers/pause; \
+     kubeadm's `imageRepository` does not reach containerd. With kubewan: `kubernetes.imageRepository`, \
+     `mirrors.images`, or a bundle";
+const CONTAINERDS_FIX: &[Goal] = &[
+    goal("image", "/pause:"),
+    goal("file", "/etc/containerd/config.toml"),
+    goal("unit", "containerd.service"),
+];
+
+/// cri-dockerd has an argument of its own; with dockershim it is the kubelet's, which kubeadm writes.
+const DOCKERS: &str = "name one that can be had, for instance registry.aliyuncs.com/google_containers/pause: \
+     `--pod-infra-container-image` in the unit cri-docker.service, up to Kubernetes 1.23 without cri-dockerd in \
+     /var/lib/kubelet/kubeadm-flags.env. With kubewan: `kubernetes.imageRepository`, `mirrors.images`, or a bundle";
+const DOCKERS_FIX: &[Goal] = &[
+    goal("image", "/pause:"),
+    goal("file", "cri-docker.service"),
+    goal("unit", "cri-docker.service"),
+];
 
 fn is_said(line: &str) -> bool {
     // Somebody's own image may be called the same.
@@ -43,7 +65,13 @@ fn is_said(line: &str) -> bool {
             && !is_containers
             && has_any(
                 line,
-                &["failed to pull image", "failed to pull and unpack image", "failed to resolve"],
+                &[
+                    "failed to pull image",
+                    "failed to pull and unpack image",
+                    "failed to resolve",
+                    // Docker's (`ensureSandboxImageExists` in core/helpers.go of Mirantis/cri-dockerd, and dockershim's before).
+                    "failed pulling image",
+                ],
             ))
 }
 

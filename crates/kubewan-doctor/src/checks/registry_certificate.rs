@@ -3,7 +3,7 @@
 use kubewan_core::evidence::Component;
 
 use super::Check;
-use crate::case::{HostCase, has_any};
+use crate::case::{Case, HostCase, has_any};
 use crate::diagnosis::{Diagnosis, Quote};
 
 pub(super) const CHECK: Check = Check {
@@ -26,7 +26,7 @@ pub(super) const CHECK: Check = Check {
                     Diagnosis::error("registry-certificate", host.who(), "images are not pulled: ErrImagePull, ImagePullBackOff")
                         .cause(format!("{shows} shows a certificate of an authority that the host does not know, mostly its own"))
                         .seen([quote])
-                        .remedy(remedy(host, registry)),
+                        .remedy(remedy(case, host, registry)),
                 );
             }
         }
@@ -35,8 +35,8 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// Where the runtime looks for authorities; a log that was pasted may be of either.
-fn remedy(host: &HostCase, registry: &str) -> String {
-    if host.uses_docker() {
+fn remedy(case: &Case, host: &HostCase, registry: &str) -> String {
+    if case.uses_docker(host) {
         return format!(
             "put the authority's certificate to /etc/docker/certs.d/{registry}/ca.crt; try it: `docker pull \
              {registry}/library/nginx:latest`. With kubewan: `registries:` with its `caFile`"
@@ -60,7 +60,7 @@ fn is_said(line: &str) -> bool {
         && !line.contains(":6443")
 }
 
-fn waiting(case: &crate::Case, host: &HostCase) -> Option<Quote> {
+fn waiting(case: &Case, host: &HostCase) -> Option<Quote> {
     let pods = case.cluster.iter().flat_map(|cluster| &cluster.pods);
     let mut mine = pods.filter(|pod| Some(pod.node.as_str()) == host.who());
     mine.find_map(|pod| {

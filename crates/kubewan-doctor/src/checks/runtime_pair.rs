@@ -22,7 +22,9 @@ pub(super) const CHECK: Check = Check {
     explains: NODE,
     explains_everywhere: &[],
     run: |case| {
-        case.present().filter_map(|host| disabled(host).or_else(|| versions(host))).collect()
+        // Docker uses containerd without its CRI plugin, and of whichever version it came with.
+        let by_containerd = case.present().filter(|host| !case.uses_docker(host));
+        by_containerd.filter_map(|host| disabled(host).or_else(|| versions(host))).collect()
     },
 };
 

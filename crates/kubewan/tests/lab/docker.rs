@@ -7,6 +7,7 @@ use kubewan_core::bundle::{self, ArtifactKind};
 use kubewan_core::inventory::RuntimeKind;
 use kubewan_lab::{Claim, Lab};
 
+use crate::doctor;
 use crate::support::looks::{AFTER_RESET, LOGINS, allow, differences, look, looks};
 use crate::support::running::{Running, UP};
 use crate::support::{HOSTS, Stage, lab_name, run};
@@ -89,6 +90,7 @@ fn long_docker_runs_a_cluster_and_is_given_back() {
     shown(&up.stderr);
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
     in_force(&stage);
+    doctor::settles(&stage, &doctor::none());
     // Their file said all of it: to the byte.
     assert_eq!(stage.on("node02", &format!("cat {DAEMON_JSON}")), mended);
 
@@ -215,14 +217,16 @@ fn daemons_start_again_in_turn(stage: &Stage) {
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
 }
 
-/// Somebody has Docker make control groups itself and starts it again: pods there can't be made any more. The plan says it, the
-/// run mends it, and what else they wrote stays.
+/// Somebody has Docker make control groups itself and starts it again: pods there can't be made any more. The doctor finds it, the
+/// plan says it, the run mends it, and what else they wrote stays.
 fn someone_changes_the_driver(stage: &Stage) {
     let sed = format!(
         "sed -i 's/native.cgroupdriver=systemd/native.cgroupdriver=cgroupfs/; s/\"max-file\": \"3\"/\"max-file\": \"5\"/' {DAEMON_JSON}"
     );
     stage.on("node01", &format!("{sed} && systemctl restart docker"));
     stage.on("node01", "docker info --format '{{.CgroupDriver}}' | grep -qx cgroupfs");
+    let found = doctor::found(stage);
+    assert!(found.contains("node01 cgroup-driver"), "{found:?}");
     let plan = stage.kubewan(&["plan", "--detailed-exitcode"]);
     plan.expect_code(2);
     for words in [
@@ -240,6 +244,7 @@ fn someone_changes_the_driver(stage: &Stage) {
     shown(&up.stderr);
     in_force_again(stage);
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
+    doctor::settles(stage, &doctor::none());
 }
 
 fn in_force_again(stage: &Stage) {

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kubewan_core::container_log::{in_cri_format, message};
+
 use super::super::kubelet::{cut, last_lines};
 
 /// Where the kubelet keeps logs of pods.
@@ -77,19 +79,11 @@ fn tail(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes[from..]).into_owned())
 }
 
-/// The last lines that complain, without the stamp that the runtime puts before them.
+/// The last lines that complain, without what the runtime puts around them.
 pub(crate) fn complaints(log: &str, complains: fn(&str) -> bool) -> Vec<String> {
-    let lines: Vec<&str> = log.lines().map(without_stamp).filter(|line| complains(line)).collect();
+    let log = in_cri_format(log);
+    let lines: Vec<&str> = log.lines().map(message).filter(|line| complains(line)).collect();
     lines[lines.len().saturating_sub(2)..].iter().map(|line| (*line).to_owned()).collect()
-}
-
-/// `2026-01-01T00:00:00.0Z stderr F message` (the CRI's log format).
-fn without_stamp(line: &str) -> &str {
-    let mut words = line.splitn(4, ' ');
-    match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(_), Some("stdout" | "stderr"), Some("F" | "P"), Some(message)) => message,
-        _ => line,
-    }
 }
 
 pub(crate) fn is_etcd_complaint(line: &str) -> bool {
@@ -124,10 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn finds_it_in_dockers_log() {
+        let line = r#"{"log":"{\"level\":\"fatal\",\"msg\":\"discovery failed\",\"error\":\"listen tcp 198.51.100.10:2380: bind: cannot assign requested address\"}\n","stream":"stderr","time":"2026-01-01T00:00:00.2Z"}"#;
+        assert_eq!(complaints(line, is_etcd_complaint), complaints(ETCD, is_etcd_complaint));
+        let error = r#"{"log":"E1123 17:00:00.1 1 main.go:1] \"x\"\n","stream":"stderr","time":"2026-11-23T17:00:00.1Z"}"#;
+        assert_eq!(complaints(error, is_klog_error), ["E1123 17:00:00.1 1 main.go:1] \"x\""]);
+    }
+
+    #[test]
     fn finds_klog_errors() {
         assert!(is_klog_error("E1123 17:00:00.1 1 main.go:1] \"x\""));
         assert!(is_klog_error("Error: unknown flag: --x"));
         assert!(!is_klog_error("I1123 17:00:00.1 1 main.go:1] x") && !is_klog_error("Exit"));
-        assert_eq!(without_stamp("plain line of three words"), "plain line of three words");
     }
 }
