@@ -502,6 +502,18 @@ const FAULTS: &[Fault] = &[
         of(case, 0).runtime.containerd_config =
             Some("version = 3\n  SystemdCgroup = false\n".into());
     }),
+    ("cgroupfs, and the first kubelet that asks", &["master01 cgroup-driver"], |case| {
+        of(case, 0).runtime.containerd = Some("2.1.9".into());
+        of(case, 0).kubernetes.kubelet = Some("1.31.14".into());
+        of(case, 0).runtime.containerd_config =
+            Some("version = 3\n  SystemdCgroup = false\n".into());
+    }),
+    ("cgroupfs, and a kubelet that does not ask yet", &["master01 cgroup-driver"], |case| {
+        of(case, 0).runtime.containerd = Some("2.1.9".into());
+        of(case, 0).kubernetes.kubelet = Some("1.30.14".into());
+        of(case, 0).runtime.containerd_config =
+            Some("version = 3\n  SystemdCgroup = false\n".into());
+    }),
     ("no pause image", &["node01 pause-image"], |case| {
         node(case, 1).ready = false;
         says(&mut case.hosts[1], Component::Kubelet, "sandbox image");

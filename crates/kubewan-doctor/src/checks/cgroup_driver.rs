@@ -3,7 +3,7 @@
 use kubewan_core::evidence::Component;
 use kubewan_core::facts::Facts;
 use kubewan_core::render::docker::DAEMON_JSON;
-use kubewan_core::versions::series;
+use kubewan_core::versions::{Release, series};
 
 use super::{API, Check};
 use crate::case::{Case, HostCase, has_all, has_any};
@@ -155,9 +155,9 @@ fn living(case: &Case, host: &HostCase) -> Option<Diagnosis> {
     let kubelet = host.quote("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd");
     let stop = host.said(&[Component::Etcd], is_stop);
     let quotes = [setting, kubelet].into_iter().chain(stop);
-    // From containerd 2.0 and Kubernetes 1.34 on the kubelet asks the runtime (KEP-4033, `KubeletCgroupDriverFromCRI`).
-    let asks = containerd >= (2, 0)
-        && facts.kubernetes.kubelet.as_deref().and_then(series).is_some_and(|v| v >= (1, 34));
+    // containerd answers from 2.0 on.
+    let kubelet = facts.kubernetes.kubelet.as_deref().and_then(series);
+    let asks = containerd >= (2, 0) && kubelet.is_some_and(|(_, minor)| asks_the_runtime(minor));
     let cause = "containerd puts containers into cgroupfs, beside systemd, which takes all cgroups for its own";
     let diagnosis = said(host, quotes, cause.into());
     Some(match asks {
@@ -168,6 +168,11 @@ fn living(case: &Case, host: &HostCase) -> Option<Diagnosis> {
             ..diagnosis
         },
     })
+}
+
+/// Of one that is newer than the table nothing else is known than of its last row.
+fn asks_the_runtime(minor: u32) -> bool {
+    Release::of_minor(minor).is_none_or(|release| release.asks_cgroup_driver)
 }
 
 #[cfg(test)]

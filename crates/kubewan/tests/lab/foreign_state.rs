@@ -165,9 +165,11 @@ fn no_second_cluster_is_made(stage: &Stage) {
     let plain = std::fs::read_to_string(stage.inventory()).expect("the inventory");
     let (head, hosts) = plain.split_once("  - name: ").expect("hosts");
     let mut hosts: Vec<String> = hosts.split("  - name: ").map(str::to_owned).collect();
-    hosts[1] = hosts[1].replace("roles: [worker]", "roles: [control-plane, worker]");
-    hosts.swap(0, 1);
+    let (control_plane, worker) = ("roles: [control-plane, worker]", "roles: [worker]");
+    hosts[0] = hosts[0].replace(control_plane, worker);
+    hosts[1] = hosts[1].replace(worker, control_plane);
     let swapped = format!("{head}  - name: {}", hosts.join("  - name: "));
+    assert_ne!(swapped, plain);
     std::fs::write(stage.inventory(), swapped).expect("the inventory");
     is_refused(stage, 3, "first-control-plane-changed");
     std::fs::write(stage.inventory(), plain).expect("the inventory");

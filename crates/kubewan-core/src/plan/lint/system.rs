@@ -13,7 +13,13 @@ use crate::versions::{CgroupV1, KernelFit, RELEASES, Series, series};
 pub(super) fn distribution(view: &View, host: &Host, facts: &Facts) -> Option<Finding> {
     let os = &facts.os;
     if let Some(message) = packages::too_old(os) {
-        let remedy = "install a newer release, or another distribution (docs/support.md)";
+        let remedy = match (os.id.as_str(), os.version_id.as_str()) {
+            ("centos", "7") => {
+                "`yum update -y` brings it to 7.9 (where `mirrorlist-gone` is said, turn its repositories to vault.centos.org first), then \
+                 reboot; better a distribution that gets updates (docs/support.md)"
+            }
+            _ => "install a newer release, or another distribution (docs/support.md)",
+        };
         return Some(Finding::error("distribution-too-old", &host.name, message, remedy));
     }
     match PackageManager::of(os) {
