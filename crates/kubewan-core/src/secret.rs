@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::redact;
+
 /// A value that must not be shown. It leaves the program only by [`Secret::reveal`], which is called
 /// where the spool of a host is written.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +50,6 @@ pub fn is_in_address(text: &str) -> bool {
 
 /// Whether a setting of that name, in someone's file, may carry what nobody else is to see.
 pub fn may_be_in(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    NAMES.iter().any(|end| name.ends_with(end))
+    let is_one = NAMES.iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+    is_one || redact::is_name(name)
 }

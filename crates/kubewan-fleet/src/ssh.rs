@@ -68,7 +68,10 @@ pub fn common_options() -> Vec<String> {
     option(format!("ConnectTimeout={CONNECT_TIMEOUT_S}"));
     option(format!("ServerAliveInterval={ALIVE_INTERVAL_S}"));
     option(format!("ServerAliveCountMax={ALIVE_COUNT}"));
+    // Not over a connection that the operator shares: its keepalives are its own, mostly none, and when it is dead every new
+    // connection would go to it again (ssh_config(5): `ControlMaster=no` still uses a socket that is there).
     option("ControlMaster=no".into());
+    option("ControlPath=none".into());
     option("ClearAllForwardings=yes".into());
     option("RemoteCommand=none".into());
     option("PermitLocalCommand=no".into());
@@ -245,7 +248,7 @@ mod tests {
     }
 
     const COMMON: &str = "-T -x -a -o ConnectTimeout=15 -o ServerAliveInterval=5 \
-        -o ServerAliveCountMax=4 -o ControlMaster=no -o ClearAllForwardings=yes \
+        -o ServerAliveCountMax=4 -o ControlMaster=no -o ControlPath=none -o ClearAllForwardings=yes \
         -o RemoteCommand=none -o PermitLocalCommand=no -o LogLevel=INFO";
     const OWN: &str = "-o NumberOfPasswordPrompts=3 -o StrictHostKeyChecking=yes";
 

@@ -62,6 +62,19 @@ pub fn upload(
     if complete {
         return Ok(());
     }
+    if sent > artifact.size {
+        // What a download left may be longer than the file, and is none of its parts: the agent removes what is whole and wrong.
+        let nothing = zstd::bulk::compress(&[], LEVEL);
+        let nothing = nothing.map_err(|error| UploadError::Unreadable(error.to_string()))?;
+        let end = Request::Upload { sha256: artifact.sha256.clone(), offset: sent, last: true };
+        agent.send(&end, Some(nothing))?;
+        agent.receive(PATIENCE, &mut |_| ())?;
+        (sent, _) = stored(agent.call(&offset, PATIENCE)?)?;
+        if sent > artifact.size {
+            let text = format!("the host keeps {sent} bytes of a file that has {}", artifact.size);
+            return Err(UploadError::Refused(text));
+        }
+    }
     let reader = Reader::open(source, artifact.size)?;
     let mut unanswered = VecDeque::new();
     loop {
@@ -157,6 +170,11 @@ mod tests {
                 assert_eq!(*offset, self.bytes.len() as u64);
                 self.bytes.extend(zstd::bulk::decompress(&payload.unwrap(), CHUNK).unwrap());
                 self.complete = *last && *sha256 == kubewan_core::sha256_hex(&self.bytes);
+                if *last && !self.complete {
+                    self.bytes.clear();
+                    self.answers.push_back(Response::Failed("another hash".into()));
+                    return Ok(());
+                }
             }
             let bytes = self.bytes.len() as u64;
             self.answers.push_back(Response::Stored { bytes, complete: self.complete });
@@ -197,6 +215,14 @@ mod tests {
             assert_eq!(seen.last(), Some(&(size as u64)));
             assert!(store.most_in_flight <= IN_FLIGHT);
         }
+    }
+
+    #[test]
+    fn what_is_longer_than_the_file_is_begun_anew() {
+        let bytes = vec![7; CHUNK];
+        let mut store = Store { bytes: vec![1; CHUNK + 9], ..Store::default() };
+        upload(&mut store, &artifact(&bytes), &source(&bytes), &mut |_| ()).unwrap();
+        assert_eq!(store.bytes, bytes);
     }
 
     #[test]

@@ -333,6 +333,27 @@ fn the_language_is_the_environments_or_the_one_asked_for() {
         wrong.stderr
     );
     assert!(desk.run(&["--help", "--lang", "zh"]).stdout.contains("所有命令的选项："));
+
+    // Without the command that has to follow there is help, and a lab's error says what to do.
+    for command in ["bundle", "token", "lab"] {
+        let said = desk.run(&["--lang", "zh", command]);
+        assert_eq!(said.code, 64, "{}", said.stderr);
+        assert!(said.stderr.contains("所有命令的选项："), "{}", said.stderr);
+        assert_eq!(in_english(&said.stderr), [""; 0], "kubewan {command}");
+    }
+    let nobody = desk.run(&["--lang", "zh", "lab", "ssh", "--name", "nope", "a"]).stderr;
+    assert_eq!(in_english(&nobody), [""; 0], "{nobody}");
+}
+
+/// Lines with four English words in a row, but for code.
+fn in_english(text: &str) -> Vec<&str> {
+    let is_prose = |line: &&str| {
+        let plain: String = line.split('`').step_by(2).collect::<Vec<_>>().join("|");
+        let words: Vec<&str> = plain.split(' ').collect();
+        let is_word = |w: &&str| w.len() > 1 && w.chars().all(|c| c.is_ascii_lowercase());
+        words.windows(4).any(|four| four.iter().all(is_word))
+    };
+    text.lines().filter(is_prose).collect()
 }
 
 #[test]

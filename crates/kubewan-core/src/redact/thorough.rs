@@ -3,7 +3,7 @@
 use super::{MASK, is_bootstrap_token};
 
 /// Words before a `:` or `=`, or as an argument's name before a blank, after which a secret stands.
-const SECRET_WORDS: [&str; 20] = [
+const SECRET_WORDS: [&str; 32] = [
     "client-key-data",
     "certificatekey",
     "certificate-key",
@@ -20,18 +20,50 @@ const SECRET_WORDS: [&str; 20] = [
     "presharedkey",
     "psk",
     "apikey",
+    "api-key",
+    "api_key",
     "pwd",
     "accesskey",
+    "access-key",
     "access_key",
+    "secretkey",
+    "secret-key",
+    "secret_key",
+    "encryption-key",
+    "encryption_key",
+    "credentials",
+    "_pass",
+    "-pass",
+    "_dsn",
     "signature",
 ];
 
 /// Of these the end of a longer name is enough: `DB_PASSWORD`, `accessToken`.
-const ENDINGS: [&str; 8] =
-    ["password", "passwd", "secret", "token", "apikey", "pwd", "accesskey", "access_key"];
+const ENDINGS: [&str; 20] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "api-key",
+    "api_key",
+    "pwd",
+    "accesskey",
+    "access-key",
+    "access_key",
+    "secretkey",
+    "secret-key",
+    "secret_key",
+    "encryption_key",
+    "credentials",
+    "_pass",
+    "-pass",
+    "_dsn",
+];
 
 /// Values that are no secret, whatever stands before them: an argument's switch, a document's next level.
-const PLAIN: [&str; 4] = ["true", "false", "{", "["];
+const PLAIN: [&str; 3] = ["true", "false", "{"];
 
 /// Whether a name, of a key or an argument, is one that secrets have.
 pub fn is_name(name: &str) -> bool {
@@ -79,8 +111,10 @@ fn redacted_line(line: &str) -> String {
 
 /// JSON web tokens, bootstrap tokens, and PEM in base64, which may be a key.
 fn is_secret(word: &str) -> bool {
+    // `jwt=eyJ…` is one word.
+    let is_web_token = |part: &str| part.starts_with("eyJ") && part.len() >= 20;
     word.starts_with("LS0tLS1CRUdJTi")
-        || (word.starts_with("eyJ") && word.len() >= 20)
+        || word.split('=').any(is_web_token)
         || word
             .split(['/', '=', '-', '_', '+'])
             .any(|part| is_bootstrap_token(part.trim_matches('.')))
@@ -113,7 +147,8 @@ fn without_values(line: &str) -> String {
             let behind = without_values(&rest[blank + value.len()..]);
             return format!("{} {MASK}{behind}", &line[..end]);
         }
-        from = end;
+        // Another may begin within it: `_passwd` in `_pass`.
+        from = at + 1;
     }
     line.to_owned()
 }
@@ -121,13 +156,14 @@ fn without_values(line: &str) -> String {
 /// Something that may be a secret.
 fn is_value(text: &str) -> bool {
     let text = text.trim_start_matches(['"', '\'', ' ', '\\', '\t']);
+    if text.starts_with(MASK) {
+        return false;
+    }
+    // A list that begins here, or in the next lines.
+    let text = text.trim_start_matches(['[', '"', '\'', ' ', '\\']);
     let word = text.split([' ', ',', '"', '\'', ';']).next().unwrap_or_default();
     let is_sign = matches!(word, "=" | ":");
-    !word.is_empty()
-        && !PLAIN.contains(&word)
-        && word != MASK
-        && !word.starts_with("--")
-        && !is_sign
+    !word.is_empty() && !PLAIN.contains(&word) && !word.starts_with("--") && !is_sign
 }
 
 /// `Bearer x` and `Basic x`, however the header before them is called.
@@ -135,7 +171,9 @@ fn without_credentials(line: &str) -> String {
     let mut words: Vec<&str> = line.split(' ').collect();
     for at in 1..words.len() {
         let is_long = words[at].len() >= 8 && words[at].is_ascii();
-        if is_long && matches!(words[at - 1].trim_matches('"'), "Bearer" | "Basic") {
+        if is_long
+            && matches!(words[at - 1].trim_matches(['"', '\'', '[', '\\']), "Bearer" | "Basic")
+        {
             words[at] = MASK;
         }
     }
@@ -196,6 +234,25 @@ mod tests {
             ("--x[PrivateKey = [hidden]", "--x[PrivateKey = [hidden]"),
             ("DB_PASSWORD=x accessToken: y", "DB_PASSWORD= [hidden]"),
             ("AWS_SECRET_ACCESS_KEY=x", "AWS_SECRET_ACCESS_KEY= [hidden]"),
+            ("CF_API_KEY=x", "CF_API_KEY= [hidden]"),
+            ("SMTP_PASS: x", "SMTP_PASS: [hidden]"),
+            ("MYSQL_PASSWD: x", "MYSQL_PASSWD: [hidden]"),
+            ("RESTIC_PASSPHRASE=x", "RESTIC_PASSPHRASE= [hidden]"),
+            ("    - --secret-key=x", "    - --secret-key= [hidden]"),
+            ("  Authorization = [\"Basic dXNlcjpwYXNz\"]", "  Authorization = [hidden]"),
+            ("  X-Any = [\"Basic dXNlcjpwYXNz\"]", "  X-Any = [\"Basic [hidden]"),
+            ("/login?jwt=eyJhbGciOiJSUzI1NiIsImtpZCI6", "/login?[hidden]"),
+            ("token: [", "token: ["),
+            (
+                "    - --tls-private-key-file=/etc/k/a.key",
+                "    - --tls-private-key-file=/etc/k/a.key",
+            ),
+            (
+                "    - --service-account-key-file=/etc/k/sa.pub",
+                "    - --service-account-key-file=/etc/k/sa.pub",
+            ),
+            ("--token-ttl 24h0m0s", "--token-ttl 24h0m0s"),
+            ("the probe will pass: ok", "the probe will pass: ok"),
             ("header Bearer opaque-token here", "header Bearer [hidden] here"),
             ("    - --client-cert-auth=true", "    - --client-cert-auth=true"),
             ("--enable-bootstrap-token-auth=true --x", "--enable-bootstrap-token-auth=true --x"),

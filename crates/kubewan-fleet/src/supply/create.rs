@@ -7,8 +7,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
-use kubewan_core::bundle::{Artifact, ArtifactKind, Bundle, FORMAT};
+use kubewan_core::bundle::{self, Artifact, ArtifactKind, Bundle, FORMAT};
 use kubewan_core::inventory::Inventory;
 use kubewan_core::supply::{self, Part};
 
@@ -47,11 +48,34 @@ pub enum Step<'a> {
 /// Fails with the first thing that could not be had; what came before stays for the next try.
 pub fn create(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Bundle, FetchError> {
     let _lock = locked(wanted.cache).map_err(|error| local(wanted.cache, &error))?;
-    // What is described must not change.
+    // What is described must not change. The bundle that is there stays one where nothing of it was replaced: it may be all that a
+    // site without servers has.
     let described = wanted.folder.join(MANIFEST);
-    if described.exists() {
+    let before = fs::read(&described).ok();
+    if before.is_some() {
         fs::remove_file(&described).map_err(|error| local(&described, &error))?;
     }
+    let began = SystemTime::now();
+    let made = filled(wanted, tell);
+    if let (Err(_), Some(text)) = (&made, before)
+        && is_as_it_was(wanted.folder, &text, began)
+    {
+        fs::write(&described, text).map_err(|error| local(&described, &error))?;
+    }
+    made
+}
+
+/// Whether every file that a bundle's description names is there since before.
+fn is_as_it_was(folder: &Path, text: &[u8], before: SystemTime) -> bool {
+    let Ok(bundle) = bundle::parse(&String::from_utf8_lossy(text)) else { return false };
+    bundle.artifacts.iter().all(|artifact| {
+        let metadata = fs::metadata(folder.join(&artifact.path));
+        let is_old = |at: io::Result<SystemTime>| at.is_ok_and(|at| at < before);
+        metadata.is_ok_and(|file| file.len() == artifact.size && is_old(file.modified()))
+    })
+}
+
+fn filled(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Bundle, FetchError> {
     let mut artifacts = Vec::new();
     for arch in wanted.archs {
         let kubernetes = supply::kubernetes(wanted.inventory, arch);
@@ -221,4 +245,25 @@ pub(super) fn describe(folder: &Path, bundle: &Bundle) -> io::Result<()> {
     let building = folder.join(format!("{MANIFEST}.part"));
     fs::write(&building, text + "\n")?;
     fs::rename(building, folder.join(MANIFEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bundle_of_which_nothing_was_replaced_is_described_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"format: 1\nkubernetes: \"1.36.2\"\nartifacts:\n  - { kind: binary, name: kubectl, version: \"1.36.2\", arch: amd64, path: kubectl, size: 3, sha256: 0000000000000000000000000000000000000000000000000000000000000000 }\n";
+        let path = folder.path().join("kubectl");
+        let hour = std::time::Duration::from_secs(3600);
+        let later = SystemTime::now() + hour;
+        assert!(!is_as_it_was(folder.path(), text, later), "the file is gone");
+        fs::write(&path, "abc").unwrap();
+        assert!(is_as_it_was(folder.path(), text, later));
+        assert!(!is_as_it_was(folder.path(), text, later - hour - hour), "it was written since");
+        fs::write(&path, "ab").unwrap();
+        assert!(!is_as_it_was(folder.path(), text, later), "it is half written");
+        assert!(!is_as_it_was(folder.path(), b"x", later));
+    }
 }

@@ -57,6 +57,9 @@ const JOINTS: [(&str, &str); 7] = [
     (")", ")"),
 ];
 
+/// What a lab's errors say before what to do, in both languages.
+const NEXT: (&str, &str) = ("next:", "下一步：");
+
 /// A text of kubewan's in the language that people are told things in.
 pub fn localized(text: &str) -> Cow<'_, str> {
     told_by(text, Voice::Ours)
@@ -165,6 +168,12 @@ impl Catalogue {
                 let worded = |line: &str| line.contains(|c: char| c.is_ascii_alphabetic());
                 lines.filter(|(line, _)| worded(line)).for_each(|(english, chinese)| {
                     add(english.trim(), chinese.trim());
+                    // A lab's errors end with what to do, which stands behind `= help:` then.
+                    if let (Some(english), Some(chinese)) =
+                        (english.strip_prefix(NEXT.0), chinese.strip_prefix(NEXT.1))
+                    {
+                        add(english.trim(), chinese);
+                    }
                 });
             }
         }

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use clap::Command;
-use clap::error::Error;
+use clap::error::{Error, ErrorKind};
 
 use super::catalogue::localized;
 use super::language::Language;
@@ -32,6 +32,12 @@ pub fn print(error: &Error) {
         return;
     }
     let columns = screen::size().columns.min(COLUMNS_MAX);
+    // A command without the one that has to follow: clap answers with help, on standard error.
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help {
+        let text = told(&error.render().to_string(), columns);
+        return screen::print(text.trim_end());
+    }
     if error.use_stderr() {
         let text = error.render().to_string();
         return screen::print(style::diagnostic(&localized(text.trim_end())).as_str());

@@ -123,7 +123,8 @@ pub fn a_firewall_that_shuts_us_out_goes_off_again(stage: &Stage) {
         "ufw status | grep -q 'Status: active' && systemctl is-active kubewan-undo.timer",
     );
     // What its timer does, sooner.
-    stage.on(host, "systemctl start kubewan-undo.service && ufw status | grep -q inactive");
+    let off = "until ufw status | grep -q inactive; do sleep 0.2; done";
+    stage.on(host, &format!("systemctl start kubewan-undo.service && timeout 30 sh -c '{off}'"));
 
     stage.on(host, "ufw allow 22/tcp && ufw --force enable");
     stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
