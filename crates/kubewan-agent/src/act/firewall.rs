@@ -119,7 +119,7 @@ fn restore(
     }
     if tool == FirewallTool::Firewalld && (active || seen.active) {
         for rule in firewalld_rules(ours)? {
-            firewall_cmd(&rule.replace("--add-", "--remove-"))?;
+            firewall_cmd(&firewalld_closes(&rule))?;
         }
     }
     Ok(())
@@ -373,21 +373,32 @@ fn open_firewalld(
     subnets: &[&String],
     cx: &mut Performing<'_>,
 ) -> Result<(), String> {
-    let zone = firewalld_zone()?;
-    let mut rules: Vec<String> = Vec::new();
-    rules.extend(ports.iter().map(|port| zone_rule(&zone, port)));
-    rules.extend(subnets.iter().map(|subnet| format!("--zone=trusted --add-source={subnet}")));
-    for rule in rules {
-        for rule in [format!("--permanent {rule}"), rule] {
-            // One of the two may be there already, and is not ours then.
-            if has_firewalld(&rule)? {
-                continue;
-            }
-            cx.record([format!("firewalld:{rule}")])?;
-            firewall_cmd(&rule)?;
+    for rule in firewalld_opens(&firewalld_zone()?, ports, subnets) {
+        // One of the two may be there already, and is not ours then.
+        if has_firewalld(&rule)? {
+            continue;
         }
+        cx.record([format!("firewalld:{rule}")])?;
+        firewall_cmd(&rule)?;
     }
     Ok(())
+}
+
+/// What lets ports and subnets in, as firewall-cmd's options: each for good, since a reload forgets the others, and for now.
+fn firewalld_opens(zone: &str, ports: &[&Opening], subnets: &[&String]) -> Vec<String> {
+    let ports = ports.iter().map(|port| zone_rule(zone, port));
+    let subnets = subnets.iter().map(|subnet| format!("--zone=trusted --add-source={subnet}"));
+    ports.chain(subnets).flat_map(|rule| [format!("--permanent {rule}"), rule]).collect()
+}
+
+/// What takes such a rule away.
+fn firewalld_closes(rule: &str) -> String {
+    rule.replace("--add-", "--remove-")
+}
+
+/// What asks for it.
+fn firewalld_asks(rule: &str) -> String {
+    rule.replace("--add-", "--query-")
 }
 
 /// A port's rule in a zone, as firewall-cmd's options.
@@ -409,8 +420,7 @@ fn firewalld_rules(rules: &[String]) -> Result<Vec<String>, String> {
 
 /// firewall-cmd answers a query with its exit code, 1 for no.
 fn has_firewalld(rule: &str) -> Result<bool, String> {
-    let query = rule.replace("--add-", "--query-");
-    let program = Program::new("firewall-cmd").args(options(&query));
+    let program = Program::new("firewall-cmd").args(options(&firewalld_asks(rule)));
     let output = program.output()?;
     if output.code == 1 {
         return Ok(false);
@@ -507,6 +517,32 @@ Anywhere                   ALLOW FWD   10.244.0.0/16              # kubewan
         assert_eq!(ufw_same(&added, "allow 6443/tcp"), None);
         assert_eq!(ufw_same(&added, "route allow from 10.244.0.0/16"), None);
         assert_eq!(ufw_same(&added, "route allow to 10.244.0.0/16"), None);
+    }
+
+    /// firewall-cmd(1): `--permanent` before what it is for; a query's, an addition's and a removal's words differ in the verb alone.
+    #[test]
+    fn what_firewalld_is_told() {
+        let anyone = Opening::to_anyone("30000-32767/udp");
+        let peer = Opening::to_one("10250/tcp", std::net::Ipv4Addr::new(192, 0, 2, 1));
+        let pods = "10.244.0.0/16".to_owned();
+        let opens = firewalld_opens("public", &[&anyone, &peer], &[&pods]);
+        let rich = "--zone=public --add-rich-rule=rule family=\"ipv4\" source address=\"192.0.2.1\" port port=\"10250\" protocol=\"tcp\" accept";
+        let rules = [
+            "--zone=public --add-port=30000-32767/udp",
+            rich,
+            "--zone=trusted --add-source=10.244.0.0/16",
+        ];
+        let both: Vec<String> =
+            rules.iter().flat_map(|r| [format!("--permanent {r}"), (*r).to_owned()]).collect();
+        assert_eq!(opens, both);
+        assert_eq!(
+            firewalld_asks(&opens[0]),
+            "--permanent --zone=public --query-port=30000-32767/udp"
+        );
+        assert_eq!(firewalld_closes(&opens[5]), "--zone=trusted --remove-source=10.244.0.0/16");
+        assert!(firewalld_closes(rich).starts_with("--zone=public --remove-rich-rule=rule family"));
+        let off = |tool| off(tool).iter().map(|line| line.join(" ")).collect::<Vec<_>>();
+        assert_eq!(off(FirewallTool::Firewalld), ["systemctl disable --now firewalld.service"]);
     }
 
     #[test]
