@@ -2,39 +2,20 @@
 
 use super::{MASK, is_bootstrap_token};
 
-/// Words before a `:` or `=`, or as an argument's name before a blank, after which a secret stands.
-const SECRET_WORDS: [&str; 32] = [
+/// Names of secrets, before a `:` or `=`, or of an argument before a blank: these by themselves alone, since longer names with such an
+/// end are of other things.
+const WHOLE: [&str; 12] = [
     "client-key-data",
     "certificatekey",
     "certificate-key",
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
     "token-secret",
-    "token",
     "identitytoken",
     "auth",
     "authorization",
     "privatekey",
     "presharedkey",
     "psk",
-    "apikey",
-    "api-key",
-    "api_key",
-    "pwd",
-    "accesskey",
-    "access-key",
-    "access_key",
-    "secretkey",
-    "secret-key",
-    "secret_key",
     "encryption-key",
-    "encryption_key",
-    "credentials",
-    "_pass",
-    "-pass",
-    "_dsn",
     "signature",
 ];
 
@@ -68,7 +49,7 @@ const PLAIN: [&str; 3] = ["true", "false", "{"];
 /// Whether a name, of a key or an argument, is one that secrets have.
 pub fn is_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET_WORDS.contains(&name.as_str()) || ENDINGS.iter().any(|end| name.ends_with(end))
+    WHOLE.contains(&name.as_str()) || ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
 /// A text without private keys, tokens, passwords, and what else looks like one.
@@ -125,8 +106,9 @@ fn without_values(line: &str) -> String {
     // Letters of ASCII keep their places.
     let lower = line.to_ascii_lowercase();
     let mut from = 0;
-    while let Some((at, word)) = SECRET_WORDS
+    while let Some((at, word)) = WHOLE
         .iter()
+        .chain(&ENDINGS)
         .filter_map(|word| Some((from + lower[from..].find(word)?, *word)))
         .min_by_key(|(at, word)| (*at, std::cmp::Reverse(word.len())))
     {
