@@ -39,7 +39,10 @@ impl Terminal {
         };
         // It makes the terminal the program's own, so that it can be opened as /dev/tty.
         let mut child = Command::new("setsid");
-        child.args(["--ctty", "--wait"]).arg(program.get_program()).args(program.get_args());
+        child.args(["--ctty", "--wait"]);
+        // A job in a shell's background ignores Ctrl-C, and hands that on (POSIX, 2.11); who sits at a terminal is in front.
+        child.args(["env", "--default-signal=INT"]);
+        child.arg(program.get_program()).args(program.get_args());
         for (name, value) in program.get_envs() {
             child.env(name, value.unwrap_or_default());
         }
