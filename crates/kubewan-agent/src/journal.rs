@@ -281,11 +281,18 @@ mod tests {
     use super::*;
 
     fn goal() -> Action {
-        Action::Sysctl(Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() })
+        Action::Sysctl(Sysctl {
+            key: "net.ipv4.ip_forward".into(),
+            value: "1".into(),
+            unless_needed: false,
+        })
     }
 
     fn seen(on: bool) -> Observed {
-        Observed::Sysctl(SysctlSeen { value: Some(u8::from(on).to_string()) })
+        Observed::Sysctl(SysctlSeen {
+            value: Some(u8::from(on).to_string()),
+            ..SysctlSeen::default()
+        })
     }
 
     #[test]

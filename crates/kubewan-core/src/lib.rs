@@ -7,6 +7,7 @@
 //! [`action::diff`]) → the executor in kubewan-fleet, which makes no choices.
 
 pub mod action;
+pub mod api;
 pub mod bundle;
 pub mod container_log;
 pub mod download;

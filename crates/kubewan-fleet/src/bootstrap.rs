@@ -76,6 +76,8 @@ fn script(nonce: &str) -> String {
         // Folders that were made for nothing go again.
         "n=$d/new.$$",
         "gone() { rm -f $n; rmdir -p $d 2>/dev/null; echo $1; exit 71; }",
+        // Another build's agent may serve another run at this moment, which starts it again for each of its phases.
+        "used() { ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q $1/; }",
         // An empty file is a script that a shell runs, unless the file system is mounted noexec.
         &format!(
             "if [ -n \"$k\" ] && [ \"$h\" = \"$k\" ]; then echo kubewan-have {nonce}; \
@@ -85,7 +87,7 @@ fn script(nonce: &str) -> String {
              echo kubewan-need {nonce}; \
              read -r size || gone \"kubewan-bad {nonce}\"; \
              head -c $size | gzip -dc > $n && [ {got} ] && mv -f $n $f || gone \"kubewan-bad {nonce}\"; \
-             for o in {AGENTS}/*; do [ $o = $d ] || rm -rf $o; done; fi",
+             for o in {AGENTS}/*; do [ $o = $d ] || used $o || rm -rf $o; done; fi",
             have = sum("$f"),
             got = sum("$n"),
         ),
@@ -220,6 +222,16 @@ mod tests {
         let times = std::fs::FileTimes::new().set_modified(modified);
         std::fs::File::options().write(true).open(&file).unwrap().set_times(times).unwrap();
         assert_eq!(talk(&first), ["kubewan-need 00ff", "kubewan-agent 00ff", "frames"]);
+        std::fs::remove_dir_all(root.path().join(&sha)).unwrap();
+        std::fs::create_dir(root.path().join("older")).unwrap();
+        let older = root.path().join("older/kubewan");
+        // By another process: one of ours that is forked meanwhile would hold it open for writing.
+        assert!(Command::new("cp").arg("/bin/sleep").arg(&older).status().unwrap().success());
+        let mut run = Command::new(&older).arg("60").spawn().unwrap();
+        talk(&first);
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert!(older.exists(), "one that runs stays");
         std::fs::remove_dir_all(root.path().join(&sha)).unwrap();
         talk(&first);
         assert!(!root.path().join("older").exists(), "a new agent takes the place of older ones");

@@ -3,6 +3,7 @@
 //! becomes of the connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kubewan_core::action::{Action, Artifact, Input};
@@ -41,14 +42,12 @@ pub struct Run<'a> {
     pub giver: Option<&'a Giver>,
     /// Hears what happens.
     pub emit: &'a Emit<'a>,
+    /// Steps that have changed something, also where the run fails afterwards.
+    pub changed: &'a AtomicUsize,
 }
 
-/// What a batch has brought.
-#[derive(Debug, Default)]
-struct Brought {
-    changed: usize,
-    outputs: BTreeMap<String, String>,
-}
+/// What the steps of a batch have answered, by the markers of later steps' inputs.
+type Brought = BTreeMap<String, String>;
 
 /// A name for a run: when it began, and something that no other run has.
 pub fn run_name() -> String {
@@ -56,14 +55,13 @@ pub fn run_name() -> String {
     format!("{seconds}-{}", kubewan_core::hex(&random::bytes::<3>()))
 }
 
-/// Carries out the plan and answers how many steps changed something.
+/// Carries out the plan.
 ///
 /// # Errors
 /// Fails after the phase in which something failed, with what failed on every host: the others end what they began.
-pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
+pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<(), Vec<HostError>> {
     let secrets = secrets_of(run.plan);
     let mut outputs = run.plan.outputs.clone();
-    let mut changed = 0;
     for phase in Phase::ALL {
         let mut work: BTreeMap<String, Vec<&PlannedStep>> = BTreeMap::new();
         let mut order: Vec<&str> = Vec::new();
@@ -93,15 +91,12 @@ pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
                 let steps = &work[&member.host.name];
                 send_artifacts(member, steps, run)?;
                 let orders = orders(run, phase, steps, &secrets, known);
-                run_batch(member, orders, run.emit)
+                run_batch(member, orders, run)
             });
             let mut errors = Vec::new();
             for result in results.into_values() {
                 match result {
-                    Ok(brought) => {
-                        changed += brought.changed;
-                        outputs.extend(brought.outputs);
-                    }
+                    Ok(brought) => outputs.extend(brought),
                     Err(error) => errors.push(error),
                 }
             }
@@ -111,7 +106,7 @@ pub fn apply(fleet: &mut Fleet, run: &Run) -> Result<usize, Vec<HostError>> {
         }
         (run.emit)(Event::PhaseDone { phase: name });
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// The hosts that work side by side in a phase, one turn after another: all at once, or each by itself in the order of
@@ -271,13 +266,13 @@ fn seconds_of(action: &Action) -> u64 {
 }
 
 /// Has a host carry out a batch and relays its news until it has ended, over as many connections as that takes.
-fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought, HostError> {
+fn run_batch(member: &mut Member, orders: Orders, run: &Run) -> Result<Brought, HostError> {
     let host = member.host.name.clone();
     let phase = orders.batch.clone();
     let attempted = format!("the phase {phase}");
     let patience = Duration::from_secs(orders.timeout_s) + GRACE;
     let request = Request::Run { orders: Box::new(orders) };
-    let mut brought = Brought::default();
+    let mut brought = Brought::new();
     let (mut losses, mut known) = (Losses::default(), 0);
     member.check_size(&attempted, &request)?;
     loop {
@@ -285,8 +280,8 @@ fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought
             // A host that was asked twice tells its news from the start.
             if event.seq > known {
                 known = event.seq;
-                brought.take(&event.what);
-                tell(&host, &event, emit);
+                take(&event.what, &mut brought, run.changed);
+                tell(&host, &event, run.emit);
             }
         };
         // Asking again is right after a lost link too: the host attaches us to the batch that it has.
@@ -307,21 +302,19 @@ fn run_batch(member: &mut Member, orders: Orders, emit: &Emit) -> Result<Brought
             Ok(_) => Err(member.other(&attempted)),
             Err(lost) => {
                 losses.note(known);
-                member.reconnect(&attempted, lost, &losses, emit)?;
+                member.reconnect(&attempted, lost, &losses, run.emit)?;
                 continue;
             }
         };
     }
 }
 
-impl Brought {
-    fn take(&mut self, news: &BatchNews) {
-        let BatchNews::Done { step, changed, outputs } = news else { return };
-        self.changed += usize::from(*changed);
-        for (field, value) in outputs {
-            let input = Input::Output { step: step.clone(), field: field.clone() };
-            self.outputs.insert(input.marker(), value.clone());
-        }
+fn take(news: &BatchNews, brought: &mut Brought, count: &AtomicUsize) {
+    let BatchNews::Done { step, changed, outputs } = news else { return };
+    count.fetch_add(usize::from(*changed), Ordering::Relaxed);
+    for (field, value) in outputs {
+        let input = Input::Output { step: step.clone(), field: field.clone() };
+        brought.insert(input.marker(), value.clone());
     }
 }
 

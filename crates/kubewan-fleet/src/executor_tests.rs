@@ -32,6 +32,8 @@ struct World {
     /// Hosts that never let anyone in.
     closed: Vec<String>,
     orders: Vec<(String, Orders)>,
+    /// What kubectl says on standard error, one question after another; nothing more: it succeeds.
+    complaints: VecDeque<&'static str>,
 }
 
 struct FakeDial(Arc<Mutex<World>>);
@@ -70,8 +72,15 @@ impl Login for FakeLogin {
 
 impl Agent for FakeAgent {
     fn send(&mut self, request: &Request, _: Option<Vec<u8>>) -> Result<(), LinkLost> {
-        let Request::Run { orders } = request else { panic!("only batches are asked for here") };
         let mut world = self.world.lock().unwrap();
+        if matches!(request, Request::Kubectl { .. }) {
+            let stderr = world.complaints.pop_front().unwrap_or_default().to_owned();
+            let code = i32::from(!stderr.is_empty());
+            let answer = Response::Output { code, stdout: String::new(), stderr };
+            self.answers.push_back((Vec::new(), Ok(answer)));
+            return Ok(());
+        }
+        let Request::Run { orders } = request else { panic!("nothing else is asked for here") };
         world.orders.push((self.host.clone(), (**orders).clone()));
         let mut events = Vec::new();
         let mut end = BatchEnd::Finished;
@@ -142,8 +151,10 @@ fn module(host: &str, name: &str) -> (Step, Observed) {
 /// One change on each of two hosts in one phase, one on the first in the next, and one step that is right.
 fn steps() -> Vec<(Step, Observed)> {
     let sysctl = |host| {
-        let goal = Action::Sysctl(Sysctl { key: "a.b".into(), value: "1".into() });
-        let seen = Observed::Sysctl(SysctlSeen { value: Some("1".into()) });
+        let goal =
+            Action::Sysctl(Sysctl { key: "a.b".into(), value: "1".into(), unless_needed: false });
+        let seen =
+            Observed::Sysctl(SysctlSeen { value: Some("1".into()), ..SysctlSeen::default() });
         (Step::new(Phase::Prepare, host, goal, "test"), seen)
     };
     let mut late = module("one", "late");
@@ -157,8 +168,11 @@ fn plan(steps: Vec<(Step, Observed)>) -> Plan {
     Plan::new("test", false, steps, &seen, Vec::new()).unwrap()
 }
 
+/// How many steps changed something, and how it ended.
+type Applied = (usize, Result<(), Vec<HostError>>);
+
 /// Applies a plan to the hosts `one` and `two`.
-fn apply_to(world: World, plan: &Plan) -> (Result<usize, Vec<HostError>>, World, Vec<Event>) {
+fn apply_to(world: World, plan: &Plan) -> (Applied, World, Vec<Event>) {
     let world = Arc::new(Mutex::new(world));
     let events = Mutex::new(Vec::new());
     let result = {
@@ -167,9 +181,18 @@ fn apply_to(world: World, plan: &Plan) -> (Result<usize, Vec<HostError>>, World,
         let (mut fleet, errors) = Fleet::connect(&dial, &[host("one"), host("two")], &emit);
         assert!(errors.is_empty());
         let (sources, undoes) = (Sources::new(), BTreeMap::new());
-        let run =
-            Run { name: "run", plan, sources: &sources, undoes: &undoes, giver: None, emit: &emit };
-        apply(&mut fleet, &run)
+        let changed = AtomicUsize::new(0);
+        let run = Run {
+            name: "run",
+            plan,
+            sources: &sources,
+            undoes: &undoes,
+            giver: None,
+            emit: &emit,
+            changed: &changed,
+        };
+        let result = apply(&mut fleet, &run);
+        (changed.into_inner(), result)
     };
     let world = Arc::into_inner(world).expect("all agents are gone").into_inner().unwrap();
     (result, world, events.into_inner().unwrap())
@@ -188,7 +211,7 @@ fn batches(world: &World) -> Vec<String> {
 #[test]
 fn phases_are_barriers_and_only_changes_are_ordered() {
     let (result, world, events) = apply_to(World::default(), &plan(steps()));
-    assert_eq!(result.unwrap(), 3);
+    assert_eq!(result, (3, Ok(())));
     assert_eq!(batches(&world), ["one prepare 1", "two prepare 1", "one runtime 1"]);
     let phases: Vec<&Event> = events
         .iter()
@@ -201,7 +224,8 @@ fn phases_are_barriers_and_only_changes_are_ordered() {
 fn a_failure_lets_the_others_end_their_batch_and_stops_the_run() {
     let world = World { failing: vec!["two/module:first".into()], ..World::default() };
     let (result, world, _) = apply_to(world, &plan(steps()));
-    let errors = result.unwrap_err();
+    assert_eq!(result.0, 1, "the other host's is counted");
+    let errors = result.1.unwrap_err();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].to_string(), "two/module:first: it broke");
     assert_eq!(batches(&world), ["one prepare 1", "two prepare 1"]);
@@ -212,7 +236,7 @@ fn a_cut_link_is_made_anew_and_no_news_is_told_twice() {
     let steps = vec![module("one", "first"), module("one", "second")];
     let world = World { cut_after: Some(3), refused: 2, ..World::default() };
     let (result, world, events) = apply_to(world, &plan(steps));
-    assert_eq!(result.unwrap(), 2);
+    assert_eq!(result, (2, Ok(())));
     assert_eq!(world.dials, 5);
     assert_eq!(world.orders.len(), 2);
     assert_eq!(world.orders[0], world.orders[1]);
@@ -240,12 +264,12 @@ fn a_link_that_brings_nothing_new_is_given_up_and_one_that_does_is_not() {
     let steps = || (0..8).map(|n| module("one", &format!("m{n}"))).collect();
     let world = World { cut_always: Some((3, 0)), ..World::default() };
     let (result, world, _) = apply_to(world, &plan(steps()));
-    let errors = result.unwrap_err();
+    let errors = result.1.unwrap_err();
     assert!(matches!(errors[..], [HostError::Lost { .. }]), "{errors:?}");
     assert_eq!(world.orders.len(), 6);
     let world = World { cut_always: Some((1, 1)), ..World::default() };
     let (result, world, _) = apply_to(world, &plan(steps()));
-    assert_eq!(result.unwrap(), 8);
+    assert_eq!(result, (8, Ok(())));
     assert_eq!(world.orders.len(), 16);
 }
 
@@ -253,7 +277,7 @@ fn a_link_that_brings_nothing_new_is_given_up_and_one_that_does_is_not() {
 fn a_batch_that_fits_into_no_frame_is_not_sent() {
     let name = "x".repeat(kubewan_core::protocol::FRAME_MAX);
     let (result, world, _) = apply_to(World::default(), &plan(vec![module("one", &name)]));
-    let errors = result.unwrap_err();
+    let errors = result.1.unwrap_err();
     assert_eq!(errors[0].finding().code, "request-too-large");
     assert_eq!((world.orders.len(), world.dials), (0, 2));
 }
@@ -263,7 +287,7 @@ fn another_run_is_named() {
     let world = World { busy: Some("other".into()), ..World::default() };
     let (result, ..) = apply_to(world, &plan(steps()));
     let expected = |host: &str| HostError::Busy { host: host.into(), run: "other".into() };
-    assert_eq!(result.unwrap_err(), [expected("one"), expected("two")]);
+    assert_eq!(result.1.unwrap_err(), [expected("one"), expected("two")]);
 }
 
 #[test]
@@ -292,7 +316,7 @@ fn secrets_go_only_where_they_are_asked_for_and_outputs_are_handed_on() {
     ];
     let plan = plan(steps);
     let (result, world, events) = apply_to(World::default(), &plan);
-    assert_eq!(result.unwrap(), 3);
+    assert_eq!(result, (3, Ok(())));
     let [(_, prepare), (_, network), (_, join)] = &world.orders[..] else {
         panic!("three batches")
     };
@@ -324,4 +348,22 @@ fn control_planes_join_one_after_another_in_the_plans_order() {
     let order = ["two", "one"];
     assert_eq!(turns(Phase::JoinControlPlanes, &order), [set(&["two"]), set(&["one"])]);
     assert_eq!(turns(Phase::Join, &order), [set(&["one", "two"])]);
+}
+
+#[test]
+fn a_busy_api_is_asked_again_and_a_refusal_is_not() {
+    let late = "Error from server (Timeout): the server was unable to return a response in the time allotted";
+    let refusal = "Error from server (Forbidden): nodes is forbidden";
+    let ask = |complaints: &[&'static str]| {
+        let complaints = complaints.iter().copied().collect();
+        let world = Arc::new(Mutex::new(World { complaints, ..World::default() }));
+        let dial = FakeDial(Arc::clone(&world));
+        let (mut fleet, _) = Fleet::connect(&dial, &[host("one")], &|_| ());
+        let output = fleet.member("one").unwrap().kubectl(&["get", "nodes"], None, 1).unwrap();
+        let left = world.lock().unwrap().complaints.len();
+        (output.code, output.stderr, left)
+    };
+    assert_eq!(ask(&[late, late]), (0, String::new(), 0));
+    assert_eq!(ask(&[late, late, late, late]), (1, late.into(), 1));
+    assert_eq!(ask(&[refusal, late]), (1, refusal.into(), 1));
 }

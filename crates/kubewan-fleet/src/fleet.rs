@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kubewan_core::action::{Action, Observed};
+use kubewan_core::api;
 use kubewan_core::event::Event;
 use kubewan_core::facts::Facts;
 use kubewan_core::inventory::Host;
@@ -36,6 +37,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// For requests that only read.
 const READ: Duration = Duration::from_secs(300);
+
+/// Times that kubectl is run while the API says that it had no time: each try waits as long as the API lets it, a minute.
+const KUBECTL_TRIES: u32 = 3;
 
 /// What a command on a host answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,7 +350,7 @@ impl Member<'_> {
         }
     }
 
-    /// Runs the host's own kubectl as the cluster's admin.
+    /// Runs the host's own kubectl as the cluster's admin, again where the API had no time.
     ///
     /// # Errors
     /// As [`Member::call`]; that kubectl itself fails is no error here.
@@ -359,9 +363,18 @@ impl Member<'_> {
         let attempted = format!("kubectl {}", args.join(" "));
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         let request = Request::Kubectl { args, stdin, timeout_s };
-        match self.call_for(&attempted, &request, Duration::from_secs(timeout_s + 30))? {
-            Response::Output { code, stdout, stderr } => Ok(Output { code, stdout, stderr }),
-            _ => Err(self.other(&attempted)),
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.call_for(&attempted, &request, Duration::from_secs(timeout_s + 30))? {
+                // Nothing that is asked of it by this way does harm when it is done twice.
+                Response::Output { code, stderr, .. }
+                    if code != 0 && tries < KUBECTL_TRIES && api::had_no_time(&stderr) => {}
+                Response::Output { code, stdout, stderr } => {
+                    return Ok(Output { code, stdout, stderr });
+                }
+                _ => return Err(self.other(&attempted)),
+            }
         }
     }
 

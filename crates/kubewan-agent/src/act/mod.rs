@@ -4,12 +4,14 @@
 
 pub mod alias;
 pub mod cluster;
+mod cri;
 pub mod docker;
 pub mod file;
 pub mod firewall;
 pub mod image;
 pub mod kubeadm;
 pub mod kubelet;
+mod needed;
 pub mod package;
 mod pods;
 pub mod registry;

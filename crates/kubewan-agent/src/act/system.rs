@@ -10,7 +10,7 @@ use kubewan_core::action::{
     Hostname, Module, SelinuxEnforcing, SelinuxPermissive, SwapOff, SwapOn, Sysctl, TimeSyncOn,
 };
 
-use super::{Host, Performing, file};
+use super::{Host, Performing, file, needed};
 use crate::command::Program;
 use crate::disk::{self, Access};
 use crate::facts::systemd::{Unit, unit_files};
@@ -101,9 +101,11 @@ pub fn observe_sysctl(goal: &Sysctl, _host: &Host) -> Result<SysctlSeen, String>
         Ok(text) => {
             // Several numbers are separated by tabs there and by spaces in what people write.
             let value = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            Ok(SysctlSeen { value: Some(value) })
+            let is_asked = goal.unless_needed && value != goal.value;
+            let needed_by = if is_asked { needed::by(&goal.key, &value) } else { Vec::new() };
+            Ok(SysctlSeen { value: Some(value), needed_by })
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(SysctlSeen { value: None }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(SysctlSeen::default()),
         Err(e) => Err(format!("can't read {path}: {e}")),
     }
 }
@@ -460,9 +462,11 @@ mod tests {
         assert!(sysctl_path("net..ip_forward").is_err());
         assert!(sysctl_path("net.//.x").is_err());
         let host = Host::at("/nonexistent");
-        let goal = Sysctl { key: "kernel.no_such_key".into(), value: "1".into() };
-        assert_eq!(observe_sysctl(&goal, &host), Ok(SysctlSeen { value: None }));
-        let goal = Sysctl { key: "kernel.ostype".into(), value: "Linux".into() };
+        let goal =
+            Sysctl { key: "kernel.no_such_key".into(), value: "1".into(), unless_needed: false };
+        assert_eq!(observe_sysctl(&goal, &host), Ok(SysctlSeen::default()));
+        let goal =
+            Sysctl { key: "kernel.ostype".into(), value: "Linux".into(), unless_needed: false };
         assert_eq!(goal.diff(&observe_sysctl(&goal, &host).unwrap()), None);
     }
 

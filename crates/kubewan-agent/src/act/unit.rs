@@ -10,7 +10,7 @@ use kubewan_core::action::{Link, Unit, Unmasked};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-use super::{Host, Performing, package, pods};
+use super::{Host, Performing, cri, package, pods};
 use crate::command::Program;
 use crate::facts::network::{self, text};
 use crate::facts::systemd;
@@ -141,7 +141,11 @@ pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Re
                 package::record_containerd(cx)?;
             }
             let Some(node) = goal.node.as_ref().filter(|_| running) else {
-                return restart(name, cx);
+                restart(name, cx)?;
+                return match name {
+                    "containerd.service" => cri::wait_for_plugin(cx),
+                    _ => Ok(()),
+                };
             };
             let before = pods::ready_pods(cx.host, node);
             restart(name, cx)?;

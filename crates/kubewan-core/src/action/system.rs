@@ -33,6 +33,9 @@ pub struct Sysctl {
     pub key: String,
     /// Its value.
     pub value: String,
+    /// `reset`: it stays as it is where something else on the host may need that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unless_needed: bool,
 }
 
 /// A setting's value.
@@ -40,12 +43,15 @@ pub struct Sysctl {
 pub struct SysctlSeen {
     /// The value; `None` where the kernel has no such key (a module may bring it).
     pub value: Option<String>,
+    /// What may need that value, as a file of somebody's or a network interface; looked for with `unless_needed` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed_by: Vec<String>,
 }
 
 impl Sysctl {
     /// What has to change; see [`super::diff`].
     pub fn diff(&self, seen: &SysctlSeen) -> Option<Change> {
-        if seen.value.as_deref() == Some(&self.value) {
+        if seen.value.as_deref() == Some(&self.value) || !seen.needed_by.is_empty() {
             return None;
         }
         let old = seen.value.as_deref().unwrap_or("(not there)");

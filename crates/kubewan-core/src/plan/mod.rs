@@ -63,7 +63,7 @@ pub enum Phase {
     Prepare,
     /// containerd and the images.
     Runtime,
-    /// Docker on hosts that are nodes already: with its daemon their pods start again.
+    /// The same on hosts that are nodes already, one after another: a runtime that does not come back takes one node along.
     RuntimeInTurn,
     /// kubeadm, kubelet, kubectl, CNI plugins.
     Binaries,
@@ -117,7 +117,7 @@ impl Phase {
     }
 
     /// Its hosts work one after another, in the order of the plan's steps: each join adds a member to etcd, which takes
-    /// one at a time; and of nodes whose pods stop only one is without them.
+    /// one at a time; and of nodes whose runtime starts again only one is without it.
     pub fn is_one_by_one(self) -> bool {
         matches!(self, Phase::JoinControlPlanes | Phase::RuntimeInTurn)
     }
@@ -127,7 +127,9 @@ impl Phase {
         match self {
             Phase::Prepare => "prepare the hosts",
             Phase::Runtime => "set up the container runtime",
-            Phase::RuntimeInTurn => "set up Docker under running pods, one host after another",
+            Phase::RuntimeInTurn => {
+                "set up the container runtime under running pods, one host after another"
+            }
             Phase::Binaries => "install Kubernetes' programs",
             Phase::ControlPlane => "make the control plane",
             Phase::Network => "set up the pod network",

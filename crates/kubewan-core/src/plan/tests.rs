@@ -39,7 +39,9 @@ pub fn untouched(action: &Action) -> Observed {
         }
         Action::Removed(_) => Observed::Removed(RemovedSeen { exists: true, volumes: Vec::new() }),
         Action::Module(_) => Observed::Module(ModuleSeen::default()),
-        Action::Sysctl(_) => Observed::Sysctl(SysctlSeen { value: Some("0".into()) }),
+        Action::Sysctl(_) => {
+            Observed::Sysctl(SysctlSeen { value: Some("0".into()), ..SysctlSeen::default() })
+        }
         Action::SwapOff(_) => {
             Observed::SwapOff(SwapSeen { active: vec!["/dev/vdb".into()], ..SwapSeen::default() })
         }
@@ -107,7 +109,9 @@ fn reached(action: &Action) -> Observed {
             Observed::Block(BlockSeen { text: Some(block.render("127.0.0.1 localhost\n")) })
         }
         Action::Module(_) => Observed::Module(ModuleSeen { present: true }),
-        Action::Sysctl(s) => Observed::Sysctl(SysctlSeen { value: Some(s.value.clone()) }),
+        Action::Sysctl(s) => {
+            Observed::Sysctl(SysctlSeen { value: Some(s.value.clone()), ..SysctlSeen::default() })
+        }
         Action::SwapOff(_) => Observed::SwapOff(SwapSeen::default()),
         Action::SelinuxPermissive(_) => Observed::SelinuxPermissive(SelinuxSeen::default()),
         Action::TimeSyncOn(_) => Observed::TimeSyncOn(TimeSyncSeen {

@@ -206,7 +206,10 @@ pub fn modules_load() -> String {
     format!("# Written by kubewan.\n{modules}")
 }
 
-/// `/etc/sysctl.d/99-zz-kubewan.conf`: the name sorts after `99-sysctl.conf`, which is /etc/sysctl.conf.
+/// Kernel settings for every boot: the name sorts after `99-sysctl.conf`, which is /etc/sysctl.conf.
+pub const SYSCTL_CONF: &str = "/etc/sysctl.d/99-zz-kubewan.conf";
+
+/// The text of [`SYSCTL_CONF`].
 pub fn sysctl_conf() -> String {
     let settings: String =
         SYSCTLS.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

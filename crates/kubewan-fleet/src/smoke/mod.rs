@@ -12,6 +12,7 @@ mod registries;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -236,6 +237,7 @@ fn bring_image(fleet: &mut Fleet, test: &Test) -> Result<BTreeMap<String, String
         undoes: &undoes,
         giver: None,
         emit: test.emit,
+        changed: &AtomicUsize::new(0),
     };
     executor::apply(fleet, &run)?;
     Ok(references)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -235,6 +236,13 @@ fn fix(
     if args.output == Output::Table {
         report::data(&plan_view::text(&plan));
     }
+    if !args.yes && args.output == Output::Json {
+        return Err(Failure::new(
+            Code::Unconfirmed,
+            "`-o json` shows no steps to say yes to, so nothing was changed",
+            "look at `kubewan doctor --fix` without it, or use `--yes`",
+        ));
+    }
     if !args.yes {
         match report::ask("Apply these steps? Only 'yes' is accepted:").as_deref() {
             Some("yes") => {}
@@ -263,8 +271,14 @@ fn carry_out(cluster: &mut Cluster, supply: &Supply, plan: &Plan) -> Result<(), 
     let progress = Progress::for_plan(Output::Table, &cluster.site.inventory.hosts, plan);
     let emit = |event: Event| progress.hear(&event);
     let (name, sources, undoes) = (executor::run_name(), supply.bundle.sources(), BTreeMap::new());
-    let run =
-        Run { name: &name, plan, sources: &sources, undoes: &undoes, giver: None, emit: &emit };
-    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))?;
-    Ok(())
+    let run = Run {
+        name: &name,
+        plan,
+        sources: &sources,
+        undoes: &undoes,
+        giver: None,
+        emit: &emit,
+        changed: &AtomicUsize::new(0),
+    };
+    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }

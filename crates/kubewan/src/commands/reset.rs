@@ -1,6 +1,7 @@
 //! `kubewan reset`: gives the hosts back as they were, from their journals.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 
 use kubewan_core::action::firewall::FirewallState;
 use kubewan_core::action::{Action, Extent, Observed, Removed};
@@ -23,13 +24,13 @@ use crate::site::Site;
 
 /// Takes everything back.
 pub fn run(args: &ResetArgs) -> Result<Code, Failure> {
-    let mut changed = 0;
-    let result = attempt(args, &mut changed);
-    progress::end(args.output, changed, &result);
+    let changed = AtomicUsize::new(0);
+    let result = attempt(args, &changed);
+    progress::end(args.output, changed.into_inner(), &result);
     result
 }
 
-fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
+fn attempt(args: &ResetArgs, changed: &AtomicUsize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let dial = site.dial();
     let hosts = &site.inventory.hosts;
@@ -66,8 +67,9 @@ fn attempt(args: &ResetArgs, changed: &mut usize) -> Result<Code, Failure> {
         undoes: &undoes,
         giver: None,
         emit: &emit,
+        changed,
     };
-    *changed = executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
+    executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
     drop(progress);
     come_in_anew(&mut cluster, &plan)?;
     let stay = folders_that_stay(&mut cluster, &plan)?;
@@ -121,6 +123,7 @@ fn plan(cluster: &mut Cluster) -> Result<(Plan, BTreeMap<String, Vec<u64>>), Fai
     let seen = survey::observe(&mut cluster.fleet, &way.steps)
         .map_err(|errors| Failure::on_hosts(&errors))?;
     reset::spare_foreign_edits(&mut way, &seen);
+    way.findings.extend(reset::settings_that_stay(&way, &seen));
     way.findings.extend(reset::others(&way, &seen, &cluster.survey.facts));
     way.findings.extend(several_clusters(&cluster.survey.facts));
     let plan = Plan::new(name, false, way.steps, &seen, way.findings)?;

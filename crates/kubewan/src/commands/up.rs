@@ -1,6 +1,7 @@
 //! `kubewan up`: shows the plan, asks, applies it, and proves the result.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kubewan_core::event::{Event, Outcome, Proof};
 use kubewan_core::plan::Plan;
@@ -22,13 +23,13 @@ use crate::site::Site;
 
 /// Makes the cluster be as the inventory says.
 pub fn run(args: &UpArgs) -> Result<Code, Failure> {
-    let mut changed = 0;
-    let result = attempt(args, &mut changed);
-    progress::end(args.output, changed, &result);
+    let changed = AtomicUsize::new(0);
+    let result = attempt(args, &changed);
+    progress::end(args.output, changed.into_inner(), &result);
     result
 }
 
-fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
+fn attempt(args: &UpArgs, changed: &AtomicUsize) -> Result<Code, Failure> {
     let site = Site::read(&args.file.file)?;
     let bundle = site.bundle()?;
     // Before anybody is connected to; they are read again when they are used.
@@ -56,8 +57,9 @@ fn attempt(args: &UpArgs, changed: &mut usize) -> Result<Code, Failure> {
         }
         let progress = Progress::for_plan(args.output, hosts, &plan);
         let emit = |event: Event| progress.hear(&event);
-        *changed = carry_out(&mut cluster, &supply, &plan, &emit)?;
-        let proven = prove(args, &mut cluster, &supply, *changed, &emit)?;
+        carry_out(&mut cluster, &supply, &plan, changed, &emit)?;
+        let changed = changed.load(Ordering::Relaxed);
+        let proven = prove(args, &mut cluster, &supply, changed, &emit)?;
         drop(progress);
         if show {
             let status = Status::of(&mut cluster);
@@ -91,8 +93,9 @@ fn carry_out(
     cluster: &mut Cluster,
     supply: &Supply,
     plan: &Plan,
+    changed: &AtomicUsize,
     emit: &Emit,
-) -> Result<usize, Failure> {
+) -> Result<(), Failure> {
     let name = executor::run_name();
     let (cluster_name, rehearsal) = (plan.cluster.clone(), plan.rehearsal);
     emit(Event::RunStarted { run: name.clone(), cluster: cluster_name, rehearsal });
@@ -104,8 +107,15 @@ fn carry_out(
         // Every host has to reach it there, and before `kubeadm init` nobody listens.
         port: API_PORT,
     });
-    let run =
-        Run { name: &name, plan, sources: &sources, undoes: &undoes, giver: giver.as_ref(), emit };
+    let run = Run {
+        name: &name,
+        plan,
+        sources: &sources,
+        undoes: &undoes,
+        giver: giver.as_ref(),
+        emit,
+        changed,
+    };
     executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }
 

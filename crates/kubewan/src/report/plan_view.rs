@@ -170,9 +170,11 @@ mod tests {
     use kubewan_core::plan::Step;
 
     fn plan(value: &str) -> Plan {
-        let goal = Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() };
+        let goal =
+            Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into(), unless_needed: false };
         let step = Step::new(Phase::Prepare, "node01", Action::Sysctl(goal), "pods' packets pass");
-        let seen = Observed::Sysctl(SysctlSeen { value: Some(value.into()) });
+        let seen =
+            Observed::Sysctl(SysctlSeen { value: Some(value.into()), ..SysctlSeen::default() });
         let seen = [(step.id.clone(), Ok(seen))].into();
         Plan::new("home", false, vec![step], &seen, Vec::new()).unwrap()
     }

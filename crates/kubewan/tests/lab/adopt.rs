@@ -254,11 +254,14 @@ fn etcds_manifest_is_edited(stage: &Stage) {
     let (from, to) = (argument(&own), argument("127.0.0.1"));
     let edit = format!("grep -q -- {from} {manifest} && sed -i 's#{from}#{to}#' {manifest}");
     stage.on("master01", &edit);
-    let until = Instant::now() + Duration::from_secs(90);
-    let runs =
-        || stage.on("master01", &format!("pgrep -f -x '.*{to}.*' >/dev/null && echo new; true"));
-    while runs().is_empty() {
-        assert!(Instant::now() < until, "etcd did not start anew");
+    // The shell's own command line has these words too: only a process that is called etcd counts.
+    let runs = format!(
+        "for pid in $(pgrep -x etcd); do tr '\\0' '\\n' < /proc/$pid/cmdline; done | grep -qx -- {to} && \
+         kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz --request-timeout=5s"
+    );
+    let until = Instant::now() + Duration::from_secs(180);
+    while !stage.try_on("master01", &runs).status.success() {
+        assert!(Instant::now() < until, "etcd did not start anew, or the API not after it");
         sleep(Duration::from_secs(1));
     }
 }

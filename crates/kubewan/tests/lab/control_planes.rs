@@ -164,7 +164,7 @@ fn shown(stage: &Stage, up: &Said) {
         &format!("node-port  you -> master01 ({first}:"),
         &format!("node-port  you -> node01 ({second}:"),
         &format!("node-port  you -> node02 ({third}:"),
-        "at-rest  lab",
+        &format!("at-rest  {}", lab_name()),
         &format!("closed-to-others  you -> node02 ({third}): neither etcd nor the kubelet"),
     ] {
         assert!(has(words), "not shown: {words}\n{}", up.stderr);

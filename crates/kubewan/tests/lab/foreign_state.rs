@@ -91,8 +91,12 @@ fn what_is_someone_elses_is_refused_or_shown_and_nothing_is_overwritten() {
     let reset = stage.kubewan(&["reset", "--confirm", &lab_name()]);
     golden(&stage, "foreign-state-reset", &told(&reset));
     reset.expect_code(0);
-    let stays = "warning[folder-stays]: node02: /opt/cni/bin came with kubewan";
-    assert!(reset.stderr.contains(stays), "no `{stays}`:\n{}", reset.stderr);
+    for stays in [
+        "warning[folder-stays]: node02: /opt/cni/bin came with kubewan",
+        "warning[setting-stays]: node01: net.ipv4.ip_forward was 0 before kubewan came, and stays 1",
+    ] {
+        assert!(reset.stderr.contains(stays), "no `{stays}`:\n{}", reset.stderr);
+    }
     stage.on("node02", &format!("grep -q '# mine again' {SYSCTLS} && cat /opt/cni/bin/mine"));
     for path in THEIRS {
         assert_eq!(stage.on("node01", &format!("cat {path}")), "theirs\n", "{path}");

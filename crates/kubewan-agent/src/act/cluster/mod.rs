@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::cluster::ObjectSeen;
 use kubewan_core::action::{Action, Object, Observed};
+use kubewan_core::api::had_no_time;
 use serde_json::{Value, json};
 
 use super::{Host, Performing, kubeadm};
@@ -160,7 +161,7 @@ pub(crate) fn parse(stdout: &str) -> Result<Answer, String> {
 
 /// Whether an error says that the API, or the way to it, is not there now.
 pub(super) fn is_transient(words: &str) -> bool {
-    [
+    let no_way = [
         "connection refused",
         "was refused",
         "connection reset",
@@ -174,13 +175,10 @@ pub(super) fn is_transient(words: &str) -> bool {
         "network is unreachable",
         "http2: client connection lost",
         "the server is currently unable to handle the request",
-        "etcdserver: leader changed",
-        "etcdserver: request timed out",
         "apiserver not ready",
         "did not end within",
-    ]
-    .iter()
-    .any(|sign| words.contains(sign))
+    ];
+    no_way.iter().any(|sign| words.contains(sign)) || had_no_time(words)
 }
 
 /// Runs a change of the API, again while the API does not answer.
@@ -352,6 +350,9 @@ mod tests {
         assert!(is_transient(refused));
         assert!(is_transient("Unable to connect to the server: net/http: TLS handshake timeout"));
         assert!(is_transient("Unable to connect to the server: EOF"));
+        assert!(is_transient(
+            "Error from server (Timeout): the server was unable to return a response"
+        ));
         assert!(!is_transient("error: You must be logged in to the server (Unauthorized)"));
         assert!(!is_transient("Error from server (NotFound): nodes \"x\" not found"));
     }

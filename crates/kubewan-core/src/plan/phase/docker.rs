@@ -6,7 +6,7 @@ use super::runtime::{artifact, before_packages, excluding};
 use crate::action::file::{Content, FileState};
 use crate::action::{Action, DockerEngine, File, Package, Unit};
 use crate::bundle::Artifact;
-use crate::facts::{ClusterState, Facts};
+use crate::facts::Facts;
 use crate::inventory::{Host, RuntimeKind, RuntimeSource};
 use crate::packages::{self, TOOLS};
 use crate::plan::planner::View;
@@ -52,7 +52,7 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
             enabled: true,
             active: Some(true),
             restart_on: vec![DAEMON_JSON.into()],
-            node: in_turn(view, facts).then(|| host.name.clone()),
+            node: super::runtime::in_turn(facts).then(|| host.name.clone()),
         }),
         "the containers run by it",
     ));
@@ -66,12 +66,6 @@ pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Ste
         steps.extend(cri_dockerd(view, host, facts));
     }
     steps
-}
-
-/// Whether the host is a node that runs its pods by Docker. All of them stop when its daemon starts again (unlike containerd's, which
-/// have shims of their own), so that these hosts are worked on one after another.
-pub(super) fn in_turn(view: &View, facts: &Facts) -> bool {
-    view.inventory.is_docker() && facts.kubernetes.state == ClusterState::Done
 }
 
 /// The text of Docker's configuration.

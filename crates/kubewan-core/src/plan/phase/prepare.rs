@@ -346,11 +346,7 @@ fn kernel(host: &Host) -> Vec<Step> {
         ),
         step(
             host,
-            Action::File(File::text(
-                "/etc/sysctl.d/99-zz-kubewan.conf",
-                0o644,
-                unit::sysctl_conf(),
-            )),
+            Action::File(File::text(unit::SYSCTL_CONF, 0o644, unit::sysctl_conf())),
             "the settings are there after a reboot too",
         ),
     ];
@@ -370,7 +366,7 @@ fn kernel(host: &Host) -> Vec<Step> {
         };
         steps.push(step(
             host,
-            Action::Sysctl(Sysctl { key: key.into(), value: value.into() }),
+            Action::Sysctl(Sysctl { key: key.into(), value: value.into(), unless_needed: false }),
             why,
         ));
     }

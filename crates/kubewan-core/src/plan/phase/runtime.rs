@@ -3,7 +3,7 @@
 use super::registries;
 use crate::action::{Action, Artifact, File, Image, ImageStore, Package, Unit};
 use crate::bundle::{self, ArtifactKind};
-use crate::facts::Facts;
+use crate::facts::{ClusterState, Facts};
 use crate::inventory::{Host, Inventory, KubernetesSource, RuntimeSource};
 use crate::mirror::trust;
 use crate::packages::{self, PackageManager, TOOLS};
@@ -25,34 +25,47 @@ const CONTROL_PLANE_IMAGES: [&str; 4] =
     ["/kube-apiserver", "/kube-controller-manager", "/kube-scheduler", "/etcd"];
 
 pub(in crate::plan) fn steps(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
-    let mut steps = match view.inventory.is_docker() {
-        true => super::docker::steps(view, host, facts),
-        false => containerd(view, host, facts),
+    let (settings, mut daemon) = match view.inventory.is_docker() {
+        true => (Vec::new(), super::docker::steps(view, host, facts)),
+        false => (sources_of_images(view, host, facts), containerd(view, host, facts)),
     };
-    steps.extend(images(view, host, facts));
-    if super::docker::in_turn(view, facts) {
-        for step in &mut steps {
+    // They come into a daemon that runs.
+    daemon.extend(images(view, host, facts));
+    if in_turn(facts) {
+        for step in &mut daemon {
             step.phase = Phase::RuntimeInTurn;
         }
+    }
+    [settings, daemon].concat()
+}
+
+/// Whether the host is a node that runs pods. Such hosts are worked on one after another, so that a runtime that does not come
+/// back, by a setting or a version that it does not take there, stops the run at the first of them.
+pub(super) fn in_turn(facts: &Facts) -> bool {
+    facts.kubernetes.state == ClusterState::Done
+}
+
+/// Where containerd pulls images from, which it reads at every pull: nothing starts again for it.
+fn sources_of_images(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
+    let mut steps = registries::steps(view, host, facts);
+    for (registry, url) in &view.inventory.mirrors.images {
+        let path = format!("{}/{registry}/hosts.toml", containerd::CERTS_D);
+        let own = trust::entry(view.inventory, url);
+        let text = containerd::hosts_toml(url, own);
+        let action = Action::File(File::text(path, 0o644, text));
+        let why = format!("images of {registry} are pulled from {url}");
+        steps.push(Step::new(Phase::Runtime, &host.name, action, &why));
     }
     steps
 }
 
 fn containerd(view: &View, host: &Host, facts: &Facts) -> Vec<Step> {
     let step = |action, why: &str| Step::new(Phase::Runtime, &host.name, action, why);
-    let mut steps = registries::steps(view, host, facts);
     // The file comes before the package, which then starts containerd once, with the right settings.
-    steps.push(step(
+    let mut steps = vec![step(
         Action::File(File::text(CONFIG, 0o644, config(view, facts))),
         "kubelet and containerd must use one cgroup driver, and the pause image that kubeadm expects",
-    ));
-    for (registry, url) in &view.inventory.mirrors.images {
-        let path = format!("{}/{registry}/hosts.toml", containerd::CERTS_D);
-        let own = trust::entry(view.inventory, url);
-        let text = containerd::hosts_toml(url, own);
-        let why = format!("images of {registry} are pulled from {url}");
-        steps.push(step(Action::File(File::text(path, 0o644, text)), &why));
-    }
+    )];
     steps.extend(programs(view, host, facts));
     let mut restart_on: Vec<String> = vec![CONFIG.into()];
     if runtime_files(view, facts).next().is_some() {

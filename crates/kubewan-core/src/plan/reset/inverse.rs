@@ -55,9 +55,11 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
             }
         }
         (Action::Sysctl(sysctl), Observed::Sysctl(seen)) => {
-            let key = &sysctl.key;
-            let value = seen.value.clone();
-            way.now.extend(value.map(|value| Action::Sysctl(Sysctl { key: key.clone(), value })));
+            let goal = |value: &String| {
+                let (key, value) = (sysctl.key.clone(), value.clone());
+                Action::Sysctl(Sysctl { key, value, unless_needed: true })
+            };
+            way.now.extend(seen.value.as_ref().map(goal));
         }
         (Action::SwapOff(_), Observed::SwapOff(seen)) => way.now.extend(swap_on(subject, seen)),
         (Action::SelinuxPermissive(_), Observed::SelinuxPermissive(seen)) if seen.enforcing => {

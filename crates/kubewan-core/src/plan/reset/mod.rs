@@ -305,6 +305,31 @@ pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Obs
 const RUNTIMES: [(&str, &str); 2] =
     [("/var/lib/docker", "Docker"), ("/var/lib/containerd", "containerd")];
 
+/// Kernel settings that stay, as something else on the host may need them by now.
+pub fn settings_that_stay(
+    reset: &Reset,
+    seen: &BTreeMap<String, Result<Observed, String>>,
+) -> Vec<Finding> {
+    let stays = |step: &Step| {
+        let (Action::Sysctl(goal), Some(Ok(Observed::Sysctl(now)))) =
+            (&step.action, seen.get(&step.id))
+        else {
+            return None;
+        };
+        let value = now.value.as_ref().filter(|_| !now.needed_by.is_empty())?;
+        let (key, before, by) = (&goal.key, &goal.value, now.needed_by.join(", "));
+        Some(Finding::warning(
+            "setting-stays",
+            &step.host,
+            format!(
+                "{key} was {before} before kubewan came, and stays {value}, which may be needed: {by}"
+            ),
+            format!("where nothing needs it, `sysctl -w {key}={before}`"),
+        ))
+    };
+    reset.steps.iter().filter_map(stays).collect()
+}
+
 /// What of others a reset would take away with a runtime that kubewan brought: their containers that run there, and Docker's
 /// volumes. Nobody asked for that to go with the cluster.
 pub fn others(

@@ -60,9 +60,10 @@ impl Host {
             Action::Block(block) => Observed::Block(BlockSeen {
                 text: now.files.get(&block.path).map(|(text, ..)| text.clone()),
             }),
-            Action::Sysctl(s) => {
-                Observed::Sysctl(SysctlSeen { value: now.sysctls.get(&s.key).cloned() })
-            }
+            Action::Sysctl(s) => Observed::Sysctl(SysctlSeen {
+                value: now.sysctls.get(&s.key).cloned(),
+                ..SysctlSeen::default()
+            }),
             Action::Unit(unit) => {
                 let state = now.units.get(&unit.name);
                 let word = |on: bool, yes: &str, no: &str| if on { yes } else { no }.to_owned();
@@ -265,7 +266,11 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         (path, "[a-c]").prop_map(|(p, text)| Action::File(File::text(p, 0o644, text))),
         "[a-c]".prop_map(|l| Action::Block(Block { path: "/etc/hosts".into(), lines: vec![l] })),
-        "[0-2]".prop_map(|value| Action::Sysctl(Sysctl { key: "k".into(), value })),
+        "[0-2]".prop_map(|value| Action::Sysctl(Sysctl {
+            key: "k".into(),
+            value,
+            unless_needed: false
+        })),
         "[uv]".prop_map(|name| Action::Unit(Unit {
             name,
             enabled: true,

@@ -98,7 +98,7 @@ fn an_alias_comes_back_as_it_was_at_first() {
 fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
     let file = File::text("/etc/x", 0o644, "ours");
     let block = Block { path: "/etc/hosts".into(), lines: vec!["x".into()] };
-    let sysctl = Sysctl { key: "a.b".into(), value: "1".into() };
+    let sysctl = Sysctl { key: "a.b".into(), value: "1".into(), unless_needed: false };
     let init = KubeadmInit {
         config: String::new(),
         ignore_preflight_errors: Vec::new(),
@@ -126,7 +126,11 @@ fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
     vec![
         (Action::File(file), Observed::File(FileSeen::default()), &[]),
         (Action::Block(block), Observed::Block(BlockSeen::default()), &[]),
-        (Action::Sysctl(sysctl), Observed::Sysctl(SysctlSeen { value: Some("0".into()) }), &[]),
+        (
+            Action::Sysctl(sysctl),
+            Observed::Sysctl(SysctlSeen { value: Some("0".into()), ..SysctlSeen::default() }),
+            &[],
+        ),
         (Action::SwapOff(SwapOff {}), Observed::SwapOff(swap), &[]),
         (alias_off(), Observed::AliasOff(AliasSeen { there: Some(label()) }), &[]),
         (

@@ -237,6 +237,36 @@ fn a_runtime_that_no_package_brought_gets_none_beside_it() {
     assert_eq!(found, [("adopt-runtime", Some("node01"))]);
 }
 
+/// A containerd that does not come back, by a setting or a version, takes one node along and no other; what it reads at each
+/// pull needs no turn.
+#[test]
+fn containerds_nodes_are_worked_on_in_turn() {
+    let mut inventory = inventory();
+    inventory.mirrors.images.insert("docker.io".into(), "https://m.example".into());
+    let phases = |plan: &Plan, subject: &str| {
+        let steps = plan.steps.iter().filter(|p| p.step.action.subject() == subject);
+        let phases: Vec<(String, Phase)> =
+            steps.map(|p| (p.step.host.clone(), p.step.phase)).collect();
+        assert!(!phases.is_empty(), "{subject}");
+        phases
+    };
+    let all_in = |plan: &Plan, subject: &str, phase: Phase| {
+        let phases = phases(plan, subject);
+        assert!(phases.iter().all(|(_, its)| *its == phase), "{subject}: {phases:?}");
+    };
+    let config = crate::plan::phase::runtime::CONFIG;
+    let hosts_toml = "/etc/containerd/certs.d/docker.io/hosts.toml";
+    let living = planned_on(&inventory, &by_hand(&inventory, CA), reached, |_, _| {});
+    for subject in [config, "containerd.service"] {
+        all_in(&living, subject, Phase::RuntimeInTurn);
+    }
+    all_in(&living, hosts_toml, Phase::Runtime);
+    let fresh = planned(&inventory, ClusterState::None, untouched);
+    for subject in [config, "containerd.service", hosts_toml] {
+        all_in(&fresh, subject, Phase::Runtime);
+    }
+}
+
 /// Docker takes its containers along when it starts again: of running nodes one at a time, and each is waited for.
 #[test]
 fn dockers_nodes_are_worked_on_in_turn() {

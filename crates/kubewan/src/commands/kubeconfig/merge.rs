@@ -115,34 +115,61 @@ pub fn into_file(path: &Path, ours: &Value) -> Result<Merged, String> {
     Ok(Merged { kept, is_current })
 }
 
-/// Their kubeconfig with our cluster, user and context in it. Entries of our names are ours if they lead to the same
-/// server: a cluster that was built anew has other certificates.
+/// Their kubeconfig with our cluster, user and context in it. Entries of our names are ours if they lead to the same server (a
+/// cluster that was built anew has other certificates); what else a context of ours has, such as a namespace, stays.
 fn merged(theirs: &Value, ours: &Value) -> Result<Value, String> {
     let Value::Object(theirs) = theirs else { return Err("it is no kubeconfig".into()) };
     let mut merged: Map<String, Value> = theirs.clone();
     merged.entry("apiVersion").or_insert_with(|| "v1".into());
     merged.entry("kind").or_insert_with(|| "Config".into());
+    let cluster = &ours["clusters"][0]["name"];
+    let uses = |context: &Value, user: &Value| {
+        context["context"]["cluster"] == *cluster && context["context"]["user"] == *user
+    };
+    let contexts = theirs.get("contexts").and_then(Value::as_array).cloned().unwrap_or_default();
     for list in LISTS {
         let entry = &ours[list][0];
+        let name = &entry["name"];
         let place = merged.entry(list).or_insert(Value::Null);
         if place.is_null() {
             *place = json!([]);
         }
         let entries = place.as_array_mut().ok_or(format!("its `{list}` is no list"))?;
-        match entries.iter_mut().find(|other| other["name"] == entry["name"]) {
-            Some(other) => {
+        let Some(other) = entries.iter_mut().find(|other| other["name"] == *name) else {
+            entries.push(entry.clone());
+            continue;
+        };
+        match list {
+            "clusters" => {
                 let server = |entry: &Value| entry["cluster"]["server"].clone();
                 if server(other) != server(entry) {
                     return Err(format!(
-                        "it has a cluster {} already, at {}, and ours is at {}",
-                        entry["name"],
+                        "it has a cluster {name} already, at {}, and ours is at {}",
                         server(other),
                         server(entry)
                     ));
                 }
                 *other = entry.clone();
             }
-            None => entries.push(entry.clone()),
+            "users" => {
+                if !contexts.iter().any(|context| uses(context, name)) {
+                    return Err(format!(
+                        "it has a user {name} already, whom no context uses with the cluster {cluster}; \
+                         `kubectl config delete-user` takes one out that is not needed any more"
+                    ));
+                }
+                *other = entry.clone();
+            }
+            _ => {
+                let of = &other["context"]["cluster"];
+                if of != cluster {
+                    return Err(format!(
+                        "it has a context {name} already, for the cluster {of}; `kubectl config rename-context` \
+                         gives that another name"
+                    ));
+                }
+                other["context"]["user"] = entry["context"]["user"].clone();
+            }
         }
     }
     let current = merged.entry("current-context").or_insert(Value::Null);
@@ -243,6 +270,12 @@ contexts:
         let anew: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(anew["clusters"][1]["cluster"]["certificate-authority-data"], "TkVX");
         assert_eq!(anew["clusters"].as_array().unwrap().len(), 2);
+        let mut of_a_namespace = anew.clone();
+        of_a_namespace["contexts"][1]["context"]["namespace"] = "mine".into();
+        fs::write(&path, super::super::yaml(&of_a_namespace).unwrap()).unwrap();
+        into_file(&path, &ours("Q0E=")).unwrap();
+        let kept: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(kept["contexts"][1]["context"]["namespace"], "mine");
         assert!(!folder.path().join("config.lock").exists());
     }
 
@@ -272,6 +305,10 @@ contexts:
         refused("users: 3\n", "its `users` is no list");
         let other = "clusters:\n- name: home\n  cluster: {server: https://192.0.2.9:6443}\n";
         refused(other, "it has a cluster \"home\" already, at \"https://192.0.2.9:6443\"");
+        let other = "contexts:\n- name: home\n  context: {cluster: work, user: me}\n";
+        refused(other, "it has a context \"home\" already, for the cluster \"work\"");
+        let other = "users:\n- name: home-admin\n  user: {token: abc}\n";
+        refused(other, "it has a user \"home-admin\" already, whom no context uses");
         fs::write(folder.path().join("config.lock"), "").unwrap();
         let error = into_file(&path, &ours("Q0E=")).unwrap_err();
         assert!(error.contains("config.lock is there"), "{error}");

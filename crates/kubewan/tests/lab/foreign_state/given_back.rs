@@ -171,6 +171,8 @@ pub fn somebody_mounts_and_lives_between(stage: &Stage) {
                  systemctl is-active ledger cafe && mkdir -p /var/lib/kubelet/scratch && \
                  mount -t tmpfs tmpfs /var/lib/kubelet/scratch";
     stage.on("node01", lives);
+    // Machines behind it live by what kubewan switched on.
+    stage.on("node01", "ip link add company type bridge");
 }
 
 /// All of it after the reset.
@@ -180,6 +182,9 @@ pub fn what_was_theirs_is_theirs(stage: &Stage) {
         stage.on(host, &format!("test ! -e {at} && ! grep ' {at} ' /proc/self/mounts"));
     }
     stage.on("node01", "systemctl is-active ledger cafe && test ! -e /var/lib/kubelet/scratch");
+    for (host, forwards) in [("node01", "1\n"), ("node02", "0\n")] {
+        assert_eq!(stage.on(host, "cat /proc/sys/net/ipv4/ip_forward"), forwards, "{host}");
+    }
     assert_eq!(stage.on("node01", "ip netns list").trim(), "cni-theirs");
     stage.on("node01", "ip netns pids cni-theirs | grep -q .");
     assert_eq!(stage.on("node02", &format!("cat {UNIT_PATH}")), UNIT);
