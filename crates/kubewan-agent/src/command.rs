@@ -370,18 +370,18 @@ mod tests {
         let begin = Instant::now();
         let program = Program::new("sh")
             .args(["-c", "echo waits; sleep 60 & sleep 60"])
-            .timeout(Duration::from_millis(200));
+            .timeout(Duration::from_secs(3));
         let error = program.output().unwrap_err();
-        assert!(error.contains("did not end within 0 s and was stopped: waits"), "{error}");
-        assert!(begin.elapsed() < Duration::from_secs(4));
+        assert!(error.contains("did not end within 3 s and was stopped: waits"), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(40));
     }
 
     #[test]
     fn a_daemon_that_holds_the_pipe_does_not_hold_us() {
         let begin = Instant::now();
-        let output = Program::new("sh").args(["-c", "sleep 5 & echo done"]).stdout();
+        let output = Program::new("sh").args(["-c", "sleep 60 & echo done"]).stdout();
         assert_eq!(output, Ok("done\n".into()));
-        assert!(begin.elapsed() < Duration::from_secs(4));
+        assert!(begin.elapsed() < Duration::from_secs(40));
     }
 
     #[test]
@@ -412,7 +412,7 @@ mod tests {
         let begin = Instant::now();
         let error = Program::new("yes").timeout(Duration::from_millis(300)).stdout().unwrap_err();
         assert!(error.contains("did not end within 0 s and was stopped"), "{error}");
-        assert!(begin.elapsed() < Duration::from_secs(10));
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

@@ -169,10 +169,10 @@ mod tests {
             format!("greets://127.0.0.1:{tcp}/another"),
             format!("udp://127.0.0.1:{udp}/another"),
         ];
-        let answers = probe::all(&targets, Duration::from_millis(1500));
-        assert_eq!(answers[..2], [Ok("127.0.0.1".into()), Ok("127.0.0.1".into())]);
-        assert!(answers[2].as_ref().unwrap_err().contains("something else"), "{answers:?}");
-        assert!(answers[3].is_err(), "a datagram with another word is answered");
+        let answers = probe::all(&targets[..2], Duration::from_secs(30));
+        assert_eq!(answers, [Ok("127.0.0.1".into()), Ok("127.0.0.1".into())]);
+        let answers = probe::all(&targets[2..], Duration::from_millis(1500));
+        assert!(answers.iter().all(Result::is_err), "another word is answered: {answers:?}");
         drop(listening);
         let answers = probe::all(&targets[..2], Duration::from_millis(600));
         assert!(answers.iter().all(Result::is_err), "{answers:?}");

@@ -395,7 +395,7 @@ mod tests {
             .spawn()
             .unwrap();
         let url = format!("https://127.0.0.1:{port}/v2/");
-        for _ in 0..100 {
+        for _ in 0..1200 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 break;
             }

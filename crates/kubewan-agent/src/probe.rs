@@ -275,7 +275,7 @@ mod tests {
         let begin = Instant::now();
         let answers = all(&[target], Duration::from_millis(200));
         assert!(answers[0].as_ref().unwrap_err().contains("timed out"), "{answers:?}");
-        assert!(begin.elapsed() < Duration::from_secs(2));
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
@@ -287,8 +287,8 @@ mod tests {
         assert_eq!(answers, [Ok(from.port().to_string())]);
         drop(listener);
         let begin = Instant::now();
-        let answers = all(&[format!("knocks://{address}")], Duration::from_secs(5));
+        let answers = all(&[format!("knocks://{address}")], Duration::from_secs(60));
         assert!(answers[0].as_ref().unwrap().parse::<u16>().is_ok(), "{answers:?}");
-        assert!(begin.elapsed() < Duration::from_secs(2), "a refusal is waited for");
+        assert!(begin.elapsed() < Duration::from_secs(30), "a refusal is waited for");
     }
 }

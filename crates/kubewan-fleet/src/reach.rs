@@ -50,7 +50,9 @@ pub fn measure(
     let mut tried: Vec<(&Way, String)> =
         ways.iter().filter_map(|way| Some((way, targets.answered(way)?))).collect();
     tried.extend(overheard.iter().filter_map(|way| Some((way, targets.overheard(way)?))));
-    let answers = knock_everywhere(fleet, &tried, probe_here);
+    let behind: BTreeSet<&str> = overheard.iter().map(|way| way.to.as_str()).collect();
+    let counts = |way: &Way| !behind.contains(way.to.as_str());
+    let answers = knock_twice(fleet, &tried, probe_here, &counts);
     // Nobody answers there any longer, whatever came of it.
     let heard = collect(fleet.each(stop_listening))?;
     let heard: Heard = heard
@@ -60,7 +62,6 @@ pub fn measure(
             (name, deaf.map_or(Ok(heard), Err))
         })
         .collect();
-    let behind: BTreeSet<&str> = overheard.iter().map(|way| way.to.as_str()).collect();
     let (mut measured, mut local_ports) = (Vec::new(), BTreeMap::new());
     for (way, answer) in answers? {
         if !behind.contains(way.to.as_str()) {
@@ -140,6 +141,32 @@ fn knock_everywhere(
         let here = here.join().expect("knocking does not panic").map_err(|error| vec![error])?;
         collect(theirs).map(|theirs| theirs.into_values().flatten().chain(here).collect())
     })
+}
+
+/// The same, and once more where nothing came back: a way that loses packets, or a host that was busy, is not closed.
+fn knock_twice(
+    fleet: &mut Fleet,
+    tried: &[(&Way, String)],
+    probe_here: &ProbeHere,
+    counts: &dyn Fn(&Way) -> bool,
+) -> Result<Answers, Vec<HostError>> {
+    let key = |way: &Way| (way.from.clone(), way.to.clone(), way.protocol, way.port);
+    let mut answers = knock_everywhere(fleet, tried, probe_here)?;
+    let silent = answers.iter().filter(|(way, answer)| answer.is_err() && counts(way));
+    let silent: BTreeSet<_> = silent.map(|(way, _)| key(way)).collect();
+    if silent.is_empty() {
+        return Ok(answers);
+    }
+    let again = tried.iter().filter(|(way, _)| silent.contains(&key(way))).cloned();
+    let second = knock_everywhere(fleet, &again.collect::<Vec<_>>(), probe_here)?;
+    let mut second: BTreeMap<_, _> =
+        second.into_iter().map(|(way, answer)| (key(&way), answer)).collect();
+    for (way, answer) in &mut answers {
+        if let Some(again) = second.remove(&key(way)) {
+            *answer = again;
+        }
+    }
+    Ok(answers)
 }
 
 fn collect<T>(

@@ -122,7 +122,7 @@ fn folder_of(layout: &CgroupLayout, line: &str) -> Option<PathBuf> {
 }
 
 fn remove_below(group: &Path) -> Result<(), LabError> {
-    const ROUNDS: u32 = 100;
+    const ROUNDS: u32 = 1200;
     let mut last = None;
     for _ in 0..ROUNDS {
         match try_remove(group) {

@@ -33,12 +33,14 @@ const INIT: &str = include_str!("init.sh");
 /// What a kernel without swap shows.
 const NO_SWAPS: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
 
-/// How long a host may take to boot. Six seconds are usual.
-const BOOT_SECONDS_MAX: u64 = 120;
+/// How long a host may take to boot. Six seconds are usual; a busy machine may stall for minutes.
+const BOOT_SECONDS_MAX: u64 = 300;
+/// How long the launcher may take to note its process.
+const NOTED_MAX: Duration = Duration::from_secs(60);
 /// How long a host may take to shut down before it is ended.
 const STOP_SECONDS_MAX: u64 = 30;
 /// How long the kernel may take to be done with an ended machine.
-const END_SECONDS_MAX: u64 = 15;
+const END_SECONDS_MAX: u64 = 120;
 
 /// One host's machine, running or not.
 pub(crate) struct Machine<'a> {
@@ -73,8 +75,7 @@ impl Machine<'_> {
                 Ok(()) => return Ok(()),
                 Err(state) => seen = state,
             }
-            // The launcher needs a moment to note its process.
-            if start.elapsed() > Duration::from_secs(5) && self.process().is_none() {
+            if start.elapsed() > NOTED_MAX && self.process().is_none() {
                 break;
             }
             sleep(Duration::from_millis(100));

@@ -17,7 +17,7 @@ use crate::{LabError, cgroup, layer, namespace, netem, requirements, state};
 /// Where the kernel lists the packet queues of a namespace.
 const QUEUES: &str = "/proc/net/netfilter/nfnetlink_queue";
 /// How long a program that holds packets may take to start.
-const START_SECONDS_MAX: u64 = 10;
+const START_SECONDS_MAX: u64 = 60;
 /// The control group of what holds packets; no host's name has a `_`.
 const CGROUP: &str = "paths_";
 /// The note in a way's folder of what it was made; written last, so that a way without is half made.

@@ -83,7 +83,7 @@ impl Detached<'_> {
     pub(crate) fn end(&self) {
         if let Some(pid) = self.process() {
             let _ = kill_process(pid, Signal::KILL);
-            self.gone_within(5);
+            self.gone_within(60);
         }
         self.stop_unit();
     }

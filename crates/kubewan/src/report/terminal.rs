@@ -30,8 +30,12 @@ impl Operator for Terminal {
         log("asked", question);
         screen::aside(|| {
             let mut terminal = open().ok()?;
-            write!(terminal, "{}", localized(question)).and_then(|()| terminal.flush()).ok()?;
-            let typed = Unseen::new(&terminal).and_then(|_unseen| read(&mut &terminal));
+            let typed = {
+                // Before the question is there: what is typed once it is read is an answer.
+                let _unseen = Unseen::new(&terminal).ok()?;
+                write!(&terminal, "{}", localized(question)).ok()?;
+                read(&mut &terminal)
+            };
             let _ = writeln!(terminal);
             typed.ok()?
         })

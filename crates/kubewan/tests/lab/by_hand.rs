@@ -229,8 +229,9 @@ fn a_stuck_init_is_finished(stage: &Stage) {
         "kubeadm init by hand: {}",
         said.lines().rev().take(6).collect::<Vec<_>>().join(" | ")
     );
-    let log = stage.on("master01", "cat /var/log/pods/kube-system_etcd-*/etcd/*.log");
-    assert!(log.contains("cannot assign requested address"), "{log}");
+    // kubeadm may have given up before etcd was started; the kubelet has not.
+    let read = "cat /var/log/pods/kube-system_etcd-*/etcd/*.log 2>/dev/null";
+    let log = stage.await_words("master01", read, "cannot assign requested address");
     control_plane::of_a_stuck_init(stage, &said, &log);
     let authority = "sha256sum /etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/ca.key \
         /etc/kubernetes/pki/etcd/ca.crt /etc/kubernetes/pki/sa.key";
@@ -285,7 +286,7 @@ fn by_hand(stage: &Stage, own: &str) -> String {
         "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n\
          localAPIEndpoint: {{ advertiseAddress: {own}, bindPort: 6443 }}\n\
          nodeRegistration: {{ name: master01, criSocket: unix:///run/containerd/containerd.sock }}\n\
-         timeouts: {{ controlPlaneComponentHealthCheck: 25s, kubeletHealthCheck: 25s, kubernetesAPICall: 10s }}\n\
+         timeouts: {{ controlPlaneComponentHealthCheck: 25s, kubeletHealthCheck: 240s, kubernetesAPICall: 10s }}\n\
          ---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.2\n\
          controlPlaneEndpoint: {own}:6443\n\
          networking: {{ podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12 }}\n\

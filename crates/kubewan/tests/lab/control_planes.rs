@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use kubewan_lab::leftovers;
 use serde_json::Value;
 
 use crate::support::looks::{AFTER_RESET, differences, looks};
 use crate::support::running::{Running, UP};
-use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
+use crate::support::{HOSTS, Kubernetes, PATIENCE, Said, Stage, lab_name};
 
 /// Servers with a firewall that lets in nothing but SSH, and the lab's own inventory.
 fn servers() -> Option<(Stage, String)> {
@@ -190,22 +192,32 @@ fn etcd_listens(stage: &Stage) -> Vec<String> {
 fn etcd_has_three_healthy_members(stage: &Stage) {
     let pki = "/etc/kubernetes/pki/etcd";
     let etcdctl = |arguments: &str| {
-        let said = stage.kubectl(&format!(
-            "-n kube-system exec etcd-master01 -- etcdctl --endpoints=https://127.0.0.1:2379 \
+        let line = format!(
+            "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system exec etcd-master01 -- \
+             etcdctl --endpoints=https://127.0.0.1:2379 \
              --cacert={pki}/ca.crt --cert={pki}/healthcheck-client.crt \
              --key={pki}/healthcheck-client.key -w json {arguments}"
-        ));
-        serde_json::from_str::<Value>(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
+        );
+        // It fails where a member is not healthy, and tells of all of them.
+        let output = stage.try_on("master01", &line);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()
     };
     let members = etcdctl("member list");
-    let members = members["members"].as_array().expect("members");
+    let members = members["members"].as_array().expect("etcd tells its members");
     let mut names: Vec<&str> = members.iter().filter_map(|m| m["name"].as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, HOSTS);
     assert!(members.iter().all(|member| member["isLearner"] != true), "{members:?}");
-    let health = etcdctl("endpoint health --cluster");
-    let healthy = health.as_array().expect("a list").iter().filter(|h| h["health"] == true);
-    assert_eq!(healthy.count(), 3, "{health}");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let health = etcdctl("--command-timeout=30s endpoint health --cluster");
+        let healthy = health.as_array().into_iter().flatten().filter(|h| h["health"] == true);
+        if healthy.count() == 3 {
+            return;
+        }
+        assert!(Instant::now() < until, "{health}");
+        sleep(Duration::from_secs(2));
+    }
 }
 
 /// What decrypts the control planes' keys is in no file and no log, and no file of kubeadm's configuration is left.
@@ -230,7 +242,7 @@ fn peers_only(stage: &Stage) {
             assert!(!answered, "{host} answers anyone on {port}");
         }
     }
-    stage.on("node02", &knock(addresses[1], 2380));
+    stage.await_on("node02", &knock(addresses[1], 2380));
 }
 
 /// The firewall is active and kubewan's rules are in it, and still etcd answers the world.

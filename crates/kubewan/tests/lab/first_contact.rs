@@ -188,7 +188,7 @@ fn a_cluster_is_built_with_passwords_through_a_jump_host() {
     }
     let (code, shown) = terminal.end();
     assert_eq!(code, 0, "{shown}");
-    assert_eq!(shown.matches("\"up\":true").count(), 2, "{shown}");
+    assert!(shown.matches("\"up\":true").count() >= 2, "{shown}");
     assert_eq!(shown.matches("password").count(), 4, "{shown}");
     assert!(!shown.contains(JUMPS) && !shown.contains(LOGINS), "{shown}");
     let nodes = desk.stage.kubectl("get nodes --no-headers");

@@ -205,7 +205,7 @@ fn ports_are_taken(stage: &Stage, host: &str) {
             &format!(
                 "systemd-run -q --unit someone-{port} perl -MIO::Socket::INET -e \
                  'push @ARGV, IO::Socket::INET->new(LocalPort => {port}, Listen => 5) or die; sleep' && \
-                 for try in $(seq 50); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.1; done; false"
+                 for try in $(seq 600); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.1; done; false"
             ),
         );
     }
@@ -235,7 +235,7 @@ fn a_shop_runs(stage: &Stage, host: &str) {
     put(pause, "ctr -n moby images import -");
     stage.on(host, &format!("ctr -n moby run -d {} shop", pause.name));
     // containerd writes down what it was told some moments later.
-    stage.on(host, "sync; sleep 2");
+    stage.on(host, "sync; sleep 10; sync");
 }
 
 /// What `kubeadm reset` was not run for.

@@ -68,7 +68,7 @@ fn a_batch_killed_during_init_is_taken_up_by_the_next_run() {
         "until systemctl -q is-active kubelet && [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ] && \
          [ -e /var/lib/kubelet/config.yaml ]; do sleep 0.1; done; \
          systemctl kill -s KILL kubewan-batch.service; \
-         for try in $(seq 60); do curl -sk https://127.0.0.1:6443/livez && exit; sleep 1; done; false",
+         for try in $(seq 240); do curl -sk https://127.0.0.1:6443/livez && exit; sleep 1; done; false",
     );
     let ended = run.end();
     assert_eq!(ended.code, 1, "{}", ended.stderr);
@@ -161,9 +161,11 @@ fn finishes(stage: &Stage) {
 
 fn at_rest(stage: &Stage) {
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
-    let nodes = stage.kubectl("get nodes --no-headers");
-    let ready = nodes.lines().filter(|line| line.contains(" Ready ")).count();
-    assert_eq!(ready, 3, "{nodes}");
+    let all = "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers";
+    stage.await_on(
+        "master01",
+        &format!("[ $({all} | grep -c ' Ready ') = 3 ] || {{ {all}; false; }}"),
+    );
     for host in ["master01", "node01", "node02"] {
         no_secrets(stage, host);
     }

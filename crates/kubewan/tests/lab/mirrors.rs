@@ -2,7 +2,7 @@
 //! one, and that one itself. The third is chosen and kept; when it dies, the next host that needs it makes the choice anew, and
 //! so does a pull that failed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::registries::server::{program, serve};
 use crate::sources::server::Server;
 use crate::sources::tree::{Tree, sh};
-use crate::support::{Kubernetes, Said, Stage, run_with};
+use crate::support::{Kubernetes, Said, Stage, run_with, the_way_to_a_site};
 
 /// Where the servers are.
 const SITE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
@@ -42,7 +42,7 @@ impl Cache {
         let cache = Cache(serve(program, namespace, &config));
         let answers =
             format!("nsenter --net={} curl -sf -o /dev/null {CACHE}/v2/", namespace.display());
-        for _ in 0..100 {
+        for _ in 0..1200 {
             if Command::new("sh").args(["-c", &answers]).status().unwrap().success() {
                 return cache;
             }
@@ -70,6 +70,7 @@ struct Scene {
     namespace: PathBuf,
     program: PathBuf,
     _server: Server,
+    _way: File,
 }
 
 impl Scene {
@@ -79,6 +80,7 @@ impl Scene {
             return None;
         }
         let program = program()?;
+        let way = the_way_to_a_site();
         let stage = Stage::hosts(Kubernetes::Bundle, 2);
         let plain = fs::read_to_string(stage.inventory()).unwrap();
         let value = |key: &str| {
@@ -109,7 +111,7 @@ impl Scene {
             "mirrors:\n  kubernetes: {SPARE}/dl\n  github: {SPARE}/github\n  images:\n    ghcr.io: {SPARE}\n    registry.k8s.io: @\n{}\n",
             text.join("\n")
         );
-        Some(Scene { stage, tree, text, namespace, program, _server: server })
+        Some(Scene { stage, tree, text, namespace, program, _server: server, _way: way })
     }
 
     fn cache(&self) -> Cache {

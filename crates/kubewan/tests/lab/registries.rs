@@ -3,12 +3,12 @@
 
 pub mod server;
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
+use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name, the_way_to_a_site};
 use crate::{docker, doctor};
 use server::{PASSWORD, Registry, USER};
 
@@ -48,6 +48,7 @@ struct Scene {
     /// The inventory as the lab wrote it.
     plain: String,
     registry: Registry,
+    _way: File,
 }
 
 impl Scene {
@@ -64,13 +65,14 @@ impl Scene {
     /// The registries, on the Internet of that lab.
     fn of(stage: Stage) -> Option<Scene> {
         let program = server::program()?;
+        let way = the_way_to_a_site();
         let plain = fs::read_to_string(stage.inventory()).unwrap();
         let bundle = plain.lines().find_map(|line| line.trim().strip_prefix("bundle:")).unwrap();
         let bundle = PathBuf::from(bundle.trim().trim_matches('"'));
         let dir = stage.claim.lab_dir().with_file_name("registry");
         let namespace = stage.lab.add_site(SITE).unwrap();
         let registry = Registry::start(&program, &namespace, SITE, &dir, &bundle);
-        Some(Scene { stage, plain, registry })
+        Some(Scene { stage, plain, registry, _way: way })
     }
 
     fn beside(&self, name: &str) -> PathBuf {
@@ -314,7 +316,7 @@ fn a_pod_pulls(scene: &Scene, found: &[&str]) {
     );
     scene.stage.kubectl(&run);
     if found.is_empty() {
-        scene.stage.kubectl("-n kube-system wait --for=condition=Ready --timeout=120s pod/puller");
+        scene.stage.kubectl("-n kube-system wait --for=condition=Ready --timeout=300s pod/puller");
     }
     doctor::settles(&scene.stage, &doctor::set(found));
     scene.stage.kubectl(&format!("delete --now {name}"));

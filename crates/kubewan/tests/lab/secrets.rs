@@ -302,7 +302,7 @@ fn processes(first: i32) -> Vec<String> {
 }
 
 fn traced(process: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(180);
     loop {
         let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { return };
         if status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0")) {

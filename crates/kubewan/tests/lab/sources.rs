@@ -4,13 +4,13 @@
 pub mod server;
 pub mod tree;
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use kubewan_lab::{Claim, Lab};
 
-use crate::support::{Kubernetes, Said, Stage, lab_name, run_with};
+use crate::support::{Kubernetes, Said, Stage, lab_name, run_with, the_way_to_a_site};
 use server::Server;
 use tree::{Tree, sh};
 
@@ -25,6 +25,7 @@ struct Scene {
     /// The inventory as the lab wrote it.
     plain: String,
     version: String,
+    _way: File,
 }
 
 impl Scene {
@@ -34,6 +35,7 @@ impl Scene {
             eprintln!("no real Kubernetes that could be served: not shown");
             return None;
         }
+        let way = the_way_to_a_site();
         let stage = Stage::hosts(Kubernetes::Bundle, 2);
         let plain = fs::read_to_string(stage.inventory()).unwrap();
         let value = |key: &str| {
@@ -46,7 +48,7 @@ impl Scene {
         let tree = Tree::make(&bundle, &dir, &version);
         let namespace = stage.lab.add_site(SITE).unwrap();
         let server = Server::start(&namespace, SITE, &tree.root);
-        let scene = Scene { stage, tree, server, plain, version };
+        let scene = Scene { stage, tree, server, plain, version, _way: way };
         scene.rent();
         Some(scene)
     }

@@ -18,7 +18,7 @@ use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
 const STALE_ARGUMENT: &str = "KUBELET_EXTRA_ARGS=--node-ip=10.0.4.7";
 
 /// For a host that was booted to be a ready node again.
-const BACK_AFTER_BOOT: Duration = Duration::from_secs(180);
+const BACK_AFTER_BOOT: Duration = Duration::from_secs(300);
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -252,7 +252,10 @@ fn the_opened_firewall_filters(road: &Road) {
         let address = road.address("master01");
         let knock = format!("timeout 3 bash -c '< /dev/tcp/{address}/10250'");
         match from {
-            Some(host) => road.stage.on(host, &format!("{knock} && echo yes || echo no")),
+            Some(host) => {
+                let knock = knock.replace("timeout 3", "timeout 60");
+                road.stage.on(host, &format!("{knock} && echo yes || echo no"))
+            }
             None => {
                 let output = std::process::Command::new("sh").args(["-c", &knock]).output();
                 let answered = output.is_ok_and(|output| output.status.success());
@@ -332,9 +335,9 @@ fn rest(road: &mut Road) {
 
 /// A host that was switched off and on is a ready node under its public address, by its own units alone.
 fn reboot(road: &Road, host: &str) {
-    let start = Instant::now();
     let asked = road.stage.on("master01", "date -u +%FT%TZ");
     road.stage.lab.reboot(host, &mut |_| {}).expect("a reboot");
+    let start = Instant::now();
     let address = road.address(host);
     loop {
         let (ready, seen) = is_back(road, host, &address, asked.trim());
@@ -364,6 +367,10 @@ fn is_back(road: &Road, host: &str, address: &str, since: &str) -> (bool, String
         return (false, format!("{found}\n{}", said.stderr));
     }
     let path = "{.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}";
-    let beat = road.stage.kubectl(&format!("get node {host} -o 'jsonpath={path}'"));
+    // The API may be away again at this moment; then the next look tells.
+    let ask = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=10s";
+    let beat =
+        road.stage.try_on("master01", &format!("{ask} get node {host} -o 'jsonpath={path}'"));
+    let beat = String::from_utf8_lossy(&beat.stdout).into_owned();
     (beat.trim() > since, format!("the last heartbeat was at {beat}, the reboot at {since}"))
 }

@@ -130,14 +130,22 @@ impl Seen {
     }
 
     fn reaches(&self, from: &str, to: &str) -> bool {
-        self.ping(from, to, "-q -c1 -W1").contains(" 1 received")
+        // Of three, as a machine that stalls loses some.
+        !self.ping(from, to, "-q -c3 -i0.3 -W2").contains(" 0 received")
+    }
+
+    /// Waits until something listens: `t` for TCP, `u` for UDP.
+    fn await_port(&self, host: &str, kind: &str, port: u16) {
+        let listens = format!("ss -Hln{kind} 'sport = :{port}' | grep -q .");
+        self.on(host, &format!("timeout 60 sh -c \"until {listens}; do sleep 0.1; done\""));
     }
 
     /// The TCP port of a host that answers with so many bytes.
     fn serve(&self, host: &str, port: u16, bytes: u32) {
         let listen =
             format!("systemd-socket-activate -l {port} -a --inetd head -c {bytes} /dev/zero");
-        self.on(host, &format!("systemd-run --quiet --unit=serve-{port} {listen}; sleep 0.3"));
+        self.on(host, &format!("systemd-run --quiet --unit=serve-{port} {listen}"));
+        self.await_port(host, "t", port);
     }
 
     /// How many bytes came within some seconds.
@@ -213,11 +221,12 @@ impl Seen {
                 self.on(host, "rm -f /run/port");
                 let run = [&["systemd-run", "--quiet"], &perl[..], &[RECEIVE]].concat();
                 self.lab.exec(host, &run, &[]).unwrap();
+                self.await_port(host, "u", 9000);
             }
-            std::thread::sleep(Duration::from_millis(500));
             self.lab.exec(from, &[&perl[..], &[SEND, &a, &b]].concat(), &[]).unwrap();
-            std::thread::sleep(Duration::from_millis(500));
-            ["a", "b"].map(|host| self.on(host, "cat /run/port"))
+            let come =
+                "timeout 60 sh -c 'until [ -s /run/port ]; do sleep 0.1; done'; cat /run/port";
+            ["a", "b"].map(|host| self.on(host, come))
         };
         assert_eq!(seen("h"), ["5555", "5555"], "a home keeps the port for every peer");
         let [first, second] = seen("m");
@@ -225,18 +234,19 @@ impl Seen {
     }
 
     fn ways_are_as_slow_and_lossy_as_said(&self) {
-        let average = |from: &str, to: &str| {
+        // The quickest of ten: a machine that stalls makes some slow.
+        let quickest = |from: &str, to: &str| {
             let said = self.ping(from, to, "-q -c10 -i0.2 -W2");
             let times = said.lines().find_map(|line| line.strip_prefix("rtt min/avg/max/mdev = "));
             let times = times.unwrap_or_else(|| panic!("{said}"));
-            times.split('/').nth(1).and_then(|ms| ms.parse::<f64>().ok()).expect("milliseconds")
+            times.split('/').next().and_then(|ms| ms.parse::<f64>().ok()).expect("milliseconds")
         };
-        let slow = average("a", "b");
+        let slow = quickest("a", "b");
         assert!((40.0..80.0).contains(&slow), "20 ms one way, from the file: {slow} ms");
         self.kubewan(&["impair", "--latency", "80ms", "A", "bare"]);
-        let slower = average("a", "b");
+        let slower = quickest("a", "b");
         assert!((160.0..240.0).contains(&slower), "80 ms one way: {slower} ms");
-        let other = average("h", "b");
+        let other = quickest("h", "b");
         assert!(other < 20.0, "another way: {other} ms");
         assert!(self.kubewan_ls().contains("path A - bare: latency 80ms"));
 
@@ -248,15 +258,15 @@ impl Seen {
         // 0.8 there and 0.8 back, so 192 are expected.
         assert!((150..235).contains(&received), "{received} of 300 came back");
         self.kubewan(&["heal", "a", "b"]);
-        assert!((40.0..80.0).contains(&average("a", "b")), "as the file says");
+        assert!((40.0..80.0).contains(&quickest("a", "b")), "as the file says");
         self.end_forwarder("A_bare");
         assert!(!self.reaches("a", "b"), "nobody gives verdicts");
         let told = "path A - bare: latency 20ms; its forwarder is gone: kubewan lab heal --name own A bare";
         assert!(self.kubewan_ls().contains(told), "{}", self.kubewan_ls());
         self.kubewan(&["heal"]);
-        assert!((40.0..80.0).contains(&average("a", "b")), "healed");
+        assert!((40.0..80.0).contains(&quickest("a", "b")), "healed");
         self.kubewan(&["impair", "A", "bare"]);
-        assert!(average("a", "b") < 20.0);
+        assert!(quickest("a", "b") < 20.0);
         self.kubewan(&["heal"]);
         assert!(self.kubewan_ls().contains("path A - bare: latency 20ms"));
     }
@@ -334,7 +344,7 @@ fn a_half_made_lab_hides_none(claim: &Claim) {
         .args(["--hosts", "1", "--dir", &dir])
         .spawn()
         .expect("the program starts");
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !Path::new("/var/lib/kubewan-lab/half/state.json").exists() {
         assert!(Instant::now() < deadline, "it makes nothing");
         std::thread::sleep(Duration::from_millis(5));

@@ -47,12 +47,12 @@ again apiserver-kubelet-client ca /O=kubeadm:cluster-admins/CN=kube-apiserver-ku
 again front-proxy-client front-proxy-ca /CN=front-proxy-client '-days 20' 2>&1
 "#;
 
-/// A member of etcd whose packets come from another address than its certificate has: for a minute and a half.
+/// A member of etcd whose packets come from another address than its certificate has: for minutes.
 const STRANGER: &str = r#"set -e; mkdir -p /root/stranger; cd /root/stranger; pki=/etc/kubernetes/pki/etcd
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=stranger -keyout s.key -out s.csr 2>/dev/null
 printf '%s\n' subjectAltName=DNS:stranger,IP:203.0.113.9 extendedKeyUsage=clientAuth,serverAuth > ext
 openssl x509 -req -in s.csr -CA $pki/ca.crt -CAkey $pki/ca.key -set_serial 77 -days 1 -extfile ext -out s.crt 2>/dev/null
-systemd-run --quiet --collect --unit=stranger --working-directory=/root/stranger sh -c 'for n in $(seq 30); do
+systemd-run --quiet --collect --unit=stranger --working-directory=/root/stranger sh -c 'for n in $(seq 200); do
   timeout 5 openssl s_client -connect 127.0.0.1:2380 -cert s.crt -key s.key < /dev/null; sleep 3; done' 2>&1
 "#;
 
@@ -173,7 +173,7 @@ pub fn of_nodes(stage: &Stage) {
     edit(stage, "coredns", "s#forward . /etc/resolv.conf#forward . 127.0.0.1#");
     stage.on("node02", "mkdir -p /var/lib/etcd && mount -t tmpfs -o size=1m tmpfs /var/lib/etcd && ! dd if=/dev/zero of=/var/lib/etcd/fill bs=64k 2>&1");
     // Kubelets hear of a ConfigMap's change a little later than those who have made it.
-    sleep(Duration::from_secs(3));
+    sleep(Duration::from_secs(15));
     delete_pods(stage, "kube-system", "k8s-app=kube-proxy", "master01");
     for host in HOSTS {
         delete_pods(stage, "kube-system", "k8s-app=kube-dns", host);
@@ -198,7 +198,7 @@ pub fn of_nodes(stage: &Stage) {
     stage.on("master01", "systemctl stop stranger.service 2>/dev/null; rm -r /root/stranger; systemctl restart kubelet");
     edit(stage, "kube-proxy", "s/maxPerCore: 777777/maxPerCore: 0/");
     edit(stage, "coredns", "s#forward . 127.0.0.1#forward . /etc/resolv.conf#");
-    sleep(Duration::from_secs(3));
+    sleep(Duration::from_secs(15));
     delete_pods(stage, "kube-system", "k8s-app=kube-proxy", "master01");
     for host in HOSTS {
         delete_pods(stage, "kube-system", "k8s-app=kube-dns", host);

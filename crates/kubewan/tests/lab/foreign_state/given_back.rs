@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::running::{Running, UP};
-use crate::support::{Stage, lab_name};
+use crate::support::{PATIENCE, Stage, lab_name};
 
 /// A folder of somebody's, and where it is mounted: in folders that a reset removes, or that kubeadm empties.
 const MOUNTS: [(&str, &str, &str); 4] = [
@@ -36,7 +36,9 @@ pub fn a_run_is_cut_off_and_a_reset_waits_for_it(stage: &Stage) {
     assert!(stage.lab.exec("node02", &put, STUCK.as_bytes()).unwrap().status.success());
     let mut up = Running::start(stage, &UP);
     up.until_started("swap-off");
-    stage.on("node02", "until [ -e /run/reloads ]; do sleep 0.1; done");
+    stage.await_on("node02", "test -e /run/reloads");
+    // So that nothing ends there, however long the others take.
+    stage.on("node02", "systemctl kill -s STOP kubewan-batch.service");
     let journals = ["master01", "node01"].map(|host| {
         // Their part of the phase ends by itself.
         quiet(stage, host);
@@ -44,8 +46,8 @@ pub fn a_run_is_cut_off_and_a_reset_waits_for_it(stage: &Stage) {
     });
 
     let name = lab_name();
-    let reset = Running::start(stage, &["reset", "--confirm", &name, "-o", "json"]);
-    sleep(Duration::from_secs(5));
+    let mut reset = Running::start(stage, &["reset", "--confirm", &name, "-o", "json"]);
+    reset.until("it waits", |event| event["event"] == "waiting" && event["host"] == "node02");
     for (host, journal) in ["master01", "node01"].iter().zip(&journals) {
         assert_eq!(stage.on(host, "cat /var/lib/kubewan/journal.jsonl"), *journal, "{host}");
     }
@@ -87,7 +89,7 @@ pub fn a_run_is_cut_off_in_the_middle_of_dpkg(stage: &Stage) {
     let put = ["sh", "-c", "cat > /usr/sbin/systemctl && chmod 755 /usr/sbin/systemctl"];
     assert!(stage.lab.exec(host, &put, UNCONFIGURED.as_bytes()).unwrap().status.success());
     let up = Running::start(stage, &UP);
-    stage.on(host, "timeout 120 sh -c 'until [ -e /run/starts ]; do sleep 0.1; done'");
+    stage.on(host, "timeout 400 sh -c 'until [ -e /run/starts ]; do sleep 0.1; done'");
     up.kill();
     stage.on(host, "systemctl kill -s KILL kubewan-batch.service");
     ["master01", "node01", host].iter().for_each(|host| quiet(stage, host));
@@ -124,7 +126,7 @@ pub fn a_firewall_that_shuts_us_out_goes_off_again(stage: &Stage) {
     );
     // What its timer does, sooner.
     let off = "until ufw status | grep -q inactive; do sleep 0.2; done";
-    stage.on(host, &format!("systemctl start kubewan-undo.service && timeout 30 sh -c '{off}'"));
+    stage.on(host, &format!("systemctl start kubewan-undo.service && timeout 120 sh -c '{off}'"));
 
     stage.on(host, "ufw allow 22/tcp && ufw --force enable");
     stage.kubewan(&["reset", "--confirm", &lab_name()]).expect_code(0);
@@ -138,7 +140,7 @@ pub fn a_firewall_that_shuts_us_out_goes_off_again(stage: &Stage) {
 
 /// Waits until no batch is at work on a host.
 fn quiet(stage: &Stage, host: &str) {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     let at_work = "systemctl is-active kubewan-batch.service || true";
     while stage.on(host, at_work).starts_with("active") {
         assert!(Instant::now() < until, "{host} is at work");

@@ -108,17 +108,20 @@ impl Registry {
             self.dir.display()
         );
         let url = format!("https://{address}:5001/v2/kubewan/pause");
-        for _ in 0..100 {
+        let mut answers = false;
+        for _ in 0..1200 {
             if Command::new("sh")
                 .args(["-c", &format!("{inside} https://{address}:5001/v2/ >/dev/null")])
                 .status()
                 .unwrap()
                 .success()
             {
+                answers = true;
                 break;
             }
             thread::sleep(Duration::from_millis(100));
         }
+        assert!(answers, "the registry at {address} does not answer");
         let blob = |name: &str, kind: &str| {
             let file = work.join(name).canonicalize().unwrap();
             let file = file.display();

@@ -111,7 +111,7 @@ impl Tree {
     fn ends_agent(&self) -> String {
         format!(
             "export GNUPGHOME={}; gpgconf --kill all; socket=$(gpgconf --list-dirs agent-socket); \
-             for try in $(seq 100); do [ -S $socket ] || break; sleep 0.1; done",
+             for try in $(seq 1200); do [ -S $socket ] || break; sleep 0.1; done; [ ! -S $socket ]",
             self.keys.display()
         )
     }

@@ -284,7 +284,7 @@ fn spread(scene: &Scene) -> Vec<String> {
     let each = "{range .items[*]}{.spec.nodeName}:{.status.containerStatuses[0].ready} {end}";
     scene.kubectl("cordon node01 node02");
     scene.kubectl(&format!("delete pod {PODS}"));
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
         let pods = scene.kubectl(&format!("get pod {PODS} -o 'jsonpath={each}'"));
         if pods.trim() == "master01:true master01:true" {

@@ -3,13 +3,18 @@
 pub mod looks;
 pub mod running;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use kubewan_core::api::had_no_time;
 use kubewan_lab::{Claim, Lab};
 use serde_json::Value;
+
+/// How long a machine that stalls may take for what a quiet one does in seconds.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The lab's hosts, the control plane first.
 pub const HOSTS: [&str; 3] = ["master01", "node01", "node02"];
@@ -75,6 +80,14 @@ pub fn cache() -> PathBuf {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
         .unwrap_or_default()
+}
+
+/// This machine's way to servers of the labs' Internet, which is one for all labs: a story with such a server has it for itself.
+pub fn the_way_to_a_site() -> File {
+    let path = std::env::temp_dir().join("kubewan-stories-site.lock");
+    let file = File::create(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    file.lock().expect("a lock");
+    file
 }
 
 /// A lab of this story's own, gone when the story ends, well or not.
@@ -151,23 +164,60 @@ impl Stage {
         self.lab.exec(host, &["sh", "-c", line], &[]).expect("the host runs")
     }
 
-    /// kubectl on the first control plane. What only reads is asked again where the API server ran out of time, as it may on a
-    /// small machine that tells two stories at once.
+    /// Waits until a shell line succeeds on a host, and answers what it printed.
+    pub fn await_on(&self, host: &str, line: &str) -> String {
+        self.await_words(host, line, "")
+    }
+
+    /// Waits until a shell line succeeds on a host and prints these words, and answers all that it printed.
+    pub fn await_words(&self, host: &str, line: &str, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let output = self.try_on(host, line);
+            let is_late = Instant::now() >= until;
+            if (output.status.success() && contains(&output.stdout, words)) || is_late {
+                let said = expect_success(host, line, &output);
+                assert!(said.contains(words), "{host}: `{line}` does not say `{words}`: {said}");
+                return said;
+            }
+            sleep(Duration::from_secs(1));
+        }
+    }
+
+    /// kubectl on the first control plane. What only reads is asked again for a while where the API did not get to an answer, as
+    /// on a small machine that tells two stories at once, or while a component starts again.
     pub fn kubectl(&self, arguments: &str) -> String {
         let kubectl =
             "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
         let line = format!("{kubectl} {arguments}");
-        let mut output = self.try_on("master01", &line);
-        for _ in 0..3 {
+        let reads = arguments.split_whitespace().any(|word| word == "get");
+        let until = Instant::now() + Duration::from_secs(90);
+        loop {
+            let output = self.try_on("master01", &line);
             let said = String::from_utf8_lossy(&output.stderr);
-            if output.status.success() || !had_no_time(&said) || !arguments.starts_with("get ") {
-                break;
+            let is_away = had_no_time(&said) || NO_WAY.iter().any(|words| said.contains(words));
+            if output.status.success() || !reads || !is_away || Instant::now() >= until {
+                return expect_success("master01", &line, &output);
             }
             eprintln!("`kubectl {arguments}` again: {said}");
-            output = self.try_on("master01", &line);
+            sleep(Duration::from_secs(2));
         }
-        expect_success("master01", &line, &output)
     }
+}
+
+/// What kubectl prints where nobody answers at that moment.
+const NO_WAY: [&str; 7] = [
+    "was refused",
+    "connection refused",
+    "TLS handshake timeout",
+    "i/o timeout",
+    "context deadline exceeded",
+    "connection lost",
+    "unexpected EOF",
+];
+
+fn contains(bytes: &[u8], words: &str) -> bool {
+    String::from_utf8_lossy(bytes).contains(words)
 }
 
 fn expect_success(host: &str, line: &str, output: &Output) -> String {
