@@ -267,6 +267,22 @@ const FAULTS: &[Fault] = &[
         of(case, 1).runtime.containerd_config =
             Some("disabled_plugins = [\"cri\"]\nSystemdCgroup = true\n".into());
     }),
+    ("registries in both ways", &["node01 runtime-pair"], |case| {
+        of(case, 1).runtime.containerd_config = Some(
+            "SystemdCgroup = true\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/containerd/certs.d\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\n"
+                .into(),
+        );
+    }),
+    ("a kubelet of 1.35 on cgroup v1", &["node01 kubelet-down"], |case| {
+        of(case, 1).kubernetes.kubelet_active = false;
+        let refuses = "2026-11-26T00:59:30+0100 node01 kubelet[871]: E1126 00:59:30.120011 871 run.go:72] \"command failed\" \
+             err=\"failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1\"";
+        let logs = case.hosts[1].evidence.logs.iter_mut();
+        let kubelets = logs.filter(|log| log.component == Component::Kubelet);
+        kubelets.for_each(|log| log.text = refuses.into());
+        (node(case, 1).ready, node(case, 1).said) = (false, "NodeStatusUnknown: m".into());
+    }),
     ("cgroupfs", &["master01 cgroup-driver"], |case| {
         of(case, 0).runtime.containerd_config = Some("version = 2\n".into());
         of(case, 0).listeners.clear();

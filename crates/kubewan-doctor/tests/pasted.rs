@@ -9,13 +9,14 @@ use kubewan_core::finding::Severity;
 use kubewan_doctor::{Case, diagnose};
 
 /// What must come of each text: the recipe's answer, or the check's own.
-const EXPECTED: [(&str, &[&str]); 50] = [
+const EXPECTED: [(&str, &[&str]); 52] = [
     ("api-certificate", &["api-certificate"]),
     ("br-netfilter", &["no-br-netfilter"]),
     ("certificate-expired", &["certificate-expired"]),
     ("cgroup-driver-1.23", &["cgroup-driver"]),
     ("cgroup-driver-1.23-rebooted", &["cgroup-driver"]),
     ("cgroup-driver-docker", &["cgroup-driver"]),
+    ("cgroup-v1", &["kubelet-down"]),
     ("clock-skew", &["clock-skew"]),
     ("conntrack", &["conntrack-refused"]),
     ("containers-exited", &["api-refused"]),
@@ -38,6 +39,7 @@ const EXPECTED: [(&str, &[&str]); 50] = [
     ("node-ip", &["node-ip-nowhere"]),
     ("pause-image", &["pause-image"]),
     ("reboot", &[]),
+    ("registries-twice", &["runtime-pair"]),
     ("recipe-centos", &["centos-too-old"]),
     ("recipe-daemon-json", &["daemon-json-invalid"]),
     ("recipe-daemon-json-scheme", &["daemon-json-invalid"]),

@@ -40,8 +40,16 @@ fn is_last_words(line: &str) -> bool {
     )
 }
 
+/// The kubelet's words (`pkg/kubelet/apis/config/validation`) and kubeadm's (system-validators, `cgroup_validator_linux.go`) from
+/// 1.35 on.
+fn is_of_cgroup_v1(line: &str) -> bool {
+    line.contains("configured to not run on a host using cgroup v1")
+        || has_all(line, &["[ERROR SystemVerification]", "cgroups v1 support"])
+}
+
 fn of(host: &HostCase) -> Option<Diagnosis> {
-    let last = host.said(&[Component::Kubelet], is_last_words);
+    let cgroup_v1 = host.says_now(&[Component::Kubelet], is_of_cgroup_v1);
+    let last = cgroup_v1.clone().or_else(|| host.said(&[Component::Kubelet], is_last_words));
     let (state, fix): (Quote, bool) = match &host.facts {
         Some(facts) if facts.kubernetes.kubelet_active || !host.has_cluster() => return None,
         Some(_) => {
@@ -54,15 +62,21 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
             });
             (host.quote("systemctl show kubelet.service", text), true)
         }
-        None => (host.said(&[], is_said)?, false),
+        None => (cgroup_v1.clone().or_else(|| host.said(&[], is_said))?, false),
     };
+    let last = last.filter(|last| *last != state);
     let diagnosis = Diagnosis::error("kubelet-down", host.who(), "the node goes NotReady, and nothing on it is started or ended")
         .cause(match &last {
+            _ if cgroup_v1.is_some() => "the host uses cgroup v1, which the kubelet refuses from 1.35 on",
             Some(_) => "the kubelet ends as soon as it is started; its last words say why",
             None => "the kubelet does not run: it was stopped, or its last words say why it does not stay",
         })
         .seen([state].into_iter().chain(last))
-        .remedy("`systemctl start kubelet`; where it does not stay: `journalctl -u kubelet -n 50` and the words before its end");
+        .remedy(match cgroup_v1 {
+            Some(_) => "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in /etc/default/grub, `update-grub`, then reboot. Until then \
+                        `kubernetes: { kubelet: { failCgroupV1: false } }` in the inventory, and `kubewan up`",
+            None => "`systemctl start kubelet`; where it does not stay: `journalctl -u kubelet -n 50` and the words before its end",
+        });
     Some(if fix {
         diagnosis.fix(&[goal("kubelet-flag", ""), goal("unit", "kubelet.service")])
     } else {

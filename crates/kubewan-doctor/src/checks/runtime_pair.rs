@@ -24,7 +24,11 @@ pub(super) const CHECK: Check = Check {
     run: |case| {
         // Docker uses containerd without its CRI plugin, and of whichever version it came with.
         let by_containerd = case.present().filter(|host| !case.uses_docker(host));
-        by_containerd.filter_map(|host| disabled(host).or_else(|| versions(host))).collect()
+        by_containerd
+            .filter_map(|host| {
+                disabled(host).or_else(|| sources_twice(host)).or_else(|| versions(host))
+            })
+            .collect()
     },
 };
 
@@ -50,6 +54,45 @@ fn disabled(host: &HostCase) -> Option<Diagnosis> {
             .cause("containerd runs without its CRI plugin: Docker's package switches it off in /etc/containerd/config.toml")
             .seen([line].into_iter().chain(said))
             .remedy("take `cri` out of `disabled_plugins`, set `SystemdCgroup = true`, `systemctl restart containerd`")
+            .fix(&[goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")]),
+    )
+}
+
+/// containerd's words where it is told of registries in both ways (containerd, `internal/cri/config`, `ValidateImageConfig`; in
+/// 1.x `pkg/cri/config`): `mirrors`, or `configs.tls`.
+const TWICE: &str = "cannot be set when `config_path` is provided";
+
+fn names_folder(line: &str) -> bool {
+    let value = line
+        .trim()
+        .strip_prefix("config_path")
+        .map(|rest| rest.trim_matches([' ', '=', '"', '\'']));
+    value.is_some_and(|value| !value.is_empty())
+}
+
+fn names_registry(line: &str) -> bool {
+    line.trim().starts_with('[') && has_any(line, &[".registry.mirrors", ".registry.configs"])
+}
+
+/// Registries of the older kind beside a folder of them.
+fn sources_twice(host: &HostCase) -> Option<Diagnosis> {
+    let said = host.said(&[Component::Containerd], |line| line.contains(TWICE));
+    let seen = match &host.facts {
+        Some(facts) if host.has_cluster() => {
+            let text = facts.runtime.containerd_config.as_deref()?;
+            let quote = |line: &str| host.quote("/etc/containerd/config.toml", line);
+            let folder = quote(text.lines().find(|line| names_folder(line))?);
+            let older = quote(text.lines().find(|line| names_registry(line))?);
+            [folder, older].into_iter().chain(said).collect()
+        }
+        Some(_) => return None,
+        None => vec![said?],
+    };
+    Some(
+        Diagnosis::error("runtime-pair", host.who(), "kubeadm and the kubelet say that the container runtime is not running")
+            .cause("containerd's CRI plugin does not start with `registry.mirrors` or `registry.configs` beside `config_path`")
+            .seen(seen)
+            .remedy("`kubewan up` carries them over; by hand: each mirror and authority into /etc/containerd/certs.d/REGISTRY/hosts.toml, `registry.mirrors` and `registry.configs` out of /etc/containerd/config.toml, `systemctl restart containerd`")
             .fix(&[goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")]),
     )
 }
