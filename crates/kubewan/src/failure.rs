@@ -60,6 +60,14 @@ impl Failure {
         let code = if refused { Code::Refused } else { Code::Failed };
         Failure::findings(code, errors.iter().map(HostError::finding).collect())
     }
+
+    /// The same after so many steps of the run have changed something: a refusal says that nothing was.
+    pub fn after(mut self, changed: usize) -> Self {
+        if changed > 0 && self.code == Code::Refused {
+            self.code = Code::Failed;
+        }
+        self
+    }
 }
 
 impl From<HostError> for Failure {

@@ -1,6 +1,8 @@
 //! docs/reference.md names every code that can be met, and none that can't. Its tables of keys and options are made here:
 //! `UPDATE_GOLDENS=1 cargo test -p kubewan --test reference` writes them anew. docs/guide.md names only what there is.
 
+#[path = "reference/commands.rs"]
+mod commands;
 #[path = "reference/versions.rs"]
 mod versions;
 

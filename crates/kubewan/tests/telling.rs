@@ -336,6 +336,12 @@ fn the_language_is_the_environments_or_the_one_asked_for() {
         "{}",
         wrong.stderr
     );
+    let wrong = desk.run(&["--lang", "zh", "plan", "-o", "xml"]);
+    assert!(
+        wrong.code == 64 && wrong.stderr.contains("  [可选值: table, json]"),
+        "{}",
+        wrong.stderr
+    );
     assert!(desk.run(&["--help", "--lang", "zh"]).stdout.contains("所有命令的选项："));
 
     // Without the command that has to follow there is help, and a lab's error says what to do.

@@ -32,8 +32,7 @@ pub(super) fn wait_for_plugin(cx: &mut Performing<'_>) -> Result<(), String> {
     serves.ok_or_else(|| {
         format!(
             "containerd runs, and its CRI plugin, by which the kubelet starts containers, does not: {last}; \
-             `ctr plugins ls -d id==cri` and `journalctl -u containerd` tell why. Containers that run go on; no other node's \
-             runtime was touched after this one"
+             `ctr plugins ls -d id==cri` and `journalctl -u containerd` tell why. Containers that run go on"
         )
     })
 }

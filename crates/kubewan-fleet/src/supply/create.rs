@@ -47,7 +47,8 @@ pub enum Step<'a> {
 /// # Errors
 /// Fails with the first thing that could not be had; what came before stays for the next try.
 pub fn create(wanted: &Wanted, tell: &dyn Fn(Step)) -> Result<Bundle, FetchError> {
-    let _lock = locked(wanted.cache).map_err(|error| local(wanted.cache, &error))?;
+    let _lock = locked(wanted.cache, &|what| tell(Step::Begun(what)))
+        .map_err(|error| local(wanted.cache, &error))?;
     // What is described must not change. The bundle that is there stays one where nothing of it was replaced: it may be all that a
     // site without servers has.
     let described = wanted.folder.join(MANIFEST);

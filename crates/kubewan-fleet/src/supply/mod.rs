@@ -74,11 +74,18 @@ fn finding(error: &FetchError) -> Finding {
     .for_cluster()
 }
 
-/// Nobody else downloads into the folder until this is dropped: two would spoil each other's half-done files.
-fn locked(cache: &Path) -> io::Result<File> {
+/// Nobody else downloads into the folder until this is dropped: two would spoil each other's half-done files. `tell` hears where
+/// somebody is waited for.
+fn locked(cache: &Path, tell: &dyn Fn(&str)) -> io::Result<File> {
     fs::create_dir_all(cache)?;
     let lock = File::create(cache.join("lock"))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        tell(&format!(
+            "waits for another kubewan on this machine, which downloads into {}",
+            cache.display()
+        ));
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    }
     Ok(lock)
 }
 
@@ -97,7 +104,7 @@ pub fn resolve(
         let bundle = of(inventory, cache, Vec::new());
         return Ok(Supply { bundle, keys: BTreeMap::new(), registries: Registries::new() });
     }
-    let _lock = locked(cache).map_err(|error| {
+    let _lock = locked(cache, tell).map_err(|error| {
         vec![finding(&FetchError::new(&cache.display().to_string(), error.to_string()))]
     })?;
     let archs: BTreeSet<&str> = facts.values().map(|facts| facts.kernel.arch.as_str()).collect();
@@ -325,4 +332,25 @@ fn unpack<'a>(
         return Err(wrong(format!("there is no {name} in it ({last})")));
     }
     fs::rename(&inner, folder).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_another_download_says_so() {
+        let cache = tempfile::tempdir().unwrap();
+        let first = locked(cache.path(), &|_| panic!("there is nobody to wait for")).unwrap();
+        let (said, hears) = channel();
+        let path = cache.path().to_owned();
+        let second = std::thread::spawn(move || {
+            locked(&path, &|what| said.send(what.to_owned()).unwrap()).map(drop)
+        });
+        assert!(hears.recv().unwrap().starts_with("waits for another kubewan"));
+        drop(first);
+        second.join().unwrap().unwrap();
+    }
 }

@@ -72,7 +72,8 @@ struct Apt {
 /// # Errors
 /// Fails where the folder is no bundle, this machine has no apt, or apt could not get them. The bundle is then as it was.
 pub fn add(folder: &Path, cache: &Path, tell: &dyn Fn(Step)) -> Result<Added, PackagesError> {
-    let _lock = locked(cache).map_err(|error| local(cache, error))?;
+    let _lock =
+        locked(cache, &|what| tell(Step::Begun(what))).map_err(|error| local(cache, error))?;
     let BundleDir { bundle, .. } = bundle::load(folder)?;
     let os = Os::of_release(&fs::read_to_string("/etc/os-release").unwrap_or_default());
     let arch = program("dpkg", &["--print-architecture"]).map_err(|_| PackagesError::NoDpkg)?;

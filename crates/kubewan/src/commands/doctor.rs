@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -271,6 +271,7 @@ fn carry_out(cluster: &mut Cluster, supply: &Supply, plan: &Plan) -> Result<(), 
     let progress = Progress::for_plan(Output::Table, &cluster.site.inventory.hosts, plan);
     let emit = |event: Event| progress.hear(&event);
     let (name, sources, undoes) = (executor::run_name(), supply.bundle.sources(), BTreeMap::new());
+    let changed = AtomicUsize::new(0);
     let run = Run {
         name: &name,
         plan,
@@ -278,7 +279,8 @@ fn carry_out(cluster: &mut Cluster, supply: &Supply, plan: &Plan) -> Result<(), 
         undoes: &undoes,
         giver: None,
         emit: &emit,
-        changed: &AtomicUsize::new(0),
+        changed: &changed,
     };
-    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
+    executor::apply(&mut cluster.fleet, &run)
+        .map_err(|errors| Failure::on_hosts(&errors).after(changed.load(Ordering::Relaxed)))
 }

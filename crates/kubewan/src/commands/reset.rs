@@ -1,7 +1,7 @@
 //! `kubewan reset`: gives the hosts back as they were, from their journals.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kubewan_core::action::firewall::FirewallState;
 use kubewan_core::action::{Action, Extent, Observed, Removed};
@@ -69,7 +69,8 @@ fn attempt(args: &ResetArgs, changed: &AtomicUsize) -> Result<Code, Failure> {
         emit: &emit,
         changed,
     };
-    executor::apply(&mut cluster.fleet, &run).map_err(|e| Failure::on_hosts(&e))?;
+    executor::apply(&mut cluster.fleet, &run)
+        .map_err(|errors| Failure::on_hosts(&errors).after(changed.load(Ordering::Relaxed)))?;
     drop(progress);
     come_in_anew(&mut cluster, &plan)?;
     let stay = folders_that_stay(&mut cluster, &plan)?;

@@ -116,7 +116,8 @@ fn carry_out(
         emit,
         changed,
     };
-    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
+    executor::apply(&mut cluster.fleet, &run)
+        .map_err(|errors| Failure::on_hosts(&errors).after(changed.load(Ordering::Relaxed)))
 }
 
 /// Shows that the cluster works and that nothing is left to do; answers whether all of it was so.

@@ -40,11 +40,23 @@ pub fn print(error: &Error) {
     }
     if error.use_stderr() {
         let text = error.render().to_string();
-        return screen::print(style::diagnostic(&localized(text.trim_end())).as_str());
+        let told = with_told_values(&localized(text.trim_end()));
+        return screen::print(style::diagnostic(&told).as_str());
     }
     let text = told(&error.render().ansi().to_string(), columns);
     let mut out = anstream::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// An error's line of what an option takes, told as help tells it.
+fn with_told_values(text: &str) -> String {
+    let told = text.lines().map(|line| match line.trim_start() {
+        note if note.starts_with("[possible values: ") => {
+            format!("{}{}", &line[..line.len() - note.len()], localized(note))
+        }
+        _ => line.to_owned(),
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// A line of help, taken apart.

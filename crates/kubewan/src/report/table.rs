@@ -1,5 +1,7 @@
 //! Tables, without lines: they can be read, cut and compared.
 
+use std::borrow::Cow;
+
 use kubewan_core::inventory::Role;
 use kubewan_core::inventory::draft::DraftHost;
 use kubewan_core::network::ports::{Port, Source};
@@ -79,11 +81,11 @@ pub fn ports(ports: &[Port]) -> String {
     let rows: Vec<Vec<String>> = ports
         .iter()
         .map(|port| {
-            let from: Vec<&str> = port.from.iter().map(source).collect();
+            let from: Vec<Cow<str>> = port.from.iter().map(source).collect();
             vec![
                 port.host.clone(),
                 port.notation(),
-                localized(&from.join(", ")).into_owned(),
+                from.join(", "),
                 localized(&port.why).into_owned(),
             ]
         })
@@ -126,11 +128,11 @@ pub fn tokens(tokens: &[Listed]) -> String {
     text(&["TOKEN", "STATE", "EXPIRES", "USAGES", "DESCRIPTION"], &rows)
 }
 
-fn source(source: &Source) -> &str {
+fn source(source: &Source) -> Cow<'_, str> {
     match source {
-        Source::Operator => "you",
-        Source::Anyone => "anyone",
-        Source::Host(name) => name,
+        Source::Operator => localized("you"),
+        Source::Anyone => localized("anyone"),
+        Source::Host(name) => Cow::Borrowed(name),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::by_hand::{DROP_IN, address, operators_ssh, refuse_batch};
 use crate::support::running::{Running, UP};
-use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name, run_with};
+use crate::support::{HOSTS, KUBECTL, Kubernetes, Said, Stage, lab_name, run_with};
 
 /// A ConfigMap of the operator's own.
 const KEPT: &str = "kept";
@@ -344,8 +344,7 @@ fn flannel_is_applied(stage: &Stage, settings: &Inventory) {
         }
     }
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-    let apply = "kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f -";
-    fed(stage, "master01", apply, &list.to_string());
+    fed(stage, "master01", &format!("{KUBECTL} apply -f -"), &list.to_string());
     // Something of the operator's own, on every worker.
     let pause = images.lines().find(|line| line.contains("/pause:")).expect("the pause image");
     stage.kubectl(&format!("create deployment mine --image={pause} --replicas=3"));

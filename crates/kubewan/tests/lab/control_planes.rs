@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::looks::{AFTER_RESET, differences, looks};
 use crate::support::running::{Running, UP};
-use crate::support::{HOSTS, Kubernetes, PATIENCE, Said, Stage, lab_name};
+use crate::support::{HOSTS, KUBECTL, Kubernetes, PATIENCE, Said, Stage, lab_name};
 
 /// Servers with a firewall that lets in nothing but SSH, and the lab's own inventory.
 fn servers() -> Option<(Stage, String)> {
@@ -193,7 +193,7 @@ fn etcd_has_three_healthy_members(stage: &Stage) {
     let pki = "/etc/kubernetes/pki/etcd";
     let etcdctl = |arguments: &str| {
         let line = format!(
-            "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system exec etcd-master01 -- \
+            "{KUBECTL} -n kube-system exec etcd-master01 -- \
              etcdctl --endpoints=https://127.0.0.1:2379 \
              --cacert={pki}/ca.crt --cert={pki}/healthcheck-client.crt \
              --key={pki}/healthcheck-client.key -w json {arguments}"
@@ -259,12 +259,10 @@ fn a_rule_that_lets_everyone_in_is_seen(stage: &Stage) {
 /// Without the first control plane's API server the others' answer, and the plan mends it.
 fn another_api_server_answers(stage: &Stage) {
     stage.on("master01", "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/");
-    let gone = "for i in $(seq 60); do ss -Hltn '( sport = :6443 )' | grep -q . || exit 0; sleep 1; done; exit 1";
+    let gone = "for i in $(seq 300); do ss -Hltn '( sport = :6443 )' | grep -q . || exit 0; sleep 1; done; exit 1";
     stage.on("master01", gone);
     for host in HOSTS {
-        let kubectl =
-            "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
-        let nodes = stage.on(host, &format!("{kubectl} get nodes -o name"));
+        let nodes = stage.await_on(host, &format!("{KUBECTL} get nodes -o name"));
         assert_eq!(nodes.lines().count(), 3, "asked on {host}: {nodes}");
     }
     stage.kubewan(&["status"]).expect_code(0);

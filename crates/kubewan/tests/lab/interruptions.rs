@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::looks::{LOGINS, differences};
 use crate::support::running::{Running, UP};
-use crate::support::{Kubernetes, Stage, golden};
+use crate::support::{KUBECTL, Kubernetes, Stage, golden};
 
 #[test]
 #[ignore = "needs root and a lab: cargo xtask lab"]
@@ -89,11 +89,15 @@ fn of_two_runs_at_once_one_gives_way() {
     let codes = (first.code, second.code);
     eprintln!("exit codes {codes:?}");
     let run = begun["run"].as_str().unwrap();
+    // Refused is who has changed nothing; else it has failed.
+    for ended in [&first, &second].into_iter().filter(|ended| ended.code == 3) {
+        assert_eq!(ended.events.last().expect("its end")["changed"], 0, "{}", ended.stderr);
+    }
     match codes {
         // It waited for the first one's batch, and another one came after it.
-        (0, 3) => assert!(second.names_busy(run), "{}", second.stderr),
+        (0, 1 | 3) => assert!(second.names_busy(run), "{}", second.stderr),
         // The second one had a host in between two batches of the first.
-        (3, 0 | 3) => {
+        (1 | 3, 0 | 1 | 3) => {
             let other = second.events.iter().find(|e| e["event"] == "run-started");
             let other = other.and_then(|event| event["run"].as_str()).unwrap_or_default();
             assert!(first.names_busy(other), "{}", first.stderr);
@@ -161,7 +165,7 @@ fn finishes(stage: &Stage) {
 
 fn at_rest(stage: &Stage) {
     stage.kubewan(&["plan", "--detailed-exitcode"]).expect_code(0);
-    let all = "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers";
+    let all = format!("{KUBECTL} get nodes --no-headers");
     stage.await_on(
         "master01",
         &format!("[ $({all} | grep -c ' Ready ') = 3 ] || {{ {all}; false; }}"),

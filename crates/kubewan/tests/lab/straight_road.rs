@@ -12,7 +12,7 @@ use kubewan_lab::leftovers;
 use serde_json::Value;
 
 use crate::support::looks::looks;
-use crate::support::{HOSTS, Kubernetes, Said, Stage, lab_name};
+use crate::support::{HOSTS, KUBECTL, Kubernetes, Said, Stage, lab_name};
 
 /// Somebody's earlier try, in a file that wins over kubeadm's.
 const STALE_ARGUMENT: &str = "KUBELET_EXTRA_ARGS=--node-ip=10.0.4.7";
@@ -368,9 +368,8 @@ fn is_back(road: &Road, host: &str, address: &str, since: &str) -> (bool, String
     }
     let path = "{.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}";
     // The API may be away again at this moment; then the next look tells.
-    let ask = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=10s";
-    let beat =
-        road.stage.try_on("master01", &format!("{ask} get node {host} -o 'jsonpath={path}'"));
+    let ask = format!("{KUBECTL} --request-timeout=10s get node {host} -o 'jsonpath={path}'");
+    let beat = road.stage.try_on("master01", &ask);
     let beat = String::from_utf8_lossy(&beat.stdout).into_owned();
     (beat.trim() > since, format!("the last heartbeat was at {beat}, the reboot at {since}"))
 }

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, delete_pods, found_in, none, set, settles};
-use crate::support::{HOSTS, Kubernetes, Stage};
+use crate::support::{HOSTS, KUBECTL, Kubernetes, Stage};
 
 /// Made by `openssl ca -enddate 20250101000000Z`.
 const EXPIRED: &str = include_str!("expired.crt");
@@ -143,7 +143,7 @@ fn gone(stage: &Stage, process: &str) {
 
 /// Changes a ConfigMap of Kubernetes' own.
 fn edit(stage: &Stage, name: &str, sed: &str) {
-    let kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system";
+    let kubectl = format!("{KUBECTL} -n kube-system");
     stage.on(
         "master01",
         &format!("{kubectl} get configmap {name} -o yaml | sed '{sed}' | {kubectl} replace -f -"),

@@ -187,9 +187,7 @@ impl Stage {
     /// kubectl on the first control plane. What only reads is asked again for a while where the API did not get to an answer, as
     /// on a small machine that tells two stories at once, or while a component starts again.
     pub fn kubectl(&self, arguments: &str) -> String {
-        let kubectl =
-            "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
-        let line = format!("{kubectl} {arguments}");
+        let line = format!("{KUBECTL} {arguments}");
         let reads = arguments.split_whitespace().any(|word| word == "get");
         let until = Instant::now() + Duration::from_secs(90);
         loop {
@@ -204,6 +202,10 @@ impl Stage {
         }
     }
 }
+
+/// A host's own kubectl as root has it, which keeps nothing in root's home, where it would be taken for something that a cluster left.
+pub const KUBECTL: &str =
+    "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
 
 /// What kubectl prints where nobody answers at that moment.
 const NO_WAY: [&str; 7] = [
