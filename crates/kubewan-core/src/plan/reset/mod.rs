@@ -27,7 +27,8 @@ pub struct Reset {
     pub steps: Vec<Step>,
     /// Journal entries that each step takes back, by the step's id.
     pub undoes: BTreeMap<String, Vec<u64>>,
-    /// For steps that restore or remove a file: the SHA-256s of what kubewan may have left there.
+    /// For steps that restore or remove a file, the SHA-256s of what kubewan may have left there; for a host's name, the names
+    /// that it gave.
     pub left: BTreeMap<String, BTreeSet<String>>,
     /// What can't be taken back, and why.
     pub findings: Vec<Finding>,
@@ -127,8 +128,20 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
     }
     reset.undoes = undoes(ways_back, &reset.steps);
     for step in &reset.steps {
-        if let (Action::File(file), id) = (&step.action, &step.id) {
-            reset.left.extend(before.left(&file.path).map(|left| (id.clone(), left.clone())));
+        match &step.action {
+            Action::File(file) => {
+                let left = before.left(&file.path).cloned();
+                reset.left.extend(left.map(|left| (step.id.clone(), left)));
+            }
+            Action::Hostname(_) => {
+                let given = subjects.iter().flat_map(|subject| &subject.entries);
+                let given = given.filter_map(|(begun, _)| match &begun.action {
+                    Action::Hostname(goal) => Some(goal.name.clone()),
+                    _ => None,
+                });
+                reset.left.insert(step.id.clone(), given.collect());
+            }
+            _ => {}
         }
     }
     reset
@@ -265,10 +278,19 @@ pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Obs
     let mut findings = Vec::new();
     let left = &reset.left;
     reset.steps.retain(|step| {
-        let (Some(left), Some(Ok(Observed::File(now)))) = (left.get(&step.id), seen.get(&step.id))
-        else {
+        let (Some(left), Some(Ok(now))) = (left.get(&step.id), seen.get(&step.id)) else {
             return true;
         };
+        if let (Action::Hostname(goal), Observed::Hostname(now)) = (&step.action, now) {
+            let is_own = now.configured.is_empty()
+                || now.configured == goal.name
+                || left.contains(&now.configured);
+            if !is_own {
+                findings.push(renamed(&step.host, &goal.name, &now.configured));
+            }
+            return is_own;
+        }
+        let Observed::File(now) = now else { return true };
         let is_other = match &now.sha256 {
             Some(now) => !left.contains(now),
             // Someone put a link or a folder where kubewan had left a file.
@@ -299,6 +321,16 @@ pub fn spare_foreign_edits(reset: &mut Reset, seen: &BTreeMap<String, Result<Obs
         !edited
     });
     reset.findings.append(&mut findings);
+}
+
+/// A name that somebody gave since.
+fn renamed(host: &str, before: &str, now: &str) -> Finding {
+    Finding::warning(
+        "edited-since",
+        host,
+        format!("it was renamed to `{now}` after kubewan named it, and keeps that name"),
+        format!("where nobody needs it, `hostnamectl set-hostname {before}`"),
+    )
 }
 
 /// Folders of runtimes that a reset takes away with all that is in them, by the runtime's name.

@@ -360,6 +360,44 @@ fn what_somebody_put_in_a_files_place_is_spared() {
 }
 
 #[test]
+fn a_name_that_somebody_gave_since_stays() {
+    let name = |name: &str| {
+        Observed::Hostname(HostnameSeen { running: name.into(), configured: name.into() })
+    };
+    let goal = Action::Hostname(Hostname { name: "node01".into() });
+    let journal = [begun(1, goal, name("vps-7"))];
+    for (now, spared) in [("node01", false), ("vps-7", false), ("", false), ("shop", true)] {
+        let mut reset = steps("h", &journal);
+        let seen = BTreeMap::from([(reset.steps[0].id.clone(), Ok(name(now)))]);
+        spare_foreign_edits(&mut reset, &seen);
+        assert_eq!((reset.steps.is_empty(), reset.findings.len() == 1), (spared, spared), "{now}");
+    }
+}
+
+/// What stays as something else may need it is named, and is no change.
+#[test]
+fn a_setting_that_may_be_needed_stays() {
+    let sysctl = Sysctl { key: "a.b".into(), value: "1".into(), unless_needed: false };
+    let before = SysctlSeen { value: Some("0".into()), ..SysctlSeen::default() };
+    let reset = steps("h", &[begun(1, Action::Sysctl(sysctl), Observed::Sysctl(before))]);
+    for (needed_by, stays) in [(vec![], 0), (vec!["the tunnel wg0".to_owned()], 1)] {
+        let now = Observed::Sysctl(SysctlSeen { value: Some("1".into()), needed_by });
+        assert_eq!(
+            crate::action::diff(&reset.steps[0].action, &now).unwrap().is_none(),
+            stays == 1
+        );
+        let seen = BTreeMap::from([(reset.steps[0].id.clone(), Ok(now))]);
+        let findings = settings_that_stay(&reset, &seen);
+        assert_eq!(findings.len(), stays);
+        assert!(
+            findings.iter().all(|found| found
+                .message
+                .contains("stays 1, which may be needed: the tunnel wg0"))
+        );
+    }
+}
+
+#[test]
 fn a_runtime_does_not_go_with_what_others_have_in_it() {
     let journal = [
         begun(1, package(&["docker.io"], &[]), Observed::Package(PackageSeen::default())),
