@@ -284,7 +284,7 @@ mod tests {
         Action::Sysctl(Sysctl {
             key: "net.ipv4.ip_forward".into(),
             value: "1".into(),
-            unless_needed: false,
+            ..Sysctl::default()
         })
     }
 

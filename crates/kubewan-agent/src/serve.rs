@@ -313,6 +313,8 @@ fn left_to_take_back(host: &Host) -> Result<Option<String>, String> {
     seen.extend(ids.zip(act::observe_all(&goals, host)));
     reset::spare_foreign_edits(&mut reset, &seen);
     let is_left = |action: &Action, seen: Option<&Result<Observed, String>>| match seen {
+        // Whether something needs it is another question at every moment.
+        _ if matches!(action, Action::Sysctl(_)) => false,
         Some(Ok(seen)) => !matches!(diff(action, seen), Ok(None)),
         _ => true,
     };

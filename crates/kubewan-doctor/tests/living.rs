@@ -26,6 +26,13 @@ type Oddity = (&'static str, fn(&mut Case));
 
 /// What is unusual, and nothing is wrong with it.
 const ODDITIES: &[Oddity] = &[
+    ("the empty tables that containerd prints, beside a folder of registries", |case| {
+        of(case, 1).runtime.containerd_config = Some(
+            "SystemdCgroup = true\n    [plugins.\"io.containerd.grpc.v1.cri\".registry]\n      config_path = \"/etc/containerd/certs.d\"\n\
+             \n      [plugins.\"io.containerd.grpc.v1.cri\".registry.configs]\n\n      [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors]\n"
+                .into(),
+        );
+    }),
     ("the kubelet's own certificate, which nobody looks at, has ended", |case| {
         let certificates = &mut case.hosts[1].evidence.certificates;
         certificates.push(certificate("/var/lib/kubelet/pki/kubelet.crt", -40));

@@ -152,7 +152,7 @@ fn module(host: &str, name: &str) -> (Step, Observed) {
 fn steps() -> Vec<(Step, Observed)> {
     let sysctl = |host| {
         let goal =
-            Action::Sysctl(Sysctl { key: "a.b".into(), value: "1".into(), unless_needed: false });
+            Action::Sysctl(Sysctl { key: "a.b".into(), value: "1".into(), ..Sysctl::default() });
         let seen =
             Observed::Sysctl(SysctlSeen { value: Some("1".into()), ..SysctlSeen::default() });
         (Step::new(Phase::Prepare, host, goal, "test"), seen)

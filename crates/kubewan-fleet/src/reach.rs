@@ -22,7 +22,7 @@ use crate::random;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Ways in one request; see the agent's `probe::TARGETS_MAX`. A request takes the whole patience where packets are dropped,
-/// and listeners live for a minute: this is enough for two thousand hosts.
+/// and listeners live for a minute: this is enough for a thousand hosts, tried twice.
 const AT_ONCE: usize = 256;
 
 /// Probes targets from this machine as an agent does from its host: `kubewan_agent::probe::all`.

@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
+use kubewan_core::render::containerd::HEADER;
+
 use super::Performing;
 use super::cluster::wait_for;
 use crate::command::{Program, exists};
 
+/// containerd's configuration.
+const CONFIG: &str = "/etc/containerd/config.toml";
 /// How long the plugin may take after containerd has said that it is ready.
 const MAX: Duration = Duration::from_secs(30);
 
-/// Waits until the kubelet can speak to containerd.
+/// Waits until the kubelet can speak to containerd, where its configuration is kubewan's: somebody's own, which a reset puts back,
+/// may have the plugin off.
 ///
 /// # Errors
 /// What containerd says of its plugin when the time is over.
 pub(super) fn wait_for_plugin(cx: &mut Performing<'_>) -> Result<(), String> {
-    if !exists("ctr") {
+    let config = std::fs::read_to_string(CONFIG).unwrap_or_default();
+    if !config.starts_with(HEADER) || !exists("ctr") {
         return Ok(());
     }
     (cx.progress)("waiting until containerd serves the kubelet");

@@ -19,18 +19,17 @@ const FOLDERS: [&str; 5] = [
 const LAST: &str = "/etc/sysctl.conf";
 /// The setting that lets a host route the packets of others.
 const FORWARDS: &str = "net.ipv4.ip_forward";
-/// Interfaces that come with the cluster or with Docker, which sets what it needs each time it starts.
-const NOT_SOMEBODYS: [&str; 5] = ["cni", "flannel", "kube", "docker", "br-"];
 
 /// What may need the setting, each as people call it; empty where nothing does.
-pub(super) fn by(key: &str, value: &str) -> Vec<String> {
-    by_below(Path::new("/"), key, value)
+/// Interfaces whose names begin with one of `ours` count for nothing.
+pub(super) fn by(key: &str, value: &str, ours: &[String]) -> Vec<String> {
+    by_below(Path::new("/"), key, value, ours)
 }
 
-fn by_below(root: &Path, key: &str, value: &str) -> Vec<String> {
+fn by_below(root: &Path, key: &str, value: &str, ours: &[String]) -> Vec<String> {
     let mut found: Vec<String> = file(root, key, value).into_iter().collect();
     if key == FORWARDS && value == "1" {
-        found.extend(links(&root.join("sys/class/net")));
+        found.extend(links(&root.join("sys/class/net"), ours));
     }
     found
 }
@@ -72,7 +71,7 @@ fn last_of(text: &str, key: &str) -> Option<String> {
 }
 
 /// Tunnels and bridges of somebody's.
-fn links(net: &Path) -> Vec<String> {
+fn links(net: &Path, ours: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(net).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -81,7 +80,7 @@ fn links(net: &Path) -> Vec<String> {
             let told = fs::read_to_string(at.join("uevent")).unwrap_or_default();
             told.lines().any(|line| line == "DEVTYPE=wireguard")
         };
-        if NOT_SOMEBODYS.iter().any(|start| name.starts_with(start)) {
+        if ours.iter().any(|start| name.starts_with(start.as_str())) {
             continue;
         }
         if at.join("bridge").is_dir() {
@@ -107,31 +106,31 @@ mod tests {
     #[test]
     fn the_last_file_of_somebodys_counts() {
         let root = tempfile::tempdir().unwrap();
-        let root = root.path();
+        let (root, ours) = (root.path(), ["cni0", "flannel"].map(str::to_owned));
         write(root, SYSCTL_CONF.trim_start_matches('/'), "net.ipv4.ip_forward = 1\n");
-        assert_eq!(by_below(root, FORWARDS, "1"), [""; 0], "kubewan's own");
+        assert_eq!(by_below(root, FORWARDS, "1", &ours), [""; 0], "kubewan's own");
         write(root, "usr/lib/sysctl.d/50-vpn.conf", "# on\n-net/ipv4/ip_forward=1\n");
-        assert_eq!(by_below(root, FORWARDS, "1"), ["/usr/lib/sysctl.d/50-vpn.conf sets it"]);
-        assert_eq!(by_below(root, "net.ipv4.ip_forwarded", "1"), [""; 0]);
+        assert_eq!(by_below(root, FORWARDS, "1", &ours), ["/usr/lib/sysctl.d/50-vpn.conf sets it"]);
+        assert_eq!(by_below(root, "net.ipv4.ip_forwarded", "1", &ours), [""; 0]);
         write(root, "etc/sysctl.d/50-vpn.conf", "; net.ipv4.ip_forward = 1\n");
-        assert_eq!(by_below(root, FORWARDS, "1"), [""; 0], "the name stands in /etc");
+        assert_eq!(by_below(root, FORWARDS, "1", &ours), [""; 0], "the name stands in /etc");
         write(root, "etc/sysctl.conf", "net.ipv4.ip_forward = 1\nnet.ipv4.ip_forward = 0\n");
-        assert_eq!(by_below(root, FORWARDS, "1"), [""; 0]);
+        assert_eq!(by_below(root, FORWARDS, "1", &ours), [""; 0]);
     }
 
     #[test]
     fn tunnels_and_bridges_of_others_forward() {
         let root = tempfile::tempdir().unwrap();
-        let root = root.path();
+        let (root, ours) = (root.path(), ["cni0", "flannel"].map(str::to_owned));
         write(root, "sys/class/net/eth0/uevent", "INTERFACE=eth0\n");
         write(root, "sys/class/net/cni0/bridge/x", "");
         write(root, "sys/class/net/flannel-wg/uevent", "DEVTYPE=wireguard\nINTERFACE=flannel-wg\n");
-        assert_eq!(by_below(root, FORWARDS, "1"), [""; 0]);
+        assert_eq!(by_below(root, FORWARDS, "1", &ours), [""; 0]);
         write(root, "sys/class/net/wg0/uevent", "DEVTYPE=wireguard\nINTERFACE=wg0\n");
         write(root, "sys/class/net/tun0/tun_flags", "0x1");
-        write(root, "sys/class/net/virbr0/bridge/x", "");
-        let all = ["the bridge virbr0", "the tunnel tun0", "the tunnel wg0"];
-        assert_eq!(by_below(root, FORWARDS, "1"), all);
-        assert_eq!(by_below(root, "net.bridge.bridge-nf-call-iptables", "1"), [""; 0]);
+        write(root, "sys/class/net/docker0/bridge/x", "");
+        let all = ["the bridge docker0", "the tunnel tun0", "the tunnel wg0"];
+        assert_eq!(by_below(root, FORWARDS, "1", &ours), all);
+        assert_eq!(by_below(root, "net.bridge.bridge-nf-call-iptables", "1", &ours), [""; 0]);
     }
 }

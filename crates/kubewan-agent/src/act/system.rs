@@ -102,7 +102,8 @@ pub fn observe_sysctl(goal: &Sysctl, _host: &Host) -> Result<SysctlSeen, String>
             // Several numbers are separated by tabs there and by spaces in what people write.
             let value = text.split_whitespace().collect::<Vec<_>>().join(" ");
             let is_asked = goal.unless_needed && value != goal.value;
-            let needed_by = if is_asked { needed::by(&goal.key, &value) } else { Vec::new() };
+            let needed_by =
+                if is_asked { needed::by(&goal.key, &value, &goal.ours) } else { Vec::new() };
             Ok(SysctlSeen { value: Some(value), needed_by })
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(SysctlSeen::default()),
@@ -463,10 +464,10 @@ mod tests {
         assert!(sysctl_path("net.//.x").is_err());
         let host = Host::at("/nonexistent");
         let goal =
-            Sysctl { key: "kernel.no_such_key".into(), value: "1".into(), unless_needed: false };
+            Sysctl { key: "kernel.no_such_key".into(), value: "1".into(), ..Sysctl::default() };
         assert_eq!(observe_sysctl(&goal, &host), Ok(SysctlSeen::default()));
         let goal =
-            Sysctl { key: "kernel.ostype".into(), value: "Linux".into(), unless_needed: false };
+            Sysctl { key: "kernel.ostype".into(), value: "Linux".into(), ..Sysctl::default() };
         assert_eq!(goal.diff(&observe_sysctl(&goal, &host).unwrap()), None);
     }
 

@@ -112,6 +112,14 @@ fn changed_since(paths: &[String], ns: i128) -> Vec<String> {
         .collect()
 }
 
+/// Has the unit count as started before one of its files: no mode changes, and the kernel notes the time (chmod(2), ctime).
+fn make_stale(paths: &[String]) {
+    let first = paths.iter().find_map(|path| Some((path, std::fs::metadata(path).ok()?)));
+    if let Some((path, metadata)) = first {
+        let _ = std::fs::set_permissions(path, metadata.permissions());
+    }
+}
+
 /// There once a containerd has run; its folder may be a disk of its own before.
 const CONTAINERD_RAN: &str = "/var/lib/containerd/io.containerd.metadata.v1.bolt";
 
@@ -140,16 +148,22 @@ pub fn perform_unit(goal: &Unit, seen: &UnitSeen, cx: &mut Performing<'_>) -> Re
             if name == "containerd.service" && !Path::new(CONTAINERD_RAN).exists() {
                 package::record_containerd(cx)?;
             }
-            let Some(node) = goal.node.as_ref().filter(|_| running) else {
-                restart(name, cx)?;
-                return match name {
-                    "containerd.service" => cri::wait_for_plugin(cx),
-                    _ => Ok(()),
-                };
+            let back = match goal.node.as_ref().filter(|_| running) {
+                Some(node) => {
+                    let before = pods::ready_pods(cx.host, node);
+                    restart(name, cx)?;
+                    pods::wait_back(node, before.as_ref(), cx)
+                }
+                None => {
+                    restart(name, cx)?;
+                    if name == "containerd.service" { cri::wait_for_plugin(cx) } else { Ok(()) }
+                }
             };
-            let before = pods::ready_pods(cx.host, node);
-            restart(name, cx)?;
-            pods::wait_back(node, before.as_ref(), cx)
+            // Else the next run would find it started after its files, and go on to the next node with the same fault.
+            if back.is_err() {
+                make_stale(&goal.restart_on);
+            }
+            back
         }
         Some(false) if running => {
             Program::new("systemctl").args(["stop", name]).timeout(START_MAX).stdout().map(drop)
@@ -287,6 +301,22 @@ mod tests {
         let shown = parse_properties(text);
         assert_eq!(shown["ActiveEnterTimestampMonotonic"], "12437719");
         assert_eq!(shown["ExecStart"], "{ path=/x ; argv[]=/x a=b }");
+    }
+
+    #[test]
+    fn a_unit_that_did_not_come_back_is_stale_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let paths = ["/no/such/file".to_owned(), file.path().display().to_string()];
+        let metadata = || std::fs::metadata(file.path()).unwrap();
+        let time =
+            || i128::from(metadata().ctime()) * 1_000_000_000 + i128::from(metadata().ctime_nsec());
+        let (started, before) = (time(), metadata());
+        assert_eq!(changed_since(&paths, started), [""; 0]);
+        std::thread::sleep(Duration::from_millis(50));
+        make_stale(&paths);
+        assert_eq!(changed_since(&paths, started), [paths[1].clone()]);
+        assert_eq!(metadata().permissions(), before.permissions());
+        assert_eq!(metadata().modified().unwrap(), before.modified().unwrap());
     }
 
     #[test]

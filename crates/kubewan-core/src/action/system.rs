@@ -27,7 +27,7 @@ impl Module {
 }
 
 /// A kernel setting in force; the file that keeps it over a reboot is a step of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sysctl {
     /// Dotted key, as `net.ipv4.ip_forward`.
     pub key: String,
@@ -36,6 +36,9 @@ pub struct Sysctl {
     /// `reset`: it stays as it is where something else on the host may need that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unless_needed: bool,
+    /// With it: how names of network interfaces begin that came with the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ours: Vec<String>,
 }
 
 /// A setting's value.

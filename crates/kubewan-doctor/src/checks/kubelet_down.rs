@@ -73,7 +73,7 @@ fn of(host: &HostCase) -> Option<Diagnosis> {
         })
         .seen([state].into_iter().chain(last))
         .remedy(match cgroup_v1 {
-            Some(_) => "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in /etc/default/grub, `update-grub`, then reboot. Until then \
+            Some(_) => "boot with cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to GRUB_CMDLINE_LINUX in /etc/default/grub, `update-grub` (`grub2-mkconfig -o /boot/grub2/grub.cfg` with dnf), then reboot. Until then \
                         `kubernetes: { kubelet: { failCgroupV1: false } }` in the inventory, and `kubewan up`",
             None => "`systemctl start kubelet`; where it does not stay: `journalctl -u kubelet -n 50` and the words before its end",
         });

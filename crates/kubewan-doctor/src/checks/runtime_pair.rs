@@ -4,7 +4,7 @@ use kubewan_core::evidence::Component;
 use kubewan_core::versions::{Version, series};
 
 use super::{Check, NODE};
-use crate::case::{HostCase, has_any};
+use crate::case::{HostCase, has_all, has_any};
 use crate::diagnosis::{Diagnosis, goal};
 
 /// gRPC's words for a plugin that is switched off, or for a version of the CRI that the runtime does not have.
@@ -70,8 +70,11 @@ fn names_folder(line: &str) -> bool {
     value.is_some_and(|value| !value.is_empty())
 }
 
+/// A mirror, or a registry's TLS; the tables that `containerd config default` prints are empty, and do no harm.
 fn names_registry(line: &str) -> bool {
-    line.trim().starts_with('[') && has_any(line, &[".registry.mirrors", ".registry.configs"])
+    let line = line.trim();
+    line.starts_with('[')
+        && (line.contains(".registry.mirrors.") || has_all(line, &[".registry.configs.", ".tls"]))
 }
 
 /// Registries of the older kind beside a folder of them.
@@ -90,7 +93,7 @@ fn sources_twice(host: &HostCase) -> Option<Diagnosis> {
     };
     Some(
         Diagnosis::error("runtime-pair", host.who(), "kubeadm and the kubelet say that the container runtime is not running")
-            .cause("containerd's CRI plugin does not start with `registry.mirrors` or `registry.configs` beside `config_path`")
+            .cause("containerd's CRI plugin does not start with mirrors or `tls` of registries in its own file beside `config_path`")
             .seen(seen)
             .remedy("`kubewan up` carries them over; by hand: each mirror and authority into /etc/containerd/certs.d/REGISTRY/hosts.toml, `registry.mirrors` and `registry.configs` out of /etc/containerd/config.toml, `systemctl restart containerd`")
             .fix(&[goal("file", "/etc/containerd/config.toml"), goal("unit", "containerd.service")]),

@@ -1,7 +1,7 @@
 //! `kubewan reset`: gives the hosts back as they were, from their journals.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use kubewan_core::action::firewall::FirewallState;
 use kubewan_core::action::{Action, Extent, Observed, Removed};
@@ -26,7 +26,9 @@ use crate::site::Site;
 pub fn run(args: &ResetArgs) -> Result<Code, Failure> {
     let changed = AtomicUsize::new(0);
     let result = attempt(args, &changed);
-    progress::end(args.output, changed.into_inner(), &result);
+    let changed = changed.into_inner();
+    let result = result.map_err(|failure| failure.after(changed));
+    progress::end(args.output, changed, &result);
     result
 }
 
@@ -69,8 +71,7 @@ fn attempt(args: &ResetArgs, changed: &AtomicUsize) -> Result<Code, Failure> {
         emit: &emit,
         changed,
     };
-    executor::apply(&mut cluster.fleet, &run)
-        .map_err(|errors| Failure::on_hosts(&errors).after(changed.load(Ordering::Relaxed)))?;
+    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))?;
     drop(progress);
     come_in_anew(&mut cluster, &plan)?;
     let stay = folders_that_stay(&mut cluster, &plan)?;

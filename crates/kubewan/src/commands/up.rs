@@ -25,7 +25,9 @@ use crate::site::Site;
 pub fn run(args: &UpArgs) -> Result<Code, Failure> {
     let changed = AtomicUsize::new(0);
     let result = attempt(args, &changed);
-    progress::end(args.output, changed.into_inner(), &result);
+    let changed = changed.into_inner();
+    let result = result.map_err(|failure| failure.after(changed));
+    progress::end(args.output, changed, &result);
     result
 }
 
@@ -116,8 +118,7 @@ fn carry_out(
         emit,
         changed,
     };
-    executor::apply(&mut cluster.fleet, &run)
-        .map_err(|errors| Failure::on_hosts(&errors).after(changed.load(Ordering::Relaxed)))
+    executor::apply(&mut cluster.fleet, &run).map_err(|errors| Failure::on_hosts(&errors))
 }
 
 /// Shows that the cluster works and that nothing is left to do; answers whether all of it was so.

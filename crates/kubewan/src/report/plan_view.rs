@@ -171,7 +171,7 @@ mod tests {
 
     fn plan(value: &str) -> Plan {
         let goal =
-            Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into(), unless_needed: false };
+            Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into(), ..Sysctl::default() };
         let step = Step::new(Phase::Prepare, "node01", Action::Sysctl(goal), "pods' packets pass");
         let seen =
             Observed::Sysctl(SysctlSeen { value: Some(value.into()), ..SysctlSeen::default() });

@@ -366,7 +366,7 @@ fn kernel(host: &Host) -> Vec<Step> {
         };
         steps.push(step(
             host,
-            Action::Sysctl(Sysctl { key: key.into(), value: value.into(), unless_needed: false }),
+            Action::Sysctl(Sysctl { key: key.into(), value: value.into(), ..Sysctl::default() }),
             why,
         ));
     }

@@ -57,7 +57,7 @@ pub(super) fn way(host: &str, subject: &Subject<'_>, before: &Before<'_>) -> Way
         (Action::Sysctl(sysctl), Observed::Sysctl(seen)) => {
             let goal = |value: &String| {
                 let (key, value) = (sysctl.key.clone(), value.clone());
-                Action::Sysctl(Sysctl { key, value, unless_needed: true })
+                Action::Sysctl(Sysctl { key, value, unless_needed: true, ours: Vec::new() })
             };
             way.now.extend(seen.value.as_ref().map(goal));
         }

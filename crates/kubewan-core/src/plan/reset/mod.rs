@@ -126,6 +126,12 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
             step.action = oldest;
         }
     }
+    let interfaces = interfaces(&subjects);
+    for step in &mut reset.steps {
+        if let Action::Sysctl(goal) = &mut step.action {
+            goal.ours.clone_from(&interfaces);
+        }
+    }
     reset.undoes = undoes(ways_back, &reset.steps);
     for step in &reset.steps {
         match &step.action {
@@ -149,6 +155,16 @@ pub fn steps(host: &str, journal: &[Entry]) -> Reset {
 
 /// Docker's unit, and the packages that bring it.
 const DOCKER: (&str, [&str; 2]) = ("docker.service", ["docker.io", "docker-ce"]);
+
+/// How names of network interfaces begin that came with what kubewan brought: those of CNI's bridge, of flannel and kubewan, and
+/// Docker's bridges where Docker is kubewan's.
+fn interfaces(subjects: &[Subject<'_>]) -> Vec<String> {
+    let (_, packages) = DOCKER;
+    let mut came = subjects.iter().flat_map(|subject| subject.along("package"));
+    let dockers: &[&str] =
+        if came.any(|name| packages.contains(&name)) { &["docker", "br-"] } else { &[] };
+    ["cni0", "flannel", "kube"].iter().chain(dockers).map(|start| (*start).to_owned()).collect()
+}
 
 /// Takes out starts of a Docker whose package goes as well: by its own settings of before it would change the host's packet
 /// filter, just to be taken away. The unit is as it was once its package is gone.
@@ -356,7 +372,10 @@ pub fn settings_that_stay(
             format!(
                 "{key} was {before} before kubewan came, and stays {value}, which may be needed: {by}"
             ),
-            format!("where nothing needs it, `sysctl -w {key}={before}`"),
+            format!(
+                "where nothing needs it, `sysctl -w {key}={before}`; where something does and no file says so, write `{key} = {value}` into one \
+                 of /etc/sysctl.d, as the next boot would forget it"
+            ),
         ))
     };
     reset.steps.iter().filter_map(stays).collect()

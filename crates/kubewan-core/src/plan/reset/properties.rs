@@ -269,7 +269,7 @@ fn action() -> impl Strategy<Value = Action> {
         "[0-2]".prop_map(|value| Action::Sysctl(Sysctl {
             key: "k".into(),
             value,
-            unless_needed: false
+            ..Sysctl::default()
         })),
         "[uv]".prop_map(|name| Action::Unit(Unit {
             name,

@@ -98,7 +98,7 @@ fn an_alias_comes_back_as_it_was_at_first() {
 fn samples() -> Vec<(Action, Observed, &'static [&'static str])> {
     let file = File::text("/etc/x", 0o644, "ours");
     let block = Block { path: "/etc/hosts".into(), lines: vec!["x".into()] };
-    let sysctl = Sysctl { key: "a.b".into(), value: "1".into(), unless_needed: false };
+    let sysctl = Sysctl { key: "a.b".into(), value: "1".into(), ..Sysctl::default() };
     let init = KubeadmInit {
         config: String::new(),
         ignore_preflight_errors: Vec::new(),
@@ -377,7 +377,7 @@ fn a_name_that_somebody_gave_since_stays() {
 /// What stays as something else may need it is named, and is no change.
 #[test]
 fn a_setting_that_may_be_needed_stays() {
-    let sysctl = Sysctl { key: "a.b".into(), value: "1".into(), unless_needed: false };
+    let sysctl = Sysctl { key: "a.b".into(), value: "1".into(), ..Sysctl::default() };
     let before = SysctlSeen { value: Some("0".into()), ..SysctlSeen::default() };
     let reset = steps("h", &[begun(1, Action::Sysctl(sysctl), Observed::Sysctl(before))]);
     for (needed_by, stays) in [(vec![], 0), (vec!["the tunnel wg0".to_owned()], 1)] {
