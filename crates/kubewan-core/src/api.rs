@@ -19,6 +19,30 @@ pub fn had_no_time(words: &str) -> bool {
     NO_TIME.iter().any(|sign| words.contains(sign))
 }
 
+/// What kubectl prints where the API, or the way to it, is not there now.
+const NO_WAY: [&str; 15] = [
+    "connection refused",
+    "was refused",
+    "connection reset",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "context deadline exceeded",
+    "Client.Timeout",
+    "unexpected EOF",
+    ": EOF",
+    "no route to host",
+    "network is unreachable",
+    "http2: client connection lost",
+    "the server is currently unable to handle the request",
+    "apiserver not ready",
+    "did not end within",
+];
+
+/// Whether an error says that nobody answers now, or had no time to.
+pub fn is_transient(words: &str) -> bool {
+    NO_WAY.iter().any(|sign| words.contains(sign)) || had_no_time(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +56,18 @@ mod tests {
         assert!(had_no_time("Error from server: etcdserver: request timed out"));
         assert!(!had_no_time("Error from server (NotFound): nodes \"x\" not found"));
         assert!(!had_no_time("Error from server (Forbidden): nodes is forbidden"));
+    }
+
+    #[test]
+    fn tells_an_absent_api_from_a_refusal() {
+        let refused = "The connection to the server api.home.kubewan:6443 was refused - did you specify the right host or port?";
+        assert!(is_transient(refused));
+        assert!(is_transient("Unable to connect to the server: net/http: TLS handshake timeout"));
+        assert!(is_transient("Unable to connect to the server: EOF"));
+        assert!(is_transient(
+            "Error from server (Timeout): the server was unable to return a response"
+        ));
+        assert!(!is_transient("error: You must be logged in to the server (Unauthorized)"));
+        assert!(!is_transient("Error from server (NotFound): nodes \"x\" not found"));
     }
 }

@@ -257,13 +257,9 @@ fn etcds_manifest_is_edited(stage: &Stage) {
     // The shell's own command line has these words too: only a process that is called etcd counts.
     let runs = format!(
         "for pid in $(pgrep -x etcd); do tr '\\0' '\\n' < /proc/$pid/cmdline; done | grep -qx -- {to} && \
-         kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz --request-timeout=5s"
+         {KUBECTL} get --raw /readyz --request-timeout=5s"
     );
-    let until = Instant::now() + Duration::from_secs(180);
-    while !stage.try_on("master01", &runs).status.success() {
-        assert!(Instant::now() < until, "etcd did not start anew, or the API not after it");
-        sleep(Duration::from_secs(1));
-    }
+    stage.await_on("master01", &runs);
 }
 
 fn registration(name: &str, own: &str) -> Value {

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::doctor::control_plane;
-use crate::support::{Kubernetes, Said, Stage, lab_name, run, run_with};
+use crate::support::{ETCD_LOG, Kubernetes, Said, Stage, lab_name, run, run_with};
 
 /// The host that the inventory does not have, and that kubewan never logs in to.
 const GUEST: &str = "node02";
@@ -230,8 +230,7 @@ fn a_stuck_init_is_finished(stage: &Stage) {
         said.lines().rev().take(6).collect::<Vec<_>>().join(" | ")
     );
     // kubeadm may have given up before etcd was started; the kubelet has not.
-    let read = "cat /var/log/pods/kube-system_etcd-*/etcd/*.log 2>/dev/null";
-    let log = stage.await_words("master01", read, "cannot assign requested address");
+    let log = stage.await_words("master01", ETCD_LOG, "cannot assign requested address");
     control_plane::of_a_stuck_init(stage, &said, &log);
     let authority = "sha256sum /etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/ca.key \
         /etc/kubernetes/pki/etcd/ca.crt /etc/kubernetes/pki/sa.key";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use kubewan_core::bundle::{self, ArtifactKind, Bundle};
 use kubewan_lab::LabHost;
 
-use crate::support::{Kubernetes, Stage};
+use crate::support::{ETCD_LOG, Kubernetes, Stage};
 
 /// In a cloud without hairpin.
 const HOST: &str = "master01";
@@ -133,9 +133,6 @@ fn send_one(stage: &Stage, from: &LabHost, to: &LabHost, source: &str) {
     );
     stage.on(&from.name, &line);
 }
-
-/// All that etcd wrote, over all its starts.
-const ETCD_LOG: &str = "cat /var/log/pods/kube-system_etcd-*/etcd/*.log 2>/dev/null";
 
 /// A host that was prepared by hand.
 struct Hand<'a> {

@@ -250,14 +250,11 @@ fn the_operators_own_tools(road: &Road) {
 fn the_opened_firewall_filters(road: &Road) {
     let knocks = |from: Option<&str>| {
         let address = road.address("master01");
-        let knock = format!("timeout 3 bash -c '< /dev/tcp/{address}/10250'");
+        let knock = |seconds| format!("timeout {seconds} bash -c '< /dev/tcp/{address}/10250'");
         match from {
-            Some(host) => {
-                let knock = knock.replace("timeout 3", "timeout 60");
-                road.stage.on(host, &format!("{knock} && echo yes || echo no"))
-            }
+            Some(host) => road.stage.on(host, &format!("{} && echo yes || echo no", knock(60))),
             None => {
-                let output = std::process::Command::new("sh").args(["-c", &knock]).output();
+                let output = std::process::Command::new("sh").args(["-c", &knock(3)]).output();
                 let answered = output.is_ok_and(|output| output.status.success());
                 String::from(if answered { "yes" } else { "no" })
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::cluster::ObjectSeen;
 use kubewan_core::action::{Action, Object, Observed};
-use kubewan_core::api::had_no_time;
+use kubewan_core::api::is_transient;
 use serde_json::{Value, json};
 
 use super::{Host, Performing, kubeadm};
@@ -157,28 +157,6 @@ pub(crate) fn parse(stdout: &str) -> Result<Answer, String> {
     let object =
         serde_json::from_str(stdout).map_err(|e| format!("kubectl printed no JSON: {e}"))?;
     Ok(Answer::Object(object))
-}
-
-/// Whether an error says that the API, or the way to it, is not there now.
-pub(super) fn is_transient(words: &str) -> bool {
-    let no_way = [
-        "connection refused",
-        "was refused",
-        "connection reset",
-        "i/o timeout",
-        "TLS handshake timeout",
-        "context deadline exceeded",
-        "Client.Timeout",
-        "unexpected EOF",
-        ": EOF",
-        "no route to host",
-        "network is unreachable",
-        "http2: client connection lost",
-        "the server is currently unable to handle the request",
-        "apiserver not ready",
-        "did not end within",
-    ];
-    no_way.iter().any(|sign| words.contains(sign)) || had_no_time(words)
 }
 
 /// Runs a change of the API, again while the API does not answer.
@@ -343,19 +321,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn tells_an_absent_api_from_a_refusal() {
-        let refused = "The connection to the server api.home.kubewan:6443 was refused - did you specify the right host or port?";
-        assert!(is_transient(refused));
-        assert!(is_transient("Unable to connect to the server: net/http: TLS handshake timeout"));
-        assert!(is_transient("Unable to connect to the server: EOF"));
-        assert!(is_transient(
-            "Error from server (Timeout): the server was unable to return a response"
-        ));
-        assert!(!is_transient("error: You must be logged in to the server (Unauthorized)"));
-        assert!(!is_transient("Error from server (NotFound): nodes \"x\" not found"));
-    }
 
     #[test]
     fn nothing_printed_is_nothing_there() {

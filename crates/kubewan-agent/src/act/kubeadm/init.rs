@@ -8,9 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kubewan_core::action::KubeadmInit;
 use kubewan_core::action::kubeadm::InitSeen;
+use kubewan_core::api::is_transient;
 use serde_json::Value;
 
-use super::super::cluster::{ADMIN_CONF, is_transient};
+use super::super::cluster::ADMIN_CONF;
 use super::super::{Host, Performing};
 use super::config::Config;
 use super::parts::{

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use kubewan_core::action::KubeadmJoin;
 use kubewan_core::action::kubeadm::JoinSeen;
+use kubewan_core::api::is_transient;
 use kubewan_core::versions::{Release, Version};
 
-use super::super::cluster::{change, is_transient, wait_for, with_conf};
+use super::super::cluster::{change, wait_for, with_conf};
 use super::super::kubelet;
 use super::super::{Host, Performing};
 use super::config::Config;

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kubewan_core::api::had_no_time;
+use kubewan_core::api::is_transient;
 use kubewan_lab::{Claim, Lab};
 use serde_json::Value;
 
@@ -193,8 +193,8 @@ impl Stage {
         loop {
             let output = self.try_on("master01", &line);
             let said = String::from_utf8_lossy(&output.stderr);
-            let is_away = had_no_time(&said) || NO_WAY.iter().any(|words| said.contains(words));
-            if output.status.success() || !reads || !is_away || Instant::now() >= until {
+            if output.status.success() || !reads || !is_transient(&said) || Instant::now() >= until
+            {
                 return expect_success("master01", &line, &output);
             }
             eprintln!("`kubectl {arguments}` again: {said}");
@@ -207,16 +207,8 @@ impl Stage {
 pub const KUBECTL: &str =
     "kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /run/kubectl-by-hand";
 
-/// What kubectl prints where nobody answers at that moment.
-const NO_WAY: [&str; 7] = [
-    "was refused",
-    "connection refused",
-    "TLS handshake timeout",
-    "i/o timeout",
-    "context deadline exceeded",
-    "connection lost",
-    "unexpected EOF",
-];
+/// All that etcd wrote on a control plane, over all its starts.
+pub const ETCD_LOG: &str = "cat /var/log/pods/kube-system_etcd-*/etcd/*.log 2>/dev/null";
 
 fn contains(bytes: &[u8], words: &str) -> bool {
     String::from_utf8_lossy(bytes).contains(words)
